@@ -1,0 +1,38 @@
+# Two commands do all the set-up: `make demo` and `make test`. Both make .venv when it is missing.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: demo test test-slow check bench bench-quality install clean
+
+demo: install  ## segment generated customers, print the ranking and where to look
+	$(BIN)/segment fit sweep=demo
+
+test: install  ## the tests, without the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: install  ## the slow tests: fresh environments, servers, a browser
+	$(BIN)/python -m pytest -m slow
+
+check: install  ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install  ## speed, side by side with the obvious script
+	$(BIN)/python benchmarks/speed_run.py
+
+bench-quality: install  ## quality of WCSS and of the choice of k
+	$(BIN)/python benchmarks/quality_wcss.py
+	$(BIN)/python benchmarks/quality_k.py
+
+install: $(INSTALLED)  ## make .venv with the exact versions of constraints.txt
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "segment needs Python 3.11 or newer; say which with: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+clean:  ## remove .venv and caches; the store in mlruns/ stays
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,128 @@
+"""Rank runs honestly: by what means the same in every feature set and scaling, and show the rest."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from segmentation.errors import ConfigError
+
+FORMATS = ("table", "csv", "json", "markdown")
+#: Comparable between any two runs; the documented order, best first.
+RANKED = ("structure", "confidence", "stability", "gap")
+#: Measured in the run's own scaled space: comparable only at the same features and scaling.
+UNRANKED = ("silhouette", "explained_variance", "wcss", "smallest_share")
+SHOWN = ("run", "k", *RANKED, *UNRANKED, "run_id")
+
+_ORDER = {
+    "structure": {"yes": 2, "untested": 1, "no": 0},
+    "confidence": {"agreed": 2, "contested": 1},
+}
+_LOWER_IS_BETTER = ("wcss",)
+_FALLBACK_SORT = "start"
+
+
+def rank(runs: pd.DataFrame, *, sort: str | None = None) -> pd.DataFrame:
+    """Runs in order, best first.
+
+    The default order is structure, confidence, stability, standardised gap against the null, then
+    the newest first. WCSS, silhouette and explained variance take no part: measured in different
+    scaled spaces they are different quantities.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        From `segmentation.tracking.finished_runs`.
+    sort : str, optional
+        A column to sort on instead.
+
+    Raises
+    ------
+    ConfigError
+        `sort` names no column.
+    """
+    if runs.empty:
+        return runs
+    if sort is not None and sort not in runs.columns:
+        allowed = ", ".join(dict.fromkeys((*SHOWN, "features", "scaling", "start")))
+        raise ConfigError(f"sort={sort}: allowed are {allowed}.")
+    keys = [*RANKED, _FALLBACK_SORT] if sort is None else [sort, _FALLBACK_SORT]
+    values = runs[keys].copy()
+    for column in values.columns.intersection(list(_ORDER)):
+        values[column] = values[column].map(_ORDER[column]).fillna(-1)
+    ascending = [key in _LOWER_IS_BETTER for key in keys]
+    order = values.sort_values(keys, ascending=ascending, na_position="last", kind="stable").index
+    return runs.loc[order].reset_index(drop=True)
+
+
+def render(ranked: pd.DataFrame, *, form: str, top: int) -> str:
+    """The first `top` runs as text.
+
+    Parameters
+    ----------
+    ranked : DataFrame
+        From `rank`.
+    form : {"table", "csv", "json", "markdown"}
+        The table is for reading; the others hold every column of every run shown.
+    top : int
+        At least 1.
+
+    Raises
+    ------
+    ConfigError
+        `form` or `top` is not allowed.
+    """
+    if form not in FORMATS:
+        raise ConfigError(f"format={form}: allowed are {', '.join(FORMATS)}.")
+    if top < 1:
+        raise ConfigError(f"top={top}: how many runs to show, at least 1.")
+    best = ranked.head(top)
+    if form == "csv":
+        return best.to_csv(index=False).rstrip("\n")
+    if form == "json":
+        return str(best.to_json(orient="records", date_format="iso", indent=2))
+    shown = _readable(best)
+    return markdown(shown) if form == "markdown" else _table(shown)
+
+
+def advice(ranked: pd.DataFrame) -> list[str]:
+    """What the reader of a ranking should know: comparability and mixed data."""
+    notes = []
+    if ranked[["features", "scaling"]].drop_duplicates().shape[0] > 1:
+        notes.append(
+            f"Ranked by {', '.join(RANKED)}; {', '.join(UNRANKED[:3])} are measured in each run's "
+            "own space: compare them only between equal features and scaling."
+        )
+    if ranked["data_sha256"].nunique() > 1:
+        notes.append(
+            f"Warning: these runs used {ranked['data_sha256'].nunique()} different data sets; "
+            "narrow them down with sweep_id=… or filter=…"
+        )
+    return notes
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """A frame of texts as a Markdown table."""
+    rows = [frame.columns, ["---"] * frame.shape[1], *frame.itertuples(index=False)]
+    return "\n".join(f"| {' | '.join(str(v).replace('|', chr(92) + '|') for v in r)} |" for r in rows)
+
+
+def _readable(frame: pd.DataFrame) -> pd.DataFrame:
+    shown = pd.DataFrame({"": range(1, len(frame) + 1)})
+    for column in SHOWN:
+        values = frame[column]
+        if pd.api.types.is_float_dtype(values):
+            shown[column] = [f"{v:.4g}" if pd.notna(v) else "" for v in values]
+        else:
+            shown[column] = [str(v) if pd.notna(v) else "" for v in values]
+    return shown
+
+
+def _table(shown: pd.DataFrame) -> str:
+    widths = [
+        max(len(str(column)), *(len(str(v)) for v in shown[column])) for column in shown.columns
+    ]
+    lines = [shown.columns, *shown.itertuples(index=False)]
+    return "\n".join(
+        "  ".join(str(v).ljust(w) for v, w in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )

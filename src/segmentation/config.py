@@ -1,0 +1,210 @@
+"""The schema every command's config is checked against: a typo or a wrong type is refused.
+
+Plain dataclasses; `segmentation.cli` stores them with Hydra. Hydra checks types while composing;
+`load` checks again what Hydra lets pass (keys added with ``+``) and what types cannot say.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar, get_type_hints
+
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+from segmentation.errors import ConfigError
+
+
+@dataclass
+class DataConfig:
+    """Where the customers come from and how the file is read."""
+
+    source: str = MISSING  # demo | csv | parquet
+    path: str | None = None
+    id: str | None = None
+    delimiter: str | None = None
+    decimal: str | None = None
+    encoding: str | None = None
+    missing: str = "error"  # error | drop | median
+    rename: dict[str, str] = field(default_factory=dict)
+    default_features: dict[str, Any] | None = None
+    customers: int | None = None
+    seed: int | None = None
+
+
+@dataclass
+class FeaturesConfig:
+    """The feature set: which columns, and the role and encoding of each."""
+
+    name: str = MISSING
+    columns: list[str] | None = None
+    log1p: list[str] = field(default_factory=list)
+    weights: dict[str, float] = field(default_factory=dict)
+    categorical: list[str] = field(default_factory=list)
+    profile: list[str] = field(default_factory=list)
+
+
+@dataclass
+class KConfig:
+    """The k range; k=1 is always fitted too."""
+
+    min: int = 1
+    max: int = 12
+
+
+@dataclass
+class EngineConfig:
+    """What fits K-Means, and how hard it searches."""
+
+    name: str = MISSING
+    effort: str = "default"  # fast | default | thorough
+
+
+@dataclass
+class TrackingConfig:
+    """Where runs are logged."""
+
+    uri: str | None = None
+    experiment: str = "customer-segments"
+    log_customers: bool = True
+
+
+@dataclass
+class FitConfig:
+    """`segment fit`."""
+
+    data: DataConfig = MISSING
+    features: FeaturesConfig = MISSING
+    # A name of the scaling table, or `_target_` and its arguments: free keys, checked when built.
+    scaling: dict[str, Any] = MISSING
+    k: KConfig = MISSING
+    choice: dict[str, Any] = MISSING
+    engine: EngineConfig = MISSING
+    tracking: TrackingConfig = MISSING
+    seed: int = 0
+    run_id: str | None = None
+
+
+@dataclass
+class DataOnly:
+    """The part of `FitConfig` that says where the customers are; a sweep reads them first."""
+
+    data: DataConfig = MISSING
+
+
+@dataclass
+class CompareConfig:
+    """`segment compare`."""
+
+    tracking: TrackingConfig = MISSING
+    sweep_id: str | None = None
+    filter: str | None = None
+    sort: str | None = None
+    top: int = 20
+    format: str = "table"  # table | csv | json | markdown
+
+
+@dataclass
+class PromoteConfig:
+    """`segment promote`."""
+
+    tracking: TrackingConfig = MISSING
+    run_id: str | None = None
+    model: str = "customer-segments"
+
+
+@dataclass
+class UiConfig:
+    """`segment ui`."""
+
+    tracking: TrackingConfig = MISSING
+    host: str = "127.0.0.1"
+    port: int = 5000
+
+
+SCHEMAS: dict[str, type] = {
+    "fit": FitConfig,
+    "compare": CompareConfig,
+    "promote": PromoteConfig,
+    "ui": UiConfig,
+}
+
+#: Keys of `data` that mean something for one source only.
+SOURCE_KEYS = {
+    "demo": ("customers", "seed"),
+    "csv": ("path", "id", "delimiter", "decimal", "encoding"),
+    "parquet": ("path", "id"),
+}
+
+_EXAMPLES = {
+    "data.path": "customers.csv",
+    "choice.k": "5",
+    "tracking.uri": "http://127.0.0.1:5000",
+}
+
+Config = TypeVar("Config", FitConfig, DataOnly, CompareConfig, PromoteConfig, UiConfig)
+
+
+def load(plain: Mapping[str, Any], schema: type[Config]) -> Config:
+    """Turn a composed, resolved config into its dataclass, or say what is wrong with it.
+
+    Parameters
+    ----------
+    plain : mapping
+        The config as plain containers, interpolations resolved.
+    schema : type
+        One of `SCHEMAS`.
+
+    Raises
+    ------
+    ConfigError
+        An unknown key, a wrong type, a missing value, or a key its data source does not use.
+    """
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), dict(plain))
+        config = OmegaConf.to_object(merged)
+    except ConfigKeyError as error:
+        raise ConfigError(unknown_key(str(error.full_key), schema)) from error
+    except MissingMandatoryValue as error:
+        key = error.full_key or "a value"
+        raise ConfigError(f"{key} is not set; give it, for example {key}={_EXAMPLES.get(key, 'VALUE')}") from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"config key {error.full_key}: {first_line(error)}") from error
+    assert isinstance(config, schema)
+    if isinstance(config, FitConfig | DataOnly):
+        _check_source(config.data)
+    return config
+
+
+def first_line(error: Exception) -> str:
+    """The sentence of a Hydra or OmegaConf error, without its lines of detail."""
+    return str(error).strip().splitlines()[0]
+
+
+def unknown_key(full_key: str, schema: type) -> str:
+    """Message for a key that is not in the schema, with what is allowed there."""
+    parent, _, key = full_key.rpartition(".")
+    owner = get_type_hints(schema).get(parent, schema)
+    if not is_dataclass(owner):
+        # `choice` and `scaling`: which keys there are depends on the option chosen.
+        return f"the chosen {parent} has no key {full_key}; see conf/{parent}/ for those it has."
+    allowed = [item.name for item in fields(owner)]
+    close = difflib.get_close_matches(key, allowed, n=1)
+    hint = f" Did you mean {parent + '.' if parent else ''}{close[0]}?" if close else ""
+    where = f"in {parent}" if parent else "at the top"
+    return f"there is no config key {full_key}. Allowed {where}: {', '.join(allowed)}.{hint}"
+
+
+def _check_source(data: DataConfig) -> None:
+    if data.source not in SOURCE_KEYS:
+        raise ConfigError(f"data.source={data.source}: allowed are {', '.join(SOURCE_KEYS)}.")
+    foreign = {key for keys in SOURCE_KEYS.values() for key in keys}
+    for key in sorted(foreign - set(SOURCE_KEYS[data.source])):
+        if getattr(data, key) is not None:
+            owners = [source for source, keys in SOURCE_KEYS.items() if key in keys]
+            raise ConfigError(
+                f"data.{key} has no meaning for data.source={data.source}; "
+                f"it belongs to {' and '.join(owners)}: add data={owners[0]}."
+            )

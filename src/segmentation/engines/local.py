@@ -1,0 +1,245 @@
+"""Local search for K-Means from many starts at once: Lloyd steps, then Hartigan moves.
+
+On a few hundred rows one scikit-learn fit is nearly all call overhead, so a whole batch of starts is
+driven through each step together: arrays are laid out (k, starts, rows), and one matrix product
+gives every distance of every start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Labels = NDArray[np.int16]
+
+MAX_STEPS = 500
+# A move must gain more than rounding can fake, or two rows could swap places for ever.
+MIN_GAIN = 1e-12
+# A start this much (relative) above the bar once Lloyd has settled is not worth its Hartigan moves:
+# those are most of the work and seldom win more than a percent.
+HOPELESS = 0.02
+# Entries of one distance array: larger batches fall out of the processor's cache.
+BATCH_ENTRIES = 200_000
+
+
+@dataclass(frozen=True)
+class Solution:
+    """One K-Means solution on distinct rows: centres (k, d), labels (m,) and WCSS."""
+
+    centers: Floats
+    labels: Labels
+    wcss: float
+
+    @property
+    def k(self) -> int:
+        """Number of clusters."""
+        return len(self.centers)
+
+
+@dataclass(frozen=True)
+class WeightedRows:
+    """Distinct rows with positive weights: what the search works on.
+
+    Attributes
+    ----------
+    X : ndarray of shape (m, d)
+        Distinct rows, centred on their mean.
+    w : ndarray of shape (m,)
+        Weight of each row.
+    by_difference : bool
+        Compute distances from coordinate differences. The matrix product is several times faster
+        but loses about ``|x|² eps``, which matters when the clusters are tiny beside the spread.
+    """
+
+    X: Floats
+    w: Floats
+    by_difference: bool = False
+
+    @property
+    def m(self) -> int:
+        """Number of distinct rows."""
+        return len(self.X)
+
+    @cached_property
+    def _product(self) -> Floats:
+        """Right side of [c, |c|², 1] @ [-2 x; 1; |x|²] = |c - x|², shape (d + 2, m)."""
+        return np.vstack([-2.0 * self.X.T, np.ones(self.m), (self.X**2).sum(axis=1)])
+
+    @cached_property
+    def _weighted(self) -> Floats:
+        """Columns [w, w x], whose sums over a cluster give its weight and its mean."""
+        return np.column_stack([self.w, self.w[:, None] * self.X])
+
+    def distances(self, centers: Floats) -> Floats:
+        """Squared distances to centres (b, k, d) as an array (k, b, m)."""
+        b, k, d = centers.shape
+        C = centers.transpose(1, 0, 2)
+        if self.by_difference:
+            D = np.zeros((k, b, self.m))
+            for column in range(d):
+                D += (self.X[:, column] - C[:, :, column, None]) ** 2
+            return D
+        left = np.empty((k, b, d + 2))
+        left[:, :, :d] = C
+        np.einsum("kbd,kbd->kb", C, C, out=left[:, :, d])
+        left[:, :, d + 1] = 1.0
+        product: Floats = left.reshape(k * b, d + 2) @ self._product
+        np.maximum(product, 0.0, out=product)
+        return product.reshape(k, b, self.m)
+
+    def means(self, labels: Labels, k: int) -> tuple[Floats, Floats]:
+        """Cluster means (b, k, d) and weights (b, k) of labels (b, m); NaN for an empty cluster."""
+        b = len(labels)
+        members = labels[:, None] == np.arange(k, dtype=labels.dtype)[:, None]
+        sums = members.reshape(b * k, self.m).astype(np.float64) @ self._weighted
+        sums = sums.reshape(b, k, -1)
+        weights = sums[:, :, 0]
+        with np.errstate(invalid="ignore"):
+            return sums[:, :, 1:] / weights[:, :, None], weights
+
+
+def local_search(rows: WeightedRows, centers: Floats, *, bar: float = np.inf) -> list[Solution]:
+    """Run every start to a local optimum that no single row can leave for a better WCSS.
+
+    Parameters
+    ----------
+    rows : WeightedRows
+    centers : ndarray of shape (starts, k, d)
+    bar : float
+        Best WCSS known; starts that settle well above it are left at their Lloyd optimum.
+
+    Returns
+    -------
+    list of Solution
+        One for each start, in order; no cluster is empty.
+    """
+    size = max(1, BATCH_ENTRIES // (centers.shape[1] * rows.m))
+    solutions: list[Solution] = []
+    for first in range(0, len(centers), size):
+        solutions += _search_batch(rows, centers[first : first + size], bar)
+    return solutions
+
+
+def _search_batch(rows: WeightedRows, centers: Floats, bar: float) -> list[Solution]:
+    starts, k, _ = centers.shape
+    done: dict[int, Solution] = {}
+    active = np.arange(starts)
+    previous = np.full((starts, rows.m), -1, dtype=np.int16)
+    weights = np.ones((starts, k))
+    for step in range(MAX_STEPS + 1):
+        D = rows.distances(centers)
+        labels, near = nearest(D)
+        wcss = near @ rows.w
+        settled = (labels == previous).all(axis=1)
+        if step == MAX_STEPS:
+            labels, settled = previous, np.ones(len(active), dtype=bool)
+        elif len(tried := np.flatnonzero(settled & (wcss <= bar * (1 + HOPELESS)))):
+            moved = hartigan_moves(rows, D[:, tried], labels[tried], weights[tried], wcss[tried])
+            changed = (moved != labels[tried]).any(axis=1)
+            labels[tried] = moved
+            settled[tried[changed]] = False
+        for i in np.flatnonzero(settled):
+            done[int(active[i])] = Solution(centers[i].copy(), labels[i].copy(), float(wcss[i]))
+        going = ~settled
+        if not going.any():
+            break
+        active, labels, near = active[going], labels[going], near[going]
+        centers, weights = rows.means(labels, k)
+        if not weights.all():
+            fill_empty(labels, near * rows.w, k)
+            centers, weights = rows.means(labels, k)
+        previous = labels
+    return [done[i] for i in range(starts)]
+
+
+def nearest(D: Floats) -> tuple[Labels, Floats]:
+    """Index of the smallest entry over the first axis and that entry; the first of equals wins.
+
+    Running comparisons over whole (b, m) slabs are several times faster than ``argmin``, which
+    walks the first axis element by element.
+    """
+    labels = np.zeros(D.shape[1:], dtype=np.int16)
+    smallest = D[0].copy()
+    for j in range(1, len(D)):
+        closer = D[j] < smallest
+        np.minimum(smallest, D[j], out=smallest)
+        np.maximum(labels, closer.view(np.int8) * np.int16(j), out=labels)
+    return labels, smallest
+
+
+def fill_empty(labels: Labels, cost: Floats, k: int) -> None:
+    """Give each empty cluster the costliest row of a cluster that has several, in place.
+
+    Works on labels rather than on centres, so it ends even where distances underflow to zero. The
+    WCSS cannot rise: a row leaves for a cluster of its own.
+    """
+    for own, price in zip(labels, cost, strict=True):
+        counts = np.bincount(own, minlength=k)
+        for j in np.flatnonzero(counts == 0):
+            row = int(np.where(counts[own] > 1, price, -1.0).argmax())
+            counts[own[row]] -= 1
+            counts[j] += 1
+            own[row] = j
+
+
+def hartigan_moves(
+    rows: WeightedRows, D: Floats, labels: Labels, weights: Floats, wcss: Floats
+) -> Labels:
+    """Labels after moving rows whose change of cluster lowers the WCSS; unchanged if there is none.
+
+    A row of weight w at squared distance d² leaves cluster a for b when
+    ``W_a w / (W_a - w) d_a² > W_b w / (W_b + w) d_b²`` (Hartigan 1975, ch. 4; Telgarsky & Vattani
+    2010, sec. 2; here with weights). The gains hold for one move at a time, so all of them together
+    are tried first and kept only if they win more than the best single move; else the moves are
+    made best first, each pair of clusters touched once, which adds the gains up exactly.
+
+    Parameters
+    ----------
+    rows : WeightedRows
+    D : ndarray of shape (k, b, m)
+        Squared distances to the present cluster means.
+    labels, weights, wcss : ndarrays of shape (b, m), (b, k), (b,)
+        The present clusters.
+    """
+    k, b, _ = D.shape
+    start = np.arange(b)
+    own = labels[None].astype(np.intp)
+    W = weights.T[:, :, None]
+    joining = D * (W * rows.w / (W + rows.w))
+    np.put_along_axis(joining, own, np.inf, axis=0)
+    target, cost = nearest(joining)
+    W_own = weights[start[:, None], labels]
+    spare = W_own - rows.w
+    shared = spare > W_own * 1e-12
+    d2 = np.take_along_axis(D, own, axis=0)[0]
+    gain = np.where(shared, d2 * W_own * rows.w / np.where(shared, spare, 1.0), 0.0) - cost
+    gain[gain <= MIN_GAIN * wcss[:, None]] = -np.inf
+
+    together = np.where(np.isfinite(gain), target, labels)
+    win = _explained(rows, together, k) - _explained(rows, labels, k)
+    kept = win > gain.max(axis=1)
+    gain[kept] = -np.inf
+    moved = np.where(kept[:, None], together, labels)
+    for _ in range(k // 2):
+        row = gain.argmax(axis=1)
+        hit = np.flatnonzero(np.isfinite(gain[start, row]))
+        if not len(hit):
+            break
+        row = row[hit]
+        here, there = labels[hit, row, None], target[hit, row, None]
+        moved[hit, row] = there[:, 0]
+        for clusters in (labels[hit], target[hit]):
+            touched = (clusters == here) | (clusters == there)
+            gain[hit] = np.where(touched, -np.inf, gain[hit])
+    return moved
+
+
+def _explained(rows: WeightedRows, labels: Labels, k: int) -> Floats:
+    """Sum of squares between clusters (b,): total minus WCSS; -inf where a cluster is empty."""
+    means, weights = rows.means(labels, k)
+    between = np.einsum("bk,bkd,bkd->b", weights, means, means)
+    return np.where(np.isnan(between), -np.inf, between)

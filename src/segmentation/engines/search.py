@@ -1,0 +1,191 @@
+"""Search for the best K-Means solution at every k together.
+
+A small genetic search for each k (HG-means, Gribel & Vidal 2019: solutions are crossed by matching
+their centres, mutated by moving a centre, and improved by local search), on a path over k: the best
+solutions of k - 1 with one centre more are starts on the way up, those of k + 1 with one centre less
+on the way down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from segmentation.engines.local import Floats, Solution, WeightedRows, local_search
+
+POOL = 8
+BROOD = 20
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard to search at each k.
+
+    Attributes
+    ----------
+    starts : int
+        Independent k-means++ starts; they are also what the spread of the starts is read from.
+    grown : int
+        Starts made of solutions of k - 1 and one centre more.
+    rounds : int
+        Generations of `BROOD` offspring.
+    """
+
+    starts: int
+    grown: int
+    rounds: int
+
+
+EFFORTS = {
+    "fast": Effort(starts=10, grown=6, rounds=1),
+    "default": Effort(starts=10, grown=10, rounds=6),
+    "thorough": Effort(starts=20, grown=10, rounds=20),
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best distinct solutions of one k, best first, and the WCSS each independent start got."""
+
+    pool: tuple[Solution, ...]
+    starts: tuple[float, ...]
+
+    @property
+    def best(self) -> Solution:
+        """The solution with the lowest WCSS."""
+        return self.pool[0]
+
+
+def search_range(rows: WeightedRows, k_max: int, effort: Effort, seed: int) -> dict[int, Found]:
+    """Search k = 1..k_max; no k has more WCSS than the k before it.
+
+    Parameters
+    ----------
+    rows : WeightedRows
+        At least ``k_max`` of them.
+    k_max : int
+    effort : Effort
+    seed : int
+    """
+    d = rows.X.shape[1]
+    only = local_search(rows, np.zeros((1, 1, d)))
+    found = {1: Found(tuple(only), (only[0].wcss,))}
+    for k in range(2, k_max + 1):
+        rng = np.random.default_rng([seed, k, 0])
+        independent = local_search(rows, plus_plus(rows, k, effort.starts, rng))
+        grown = local_search(rows, grow(rows, found[k - 1].pool, effort.grown, rng))
+        pool = evolve(rows, merge(independent + grown), effort.rounds, rng)
+        found[k] = Found(pool, tuple(s.wcss for s in independent))
+    for k in range(k_max - 1, 1, -1):
+        rng = np.random.default_rng([seed, k, 1])
+        pool = merge([*found[k].pool, *local_search(rows, shrink(found[k + 1].best))])
+        if pool[0].wcss < found[k].best.wcss:
+            pool = evolve(rows, pool, (effort.rounds + 1) // 2, rng)
+        found[k] = Found(pool, found[k].starts)
+    for k in range(2, k_max + 1):
+        # The way down may have left k worse than an improved k - 1.
+        if found[k].best.wcss > found[k - 1].best.wcss:
+            rng = np.random.default_rng([seed, k, 2])
+            more = local_search(rows, grow(rows, found[k - 1].pool[:1], effort.grown, rng))
+            found[k] = Found(merge([*found[k].pool, *more]), found[k].starts)
+    return found
+
+
+def search_one(
+    rows: WeightedRows, k: int, known: dict[int, Floats], effort: Effort, seed: int
+) -> Found:
+    """Search one k >= 2, with the known centres of k - 1, k and k + 1 (where given) as starts."""
+    rng = np.random.default_rng([seed, k, 3])
+    independent = local_search(rows, plus_plus(rows, k, effort.starts, rng))
+    found = list(independent)
+    if k in known:
+        found += local_search(rows, known[k][None])
+    if k + 1 in known:
+        found += local_search(rows, shrink(local_search(rows, known[k + 1][None])[0]))
+    if k - 1 in known:
+        fewer = local_search(rows, known[k - 1][None])
+        found += local_search(rows, grow(rows, tuple(fewer), effort.grown, rng))
+    pool = evolve(rows, merge(found), effort.rounds, rng)
+    return Found(pool, tuple(s.wcss for s in independent))
+
+
+def merge(solutions: list[Solution]) -> tuple[Solution, ...]:
+    """The `POOL` best solutions, each WCSS once, best first."""
+    pool: list[Solution] = []
+    for solution in sorted(solutions, key=lambda s: s.wcss):
+        if not pool or solution.wcss > pool[-1].wcss * (1 + 1e-9):
+            pool.append(solution)
+    return tuple(pool[:POOL])
+
+
+def evolve(
+    rows: WeightedRows, pool: tuple[Solution, ...], rounds: int, rng: np.random.Generator
+) -> tuple[Solution, ...]:
+    """Let the pool breed for some rounds; its best never gets worse."""
+    for _ in range(rounds):
+        mothers, fathers = rng.integers(len(pool), size=(2, BROOD, 2)).min(axis=2)
+        children = np.stack(
+            [
+                cross(pool[a].centers, pool[b].centers, rng) if a != b else pool[a].centers
+                for a, b in zip(mothers, fathers, strict=True)
+            ]
+        )
+        # A child of one parent is a copy: without a mutation it would end where it began.
+        mutant = (mothers == fathers) | (rng.random(BROOD) < 0.5)
+        children[mutant] = relocate(rows, children[mutant], rng)
+        pool = merge([*pool, *local_search(rows, children, bar=pool[0].wcss)])
+    return pool
+
+
+def cross(a: Floats, b: Floats, rng: np.random.Generator) -> Floats:
+    """Match the centres of two solutions and take one of each pair (Gribel & Vidal 2019, 3.2)."""
+    squared = ((a[:, None] - b[None]) ** 2).sum(axis=2)
+    _, match = linear_sum_assignment(squared)
+    return np.where(rng.random(len(a))[:, None] < 0.5, a, b[match])
+
+
+def relocate(rows: WeightedRows, centers: Floats, rng: np.random.Generator) -> Floats:
+    """Take one random centre of each start (b, k, d) away and put it on a row drawn by D²."""
+    start = np.arange(len(centers))
+    gone = rng.integers(centers.shape[1], size=len(centers))
+    D = rows.distances(centers)
+    D[gone, start] = np.inf
+    moved = centers.copy()
+    moved[start, gone] = rows.X[draw(D.min(axis=0) * rows.w, rng)]
+    return moved
+
+
+def grow(
+    rows: WeightedRows, pool: tuple[Solution, ...], count: int, rng: np.random.Generator
+) -> Floats:
+    """Starts of k + 1: half from the best solution, half from the others, and a row drawn by D²."""
+    parents = [pool[0] if i % 2 == 0 else pool[i // 2 % len(pool)] for i in range(count)]
+    centers = np.stack([parent.centers for parent in parents])
+    near = rows.distances(centers).min(axis=0)
+    new = rows.X[draw(near * rows.w, rng)]
+    return np.concatenate([centers, new[:, None]], axis=1)
+
+
+def shrink(solution: Solution) -> Floats:
+    """Starts of k - 1: the solution without each of its centres in turn."""
+    return np.stack([np.delete(solution.centers, j, axis=0) for j in range(solution.k)])
+
+
+def plus_plus(rows: WeightedRows, k: int, starts: int, rng: np.random.Generator) -> Floats:
+    """Starts by k-means++ (Arthur & Vassilvitskii 2007), shape (starts, k, d)."""
+    centers = np.empty((starts, k, rows.X.shape[1]))
+    near = np.ones((starts, rows.m))
+    for j in range(k):
+        centers[:, j] = rows.X[draw(near * rows.w, rng)]
+        fresh = rows.distances(centers[:, j : j + 1])[0]
+        near = np.minimum(near, fresh) if j else fresh
+    return centers
+
+
+def draw(weights: Floats, rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """Draw one row for each line of weights (b, m), in proportion to them."""
+    reach = np.cumsum(weights, axis=1)
+    mark = rng.random(len(weights)) * reach[:, -1]
+    return np.minimum((reach <= mark[:, None]).sum(axis=1), weights.shape[1] - 1)

@@ -1,0 +1,27 @@
+"""The few exceptions that reach a user; the command line maps them to exit codes."""
+
+from __future__ import annotations
+
+
+class SegmentationError(Exception):
+    """Something the user can put right. Its message says what, where, what is allowed, what to do."""
+
+
+class DataError(SegmentationError):
+    """The customer file, or a value in it, cannot be used."""
+
+
+class ConfigError(SegmentationError):
+    """An option has a value that is not allowed, or options contradict each other."""
+
+
+class TrackingError(SegmentationError):
+    """The MLflow store cannot be reached, read or written."""
+
+
+class RegistryError(SegmentationError):
+    """A model version cannot be registered, promoted or loaded."""
+
+
+class GateRefused(RegistryError):
+    """A gate refused to promote a version; exit code 3."""

@@ -1,0 +1,225 @@
+"""Writes the portable model: one logged model that opens as ``pyfunc`` and as ``sklearn``.
+
+MLflow's documented way to a custom flavour is a module with a ``save_model``; this is that module.
+The pyfunc flavour is `segmentation.model` copied as code, with the pipeline in skops format, so a
+logged model holds no pickle and needs nothing of this package. Signature, input example and
+requirements are given, not inferred: inferring them takes seconds a run.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import mlflow.pyfunc
+import pandas as pd
+import skops.io
+from mlflow.models import Model, ModelSignature
+from mlflow.models.model import ModelInfo
+from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types.schema import AnyType
+from sklearn.pipeline import Pipeline
+
+CODE = Path(__file__).with_name("model.py")
+REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn", "scipy", "skops")
+EXAMPLE_ROWS = 5
+
+
+@dataclass(frozen=True)
+class PortableModel:
+    """A fitted pipeline with all that other programs need to use it.
+
+    Attributes
+    ----------
+    pipeline : Pipeline
+        Fitted; stock scikit-learn steps only, the last one a ``KMeans`` of k clusters.
+    columns : sequence of str
+        Input columns, in the order the pipeline was fitted on.
+    categories : mapping of str to sequence
+        The categories seen in training (all text or all numbers) of each categorical column; the
+        other columns are numeric.
+    segment_ids : sequence of int
+        Segment id of each cluster index.
+    segment_names : sequence of str
+        Name of each cluster index.
+    radius : sequence of float
+        99th percentile of the training customers' distance to the centre, by cluster index.
+    example : DataFrame
+        The first rows are shown with the model as an input example; made-up customers will do.
+    log1p : sequence of str
+        Numeric columns that the pipeline takes the logarithm of: they need values above -1.
+    """
+
+    pipeline: Pipeline
+    columns: Sequence[str]
+    categories: Mapping[str, Sequence[str | float]]
+    segment_ids: Sequence[int]
+    segment_names: Sequence[str]
+    radius: Sequence[float]
+    example: pd.DataFrame
+    log1p: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        k = self.pipeline[-1].n_clusters
+        for what in ("segment_ids", "segment_names", "radius"):
+            if len(getattr(self, what)) != k:
+                raise ValueError(f"{what} has {len(getattr(self, what))} values for {k} clusters")
+        if len(set(self.segment_ids)) != k:
+            raise ValueError(f"segment_ids are not unique: {list(self.segment_ids)}")
+        strangers = {*self.categories, *self.log1p} - set(self.columns)
+        if strangers:
+            raise ValueError(f"categories or log1p of no input column: {sorted(strangers)}")
+
+
+def log(portable: PortableModel, *, run_id: str, name: str = "model") -> ModelInfo:
+    """Log the model to a run of the store that ``mlflow.set_tracking_uri`` names.
+
+    Parameters
+    ----------
+    portable : PortableModel
+    run_id : str
+        The run the model belongs to; it need not be the active one.
+    name : str
+        Name of the logged model.
+
+    Returns
+    -------
+    ModelInfo
+        ``model_uri`` (``models:/m-…``) opens it with ``mlflow.pyfunc.load_model`` and with
+        ``mlflow.sklearn.load_model``.
+    """
+    client = mlflow.MlflowClient()
+    run = client.get_run(run_id)
+    # Made here and not by `Model.log`, which files the model of a run that is not the active one
+    # under the default experiment.
+    logged = client.create_logged_model(
+        run.info.experiment_id, name=name, source_run_id=run_id, params=run.data.params
+    )
+    info: ModelInfo = Model.log(
+        artifact_path=None,
+        name=name,
+        flavor=sys.modules[__name__],
+        run_id=run_id,
+        model_id=logged.model_id,
+        portable=portable,
+        validate_serving_input=False,  # the tests do that; it would load the model on every run
+    )
+    return info
+
+
+def save(portable: PortableModel, path: str | Path) -> None:
+    """Write the model to a new folder, without a store.
+
+    Parameters
+    ----------
+    portable : PortableModel
+    path : path
+        Must not exist yet, or be empty.
+    """
+    save_model(str(path), Model(), portable)
+
+
+def save_model(
+    path: str, mlflow_model: Model, portable: PortableModel, validate_serving_input: bool = False
+) -> None:
+    """Write both flavours into `path`; called by ``mlflow.models.Model.log``.
+
+    Parameters
+    ----------
+    path : str
+    mlflow_model : Model
+        Receives the flavours; its ``MLmodel`` file is written.
+    portable : PortableModel
+    validate_serving_input : bool
+        Read by ``Model.log`` alone, which hands on all it is given.
+    """
+    example = portable.example[list(portable.columns)].head(EXAMPLE_ROWS).reset_index(drop=True)
+    with TemporaryDirectory() as folder, _quiet():
+        pipeline, names = Path(folder, "pipeline.skops"), Path(folder, "segments.json")
+        skops.io.dump(portable.pipeline, pipeline)
+        names.write_text(json.dumps(_names(portable), ensure_ascii=False, indent=1), "utf-8")
+        mlflow.pyfunc.save_model(
+            path,
+            python_model=str(CODE),
+            artifacts={"pipeline": str(pipeline), "segments": str(names)},
+            mlflow_model=mlflow_model,
+            signature=_signature(portable.columns),
+            input_example=example,
+            pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
+            # A folder without a uv project: else a uv.lock of the current directory is copied in.
+            uv_project_path=folder,
+        )
+    pyfunc = mlflow_model.flavors[mlflow.pyfunc.FLAVOR_NAME]
+    # MLflow notes where the files came from: folders of this machine that mean nothing elsewhere.
+    pyfunc["model_code_path"] = CODE.name
+    for artifact in pyfunc["artifacts"].values():
+        artifact["uri"] = artifact["path"]
+    mlflow_model.add_flavor(
+        "sklearn",
+        pickled_model=pyfunc["artifacts"]["pipeline"]["path"],
+        sklearn_version=version("scikit-learn"),
+        serialization_format="skops",
+        skops_trusted_types=None,
+        code=None,
+    )
+    mlflow_model.save(str(Path(path, "MLmodel")))
+
+
+def _names(portable: PortableModel) -> dict[str, Any]:
+    """Content of ``segments.json``; segments stand in the order of the cluster index."""
+    columns: list[dict[str, Any]] = [{"name": column} for column in portable.columns]
+    for column in columns:
+        if column["name"] in portable.categories:
+            column["categories"] = list(portable.categories[column["name"]])
+        elif column["name"] in portable.log1p:
+            column["above"] = -1
+    segments = zip(portable.segment_ids, portable.segment_names, portable.radius, strict=True)
+    return {
+        "columns": columns,
+        "segments": [
+            {"id": int(id_), "name": name, "radius": float(radius)}
+            for id_, name, radius in segments
+        ],
+    }
+
+
+def _signature(columns: Sequence[str]) -> ModelSignature:
+    """Inputs of any type, as ``double`` would refuse integer columns; the model checks them."""
+    anything = AnyType()  # type: ignore[no-untyped-call]
+    return ModelSignature(
+        inputs=Schema([ColSpec(anything, column) for column in columns]),
+        outputs=Schema(
+            [
+                ColSpec(DataType.long, "segment"),
+                ColSpec(DataType.string, "segment_name"),
+                ColSpec(DataType.double, "distance"),
+            ]
+        ),
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep off the terminal what MLflow says of every model with an example, and only that."""
+    logger = logging.getLogger("mlflow.pyfunc")
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return record.msg != "Validating input example against model signature"
+
+    logger.addFilter(wanted)
+    try:
+        with warnings.catch_warnings():
+            # Pandas4Warning, of MLflow's own comparison of column names with a range.
+            warnings.filterwarnings("ignore", message="Operation with range is deprecated")
+            yield
+    finally:
+        logger.removeFilter(wanted)

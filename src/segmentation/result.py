@@ -1,0 +1,269 @@
+"""`segment`: the whole computation as one function; prints, writes and logs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import TransformerMixin
+from sklearn.cluster import KMeans
+from sklearn.pipeline import Pipeline
+
+from segmentation import choice as choices
+from segmentation import metrics, segments
+from segmentation.choice import Choice
+from segmentation.data import Customers, from_frame
+from segmentation.engines import ENGINES
+from segmentation.engines.base import Clustering
+from segmentation.errors import ConfigError
+from segmentation.features import FeatureSet, build_encoder, resolve, scaling_name
+from segmentation.segments import Segment
+from segmentation.stability import Stability, bootstrap_stability
+
+EFFORTS = ("fast", "default", "thorough")
+
+
+@dataclass(frozen=True)
+class SegmentationResult:
+    """Everything one configuration found out. Nothing in it depends on MLflow or Hydra.
+
+    Attributes
+    ----------
+    customers : Customers
+        The validated input.
+    features : FeatureSet
+    scaling, engine, effort : str
+    seed : int
+    Z : ndarray of shape (n, d)
+        Encoded, scaled and weighted customers: the space distances are measured in.
+    encoded_names : tuple of str
+        Names of the d columns of `Z`.
+    clusterings : mapping of k to `Clustering`
+        Every fitted k; cluster indices of the chosen k are not yet segment ids.
+    curve : DataFrame
+        Indexed by k, one column a metric of `segmentation.metrics.METRICS`.
+    choice : Choice
+        Which k, how sure, or none.
+    labels : ndarray of shape (n,)
+        Segment id of each customer; ids are ordered by size, 0 is the largest.
+    distances : ndarray of shape (n,)
+        Euclidean distance of each customer to the centre of the own segment, in the space of `Z`.
+    segments : tuple of Segment
+    profile : DataFrame
+        See `segmentation.segments.profile`.
+    silhouettes : DataFrame
+        Columns ``row`` (position of the customer), ``segment``, ``silhouette``; empty at k=1, a
+        sample of the customers on large data.
+    stability : Stability or None
+        Per-segment bootstrap; only computed where structure was tested and found.
+    pipeline : Pipeline
+        Fitted scikit-learn pipeline from the customers' columns to the segment id.
+    """
+
+    customers: Customers
+    features: FeatureSet
+    scaling: str
+    engine: str
+    effort: str
+    seed: int
+    Z: NDArray[np.float64]
+    encoded_names: tuple[str, ...]
+    clusterings: Mapping[int, Clustering]
+    curve: pd.DataFrame
+    choice: Choice
+    labels: NDArray[np.int32]
+    distances: NDArray[np.float64]
+    segments: tuple[Segment, ...]
+    profile: pd.DataFrame
+    silhouettes: pd.DataFrame
+    stability: Stability | None
+    pipeline: Pipeline
+
+    @property
+    def k(self) -> int:
+        """Number of segments."""
+        return self.choice.k
+
+    @property
+    def structure(self) -> bool | None:
+        """Whether the data have cluster structure; None when the rule did not test it."""
+        return self.choice.structure
+
+    @property
+    def confidence(self) -> str | None:
+        """``agreed`` or ``contested``; None without structure or without the test."""
+        return self.choice.confidence
+
+
+def segment(
+    frame: pd.DataFrame | Customers,
+    *,
+    features: FeatureSet | Sequence[str] | None = None,
+    scaling: str | Mapping[str, Any] | TransformerMixin = "standard",
+    k_min: int = 1,
+    k_max: int = 12,
+    choice: str = "evidence",
+    k: int | None = None,
+    engine: str = "sklearn",
+    effort: str = "default",
+    seed: int = 0,
+) -> SegmentationResult:
+    """Segment customers with K-Means: fit a range of k, choose one, describe the segments.
+
+    Parameters
+    ----------
+    frame : DataFrame or Customers
+        One row per customer. A column that looks like an id is not clustered on.
+    features : FeatureSet or sequence of str, optional
+        Columns to cluster on; by default all numeric ones but the id.
+    scaling : str, mapping or scikit-learn transformer
+        A name of `segmentation.features.SCALINGS`, ``{"_target_": "sklearn.preprocessing.…"}`` or
+        an unfitted transformer.
+    k_min, k_max : int
+        Every k from `k_min` to `k_max` is fitted, and k=1 always.
+    choice : str
+        A rule of `segmentation.choice.CHOICES`.
+    k : int, optional
+        The number of segments, for ``choice="fixed"`` only.
+    engine : str
+        A name of `segmentation.engines.ENGINES`.
+    effort : {"fast", "default", "thorough"}
+        How long the engine searches.
+    seed : int
+        Seeds every random step.
+
+    Returns
+    -------
+    SegmentationResult
+
+    Raises
+    ------
+    DataError
+        A value or column of `frame` cannot be used.
+    ConfigError
+        An argument is not allowed.
+
+    Examples
+    --------
+    >>> from segmentation import segment
+    >>> from segmentation.demo import generate_customers
+    >>> result = segment(generate_customers(), features=["annual_income", "spending_score"])
+    >>> result.k
+    5
+    """
+    _check(k_min=k_min, k_max=k_max, engine=engine, effort=effort)
+    customers = frame if isinstance(frame, Customers) else _checked(frame, features)
+    feature_set = resolve(features, customers)
+    encoder = build_encoder(feature_set, scaling, customers.frame)
+    Z = np.ascontiguousarray(encoder.fit_transform(customers.frame), dtype=np.float64)
+
+    search = ENGINES[engine]
+    ks = sorted({1, *range(k_min, k_max + 1)})
+    clusterings: dict[int, Clustering] = search.fit_k_range(Z, ks, seed=seed, effort=effort)
+    measured = metrics.silhouettes(Z, clusterings, seed=seed)
+    curve = metrics.curve(Z, clusterings, measured)
+    chosen = choices.choose(choice, Z, clusterings, curve, seed=seed, k=k, k_min=k_min)
+    if effort == "default" and chosen.k > 1:
+        # What is promoted is what was compared, so the thorough search happens here, not later.
+        improved = search.improve(Z, clusterings, chosen.k, seed=seed)
+        if improved[chosen.k].wcss < clusterings[chosen.k].wcss:
+            measured = metrics.silhouettes(Z, improved, seed=seed)
+            curve = metrics.curve(Z, improved, measured)
+        clusterings = improved
+
+    final = segments.order_by_size(clusterings[chosen.k])
+    kmeans = _kmeans(Z, final, seed)
+    # The model's own answer, so that a customer between two centres is where scoring puts them.
+    labels = kmeans.predict(Z).astype(np.int32)
+    distances = np.linalg.norm(Z - final.centers[labels], axis=1)
+    described = customers.frame[list(feature_set.used)]
+    codes = {column: "str" for column in feature_set.categorical}
+    table = segments.profile(described.astype(codes), labels)
+    silhouette_rows = _silhouette_rows(measured, chosen.k, labels)
+    tested = chosen.structure is True
+    return SegmentationResult(
+        customers=customers,
+        features=feature_set,
+        scaling=scaling_name(scaling),
+        engine=engine,
+        effort=effort,
+        seed=seed,
+        Z=Z,
+        encoded_names=tuple(encoder.get_feature_names_out()),
+        clusterings=clusterings,
+        curve=curve,
+        choice=chosen,
+        labels=labels,
+        distances=distances,
+        segments=_segments(table, feature_set, labels, chosen.k, silhouette_rows),
+        profile=table,
+        silhouettes=silhouette_rows,
+        stability=bootstrap_stability(Z, final, seed=seed) if tested else None,
+        pipeline=Pipeline([("features", encoder), ("kmeans", kmeans)]),
+    )
+
+
+def _check(*, k_min: int, k_max: int, engine: str, effort: str) -> None:
+    if k_min < 1:
+        raise ConfigError(f"k.min={k_min}: the smallest number of segments is 1; set k.min=1.")
+    if k_max < k_min:
+        raise ConfigError(
+            f"k.min={k_min} is above k.max={k_max}: give a range upwards, such as k.min=1 k.max=12."
+        )
+    if engine not in ENGINES:
+        raise ConfigError(f"engine={engine}: allowed are {', '.join(ENGINES)}.")
+    if effort not in EFFORTS:
+        raise ConfigError(f"engine.effort={effort}: allowed are {', '.join(EFFORTS)}.")
+
+
+def _checked(frame: pd.DataFrame, features: FeatureSet | Sequence[str] | None) -> Customers:
+    named = features.used if isinstance(features, FeatureSet) else features
+    return from_frame(frame, columns=list(named) if named else None)
+
+
+def _kmeans(Z: NDArray[np.float64], final: Clustering, seed: int) -> KMeans:
+    """A fitted stock KMeans with exactly these centres, so that ``predict`` gives segment ids."""
+    fitted = KMeans(final.k, init=final.centers, n_init=1, max_iter=1, random_state=seed).fit(Z)
+    # One Lloyd step from a local optimum moves centres by rounding only; keep those compared.
+    fitted.cluster_centers_ = final.centers.copy()
+    fitted.inertia_ = final.wcss
+    return fitted
+
+
+def _silhouette_rows(
+    measured: metrics.Silhouettes, k: int, labels: NDArray[np.int32]
+) -> pd.DataFrame:
+    rows = measured.rows if k in measured.values else measured.rows[:0]
+    return pd.DataFrame(
+        {
+            "row": rows,
+            "segment": labels[rows],
+            "silhouette": measured.values.get(k, np.empty(0)),
+        }
+    )
+
+
+def _segments(
+    table: pd.DataFrame,
+    feature_set: FeatureSet,
+    labels: NDArray[np.int32],
+    k: int,
+    silhouette_rows: pd.DataFrame,
+) -> tuple[Segment, ...]:
+    names = segments.name_segments(table, feature_set.columns)
+    sizes = np.bincount(labels, minlength=k)
+    mean = silhouette_rows.groupby("segment")["silhouette"].mean()
+    return tuple(
+        Segment(
+            id=index,
+            name=names[index],
+            size=int(sizes[index]),
+            share=float(sizes[index] / len(labels)),
+            silhouette=float(mean[index]) if index in mean.index else None,
+        )
+        for index in range(k)
+    )

@@ -1,0 +1,426 @@
+"""WHERE a result is logged: runs of an MLflow store, written in few calls and read back."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import getpass
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import mlflow
+import numpy as np
+import pandas as pd
+import yaml
+from mlflow.entities import Dataset, DatasetInput, Run, RunTag
+from mlflow.entities import Metric as MlflowMetric
+from mlflow.entities import Param as MlflowParam
+from mlflow.exceptions import MlflowException
+
+from segmentation import flavor
+from segmentation.errors import TrackingError
+from segmentation.logged import File, LogItem, Metric, Param, Table, Tag, iter_log_items, run_name
+from segmentation.result import SegmentationResult
+from segmentation.store import Store, open_store, resolve_uri, store_errors
+
+#: Rows the logged model is asked about before its run counts as finished.
+VERIFIED_ROWS = 10_000
+CONFIG_FILE = "config.yaml"
+
+
+@dataclass(frozen=True)
+class LoggedRun:
+    """A finished run: id, name, address in the UI, model and the file or address of its report."""
+
+    run_id: str
+    name: str
+    link: str
+    model_uri: str
+    report: str
+
+
+def log_result(
+    result: SegmentationResult,
+    *,
+    uri: str | None = None,
+    experiment: str = "customer-segments",
+    log_customers: bool = True,
+    home: Path | None = None,
+) -> LoggedRun:
+    """Log a result as a run: the one call a notebook needs.
+
+    Parameters
+    ----------
+    result : SegmentationResult
+    uri : str, optional
+        Tracking URI; else MLFLOW_TRACKING_URI, else SQLite in the folder ``mlruns``.
+    experiment : str
+    log_customers : bool
+        Also log the customer -> segment table.
+    home : Path, optional
+        Folder of the default store; ``mlruns`` of the current directory.
+
+    Raises
+    ------
+    TrackingError
+        The store cannot be opened or written.
+    """
+    store = open_store(resolve_uri(uri, home or Path.cwd() / "mlruns"), experiment)
+    with tracked_run(store, run_name(result)) as run_id:
+        return write_result(store, run_id, result, log_customers=log_customers)
+
+
+@contextlib.contextmanager
+def tracked_run(
+    store: Store, name: str, *, tags: Mapping[str, str] | None = None, run_id: str | None = None
+) -> Iterator[str]:
+    """A run that always ends: FINISHED, FAILED with the reason as a tag, or KILLED.
+
+    Parameters
+    ----------
+    store : Store
+    name : str
+        Name of the run.
+    tags : mapping, optional
+    run_id : str, optional
+        Adopt this run instead of making one (``mlflow run`` makes it before we start).
+
+    Yields
+    ------
+    str
+        The run's id.
+    """
+    client = store.client
+    with store_errors(store.uri):
+        if run_id is None:
+            base = {
+                "mlflow.user": _user(),
+                "mlflow.source.name": "segment fit",
+                "mlflow.source.type": "LOCAL",
+            }
+            run = client.create_run(
+                store.experiment_id, run_name=name, tags={**base, **(tags or {})}
+            )
+            run_id = str(run.info.run_id)
+        else:
+            client.update_run(run_id, status="RUNNING", name=name)
+            client.log_batch(run_id, tags=[RunTag(k, v) for k, v in (tags or {}).items()])
+    try:
+        yield run_id
+    except Exception as error:
+        _end(store, run_id, "FAILED", f"{type(error).__name__}: {error}")
+        raise
+    except BaseException:
+        _end(store, run_id, "KILLED", "interrupted")
+        raise
+    with store_errors(store.uri):
+        client.set_terminated(run_id, "FINISHED")
+
+
+def _end(store: Store, run_id: str, status: str, reason: str) -> None:
+    # The store may be what failed; the first error is the one to report.
+    with contextlib.suppress(Exception):
+        store.client.set_tag(run_id, "error", reason[:5000])
+        store.client.set_terminated(run_id, status)
+
+
+def write_result(
+    store: Store,
+    run_id: str,
+    result: SegmentationResult,
+    *,
+    config: Mapping[str, Any] | None = None,
+    command: str = "segmentation.log_result(result)",
+    data_figures: bool = True,
+    log_customers: bool = True,
+) -> LoggedRun:
+    """Write a result, its model and its config to a run, and read the model back.
+
+    Parameters
+    ----------
+    store : Store
+    run_id : str
+        An open run of `store`.
+    result : SegmentationResult
+    config : mapping, optional
+        The resolved config, kept so that ``segment fit run_id=…`` can run it again.
+    command : str
+        What the report says to reproduce the run.
+    data_figures, log_customers : bool
+        See `segmentation.logged.iter_log_items`.
+    """
+    meta = {
+        "run": run_name(result),
+        "run id": run_id,
+        "data": f"{result.customers.source} (SHA-256 {result.customers.digest[:16]}…)",
+        "seed": str(result.seed),
+        "command": command,
+        "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
+    }
+    items = list(
+        iter_log_items(
+            result, meta=meta, data_figures=data_figures, log_customers=log_customers
+        )
+    )
+    if config is not None:
+        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        items.append(File(CONFIG_FILE, text.encode()))
+        items.append(Tag("config_hash", config_hash(config, result.customers.digest)))
+    items.append(Tag("code_version", code_version()))
+    with store_errors(store.uri):
+        write_items(store, run_id, items)
+        _write_dataset(store, run_id, result)
+        model_uri = _write_model(store, run_id, result)
+        artifacts = str(store.client.get_run(run_id).info.artifact_uri)
+    return LoggedRun(
+        run_id=run_id,
+        name=run_name(result),
+        link=store.link(run_id),
+        model_uri=model_uri,
+        report=artifact_file(artifacts, "report.html") or store.link(run_id),
+    )
+
+
+def write_items(store: Store, run_id: str, items: list[LogItem]) -> None:
+    """Log items in as few calls as MLflow allows: one batch, one folder, one call a table."""
+    now = int(time.time() * 1000)
+    store.client.log_batch(
+        run_id,
+        metrics=[
+            MlflowMetric(i.name, i.value, now, i.step) for i in items if isinstance(i, Metric)
+        ],
+        params=[MlflowParam(i.name, i.value) for i in items if isinstance(i, Param)],
+        tags=[RunTag(i.name, i.value) for i in items if isinstance(i, Tag)],
+    )
+    with tempfile.TemporaryDirectory(prefix="segment-") as folder:
+        for item in items:
+            if isinstance(item, File):
+                path = Path(folder, item.path)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(item.content)
+        store.client.log_artifacts(run_id, folder)
+    for item in items:
+        if isinstance(item, Table):
+            store.client.log_table(run_id, item.frame, item.path)
+
+
+def _write_dataset(store: Store, run_id: str, result: SegmentationResult) -> None:
+    # Not mlflow.data.from_pandas: its digest is blind to changes past 10,000 rows.
+    frame = result.customers.frame
+    schema = {"mlflow_colspec": [{"type": str(t), "name": n} for n, t in frame.dtypes.items()]}
+    dataset = Dataset(
+        name=result.customers.source,
+        digest=result.customers.digest[:36],
+        source_type="local",
+        source=json.dumps({"uri": result.customers.source}),
+        schema=json.dumps(schema),
+        profile=json.dumps({"num_rows": len(frame), "num_elements": int(frame.size)}),
+    )
+    store.client.log_inputs(run_id, [DatasetInput(dataset)])
+
+
+def _write_model(store: Store, run_id: str, result: SegmentationResult) -> str:
+    mlflow.set_tracking_uri(store.uri)
+    info = flavor.log(portable_model(result), run_id=run_id)
+    model_uri = str(info.model_uri)
+    rows = result.customers.frame[list(result.features.columns)].head(VERIFIED_ROWS)
+    answer = mlflow.pyfunc.load_model(model_uri).predict(rows)
+    labels = result.labels[: len(rows)]
+    distances = result.distances[: len(rows)]
+    # A customer exactly between two centres may go to either: then the distances agree.
+    same = answer["segment"].to_numpy() == labels
+    tie = np.isclose(answer["distance"].to_numpy(), distances, rtol=1e-9, atol=1e-9)
+    if not np.all(same | tie):
+        raise RuntimeError(
+            f"the logged model {model_uri} gives {np.count_nonzero(~(same | tie))} of {len(rows)} "
+            "customers another segment than the fit did"
+        )
+    return model_uri
+
+
+def portable_model(result: SegmentationResult) -> flavor.PortableModel:
+    """The model to log: the pipeline and what must be known beside it to score a customer."""
+    columns = list(result.features.columns)
+    frame = result.customers.frame[columns]
+    encoder = result.pipeline.named_steps["features"]
+    categories: dict[str, list[str | float]] = {}
+    for _, transformer, names in encoder.transformers_:
+        if hasattr(transformer, "categories_"):
+            for name, values in zip(names, transformer.categories_, strict=True):
+                categories[str(name)] = values.tolist()
+    return flavor.PortableModel(
+        pipeline=result.pipeline,
+        columns=columns,
+        categories=categories,
+        segment_ids=[s.id for s in result.segments],
+        segment_names=[s.name for s in result.segments],
+        radius=[
+            float(np.quantile(result.distances[result.labels == s.id], 0.99))
+            for s in result.segments
+        ],
+        example=frame.head(5),
+        log1p=list(result.features.log1p),
+    )
+
+
+def artifact_file(artifact_uri: str, name: str) -> str | None:
+    """Path of a run's artifact as a ``file://`` link, or None when it lies on a server."""
+    parts = urlsplit(artifact_uri)
+    if parts.scheme not in ("", "file"):
+        return None
+    return (Path(unquote(parts.path)) / name).as_uri()
+
+
+def config_hash(config: Mapping[str, Any], digest: str) -> str:
+    """Identity of a configuration: its settings, the data's digest and the code, no paths.
+
+    Starts with a letter, since Hydra reads ``12e45678`` as a number.
+    """
+    keys = ("features", "scaling", "k", "choice", "engine", "seed")
+    settings = {key: config[key] for key in keys if key in config}
+    content = json.dumps([settings, digest, code_version()], sort_keys=True, default=str)
+    return "c" + hashlib.sha256(content.encode()).hexdigest()[:15]
+
+
+@functools.cache
+def code_version() -> str:
+    """Version of this package and a digest of its source: two runs of one code share it."""
+    sources = sorted(Path(__file__).parent.rglob("*.py"))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
+    return f"{_package_version('segmentation')}+{digest.hexdigest()[:10]}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    names = ("segmentation", "scikit-learn", "numpy", "pandas", "scipy", "mlflow")
+    return {name: _package_version(name) for name in names}
+
+
+def _package_version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def find_run(store: Store, run_id: str) -> Run:
+    """The run with this id.
+
+    Raises
+    ------
+    TrackingError
+        There is none.
+    """
+    try:
+        return store.client.get_run(run_id)
+    except MlflowException as error:
+        raise TrackingError(
+            f"there is no run {run_id} in {store.uri}. `segment compare` lists the run ids."
+        ) from error
+
+
+def stored_config(store: Store, run_id: str) -> dict[str, Any]:
+    """The resolved config a run was made from.
+
+    Raises
+    ------
+    TrackingError
+        No such run, or it was logged without a config (by a notebook).
+    """
+    run = find_run(store, run_id)
+    try:
+        with tempfile.TemporaryDirectory(prefix="segment-") as folder:
+            path = store.client.download_artifacts(run.info.run_id, CONFIG_FILE, folder)
+            loaded: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            return loaded
+    except (MlflowException, OSError) as error:
+        raise TrackingError(
+            f"run {run_id} has no stored config ({CONFIG_FILE}): it was logged from a notebook "
+            "or did not get that far. Give the configuration itself instead of run_id."
+        ) from error
+
+
+def finished_runs(
+    store: Store, *, sweep_id: str | None = None, where: str | None = None
+) -> pd.DataFrame:
+    """All finished runs of the experiment that fitted a configuration, one row each.
+
+    Parameters
+    ----------
+    store : Store
+    sweep_id : str, optional
+        Only the runs of this sweep.
+    where : str, optional
+        A filter in MLflow's syntax, such as ``metrics.k > 3``.
+
+    Returns
+    -------
+    DataFrame
+        ``run_id``, ``run``, ``start`` and what `segmentation.compare` ranks by and shows.
+
+    Raises
+    ------
+    TrackingError
+        The filter is not MLflow's syntax.
+    """
+    conditions = ["attributes.status = 'FINISHED'", "metrics.k > 0"]
+    if sweep_id is not None:
+        conditions.append(f"tags.sweep_id = '{sweep_id}'")
+    if where:
+        conditions.append(where)
+    rows: list[dict[str, Any]] = []
+    token: str | None = None
+    while True:
+        try:
+            page = store.client.search_runs(
+                [store.experiment_id], " and ".join(conditions), page_token=token
+            )
+        except MlflowException as error:
+            raise TrackingError(
+                f"filter={where!r} was refused by MLflow: {str(error).splitlines()[0]} "
+                """Write for example 'filter="metrics.k > 3"' or """
+                """'filter="tags.scaling = \\'standard\\'"'."""
+            ) from error
+        rows.extend(_row(run) for run in page)
+        token = page.token
+        if not token:
+            return pd.DataFrame(rows)
+
+
+def _row(run: Run) -> dict[str, Any]:
+    data = run.data
+    return {
+        "run": run.info.run_name,
+        "features": data.tags.get("features"),
+        "scaling": data.tags.get("scaling"),
+        "k": int(data.metrics["k"]),
+        "structure": data.tags.get("structure"),
+        "confidence": data.tags.get("confidence"),
+        "stability": data.metrics.get("stability", np.nan),
+        "gap": data.metrics.get("gap", np.nan),
+        "silhouette": data.metrics.get("silhouette", np.nan),
+        "explained_variance": data.metrics.get("explained_variance", np.nan),
+        "wcss": data.metrics.get("wcss", np.nan),
+        "smallest_share": data.metrics.get("smallest_share", np.nan),
+        "sweep_id": data.tags.get("sweep_id"),
+        "data_sha256": data.tags.get("data_sha256"),
+        "start": pd.Timestamp(run.info.start_time, unit="ms"),
+        "run_id": run.info.run_id,
+        "artifact_uri": run.info.artifact_uri,
+    }

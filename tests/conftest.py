@@ -1,0 +1,81 @@
+"""Fixtures every test file may use."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+# Before mlflow is imported anywhere.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests log to the stores they name, whatever the caller's environment says."""
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "SEGMENT_SWEEP"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the real customer files; tests that need them skip when it is absent."""
+    folder = Path(os.environ.get("SEGMENT_TEST_DATA", REPO.parent / "shared" / "data"))
+    if not (folder / "Mall_Customers_Gender.csv").exists():
+        pytest.skip(f"real customer files not found in {folder} (set SEGMENT_TEST_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new SQLite store, made once: MLflow takes seconds to make its tables."""
+    from segmentation.store import open_store
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    open_store(f"sqlite:///{path}", "unused")
+    return path
+
+
+@pytest.fixture
+def store_uri(fresh_store: Path, tmp_path: Path) -> str:
+    """A store of the test's own."""
+    path = tmp_path / "store" / "mlflow.db"
+    path.parent.mkdir()
+    shutil.copy(fresh_store, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def customers_csv(tmp_path: Path) -> Path:
+    """A small file of generated customers."""
+    from segmentation.demo import generate_customers
+
+    path = tmp_path / "customers.csv"
+    generate_customers(60, seed=1).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture
+def write_csv(tmp_path: Path) -> Callable[[str], Path]:
+    """Write a text to a file and give its path."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "input.csv"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    """Generated customers without their ids."""
+    from segmentation.demo import generate_customers
+
+    return generate_customers(120, seed=2).drop(columns="customer_id")

@@ -1,0 +1,126 @@
+"""Every YAML file composes, every experiment runs, and the commands explain themselves."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import REPO
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from segmentation import cli, config
+from segmentation.choice import CHOICES
+from segmentation.engines import ENGINES
+from segmentation.features import SCALINGS
+
+GROUPS = ("data", "features", "scaling", "k", "choice", "engine", "tracking")
+OPTIONS = [
+    f"{group}={path.stem}" for group in GROUPS for path in (REPO / "conf" / group).glob("*.yaml")
+]
+OVERLAYS = [
+    f"{path.parent.name}={path.stem}" for path in sorted((REPO / "experiments").glob("*/*.yaml"))
+]
+
+
+def composed(*overrides: str) -> config.FitConfig:
+    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
+        plain = OmegaConf.to_container(compose("fit", overrides=list(overrides)), resolve=True)
+    assert isinstance(plain, dict)
+    # Values only a user can give.
+    plain["data"] = {k: v if v != "???" else "given.csv" for k, v in plain["data"].items()}
+    plain["choice"] = {k: v if v != "???" else 5 for k, v in plain["choice"].items()}
+    plain["tracking"] = {k: v if v != "???" else "http://x" for k, v in plain["tracking"].items()}
+    return config.load(plain, config.FitConfig)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_composes(option: str) -> None:
+    group, name = option.split("=")
+    chosen = getattr(composed(option), group)
+    if group in ("scaling", "choice"):
+        assert chosen["name"] == name
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_overlay_composes_and_says_what_it_asks(overlay: str) -> None:
+    composed(overlay)
+    group, name = overlay.split("=")
+    header = (REPO / "experiments" / group / f"{name}.yaml").read_text().splitlines()
+    assert header[0] == "# @package _global_"
+    assert header[1].startswith("# Question: ")
+    assert f"segment fit {overlay}" in header[2]
+
+
+def test_options_are_those_of_the_tables() -> None:
+    def names(group: str) -> set[str]:
+        return {path.stem for path in (REPO / "conf" / group).glob("*.yaml")}
+
+    assert names("scaling") == set(SCALINGS)
+    assert names("choice") == set(CHOICES)
+    assert names("engine") == set(ENGINES)
+
+
+def test_default_features_of_a_source_are_a_feature_set() -> None:
+    for path in (REPO / "conf" / "data").glob("*.yaml"):
+        default = yaml.safe_load(path.read_text()).get("default_features")
+        if default:
+            known = yaml.safe_load((REPO / f"conf/features/{default['name']}.yaml").read_text())
+            assert default["columns"] == known["columns"]
+
+
+def test_help_names_what_can_be_varied(capfd) -> None:
+    assert cli.run(["--help"]) == 0
+    out = capfd.readouterr().out
+    for command in cli.COMMANDS:
+        assert f"segment {command}" in out
+    for command in cli.COMMANDS:
+        assert cli.run([command, "--help"]) == 0
+        assert f"  segment {command}" in capfd.readouterr().out
+
+
+def test_show_the_config_only(capfd) -> None:
+    assert cli.run(["fit", "scaling=robust", "--cfg", "job"]) == 0
+    assert yaml.safe_load(capfd.readouterr().out)["scaling"] == {"name": "robust"}
+
+
+def completions(line: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "segmentation", "-sc", "query=bash"],
+        env={**os.environ, "COMP_LINE": line, "COMP_POINT": str(len(line))},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.split()
+
+
+def test_tab_completion() -> None:
+    assert completions("segment ") == list(cli.COMMANDS)
+    assert "scaling=robust" in completions("segment fit scaling=")
+    assert "top=" in completions("segment compare to")
+
+
+def test_help_does_not_import_what_computes() -> None:
+    code = (
+        "import sys; from segmentation import cli; cli.run(['--help']); "
+        "print([m for m in ('mlflow', 'sklearn', 'pandas', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_no_output_in_the_current_directory(
+    tmp_path: Path, store_uri: str, monkeypatch, capfd
+) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    arguments = ["fit", "choice=silhouette", "k.max=3", f"tracking.uri={store_uri}"]
+    assert cli.run(arguments) == 0
+    assert cli.run([*arguments, "-m", "scaling=none,standard"]) == 0
+    assert not list(folder.iterdir())

@@ -1,0 +1,75 @@
+"""Metrics agree with scikit-learn and with published numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_samples
+
+from segmentation import metrics
+from segmentation.engines import ENGINES
+
+
+def fitted(Z: np.ndarray, ks: range) -> tuple[dict, pd.DataFrame, metrics.Silhouettes]:
+    clusterings = ENGINES["sklearn"].fit_k_range(Z, ks, seed=0)
+    measured = metrics.silhouettes(Z, clusterings, seed=0)
+    return clusterings, metrics.curve(Z, clusterings, measured), measured
+
+
+def test_same_as_scikit_learn(frame) -> None:
+    Z = frame[["age", "annual_income", "spending_score"]].to_numpy(dtype=float)
+    clusterings, curve, measured = fitted(Z, range(1, 7))
+    for k in range(2, 7):
+        labels = clusterings[k].labels
+        expected = silhouette_samples(Z, labels)
+        np.testing.assert_allclose(measured.values[k], expected, atol=1e-9)
+        assert curve.silhouette[k] == pytest.approx(expected.mean())
+        assert curve.calinski_harabasz[k] == pytest.approx(calinski_harabasz_score(Z, labels))
+        assert curve.davies_bouldin[k] == pytest.approx(davies_bouldin_score(Z, labels))
+        shares = np.bincount(labels) / len(Z)
+        assert curve.smallest_share[k] == pytest.approx(shares.min())
+        assert curve.largest_share[k] == pytest.approx(shares.max())
+
+
+def test_one_cluster_has_no_silhouette(frame) -> None:
+    _, curve, measured = fitted(frame[["age"]].to_numpy(dtype=float), range(1, 3))
+    assert 1 not in measured.values
+    undefined = ["silhouette", "calinski_harabasz", "davies_bouldin"]
+    assert curve.loc[1, undefined].isna().all()
+    assert curve.explained_variance[1] == pytest.approx(0, abs=1e-12)
+
+
+def test_every_customer_a_cluster_of_its_own() -> None:
+    """k = n: silhouettes are 0 by convention, ratios that divide by n - k are not defined."""
+    Z = np.array([[0.0], [1.0], [3.0], [7.0]])
+    _, curve, _ = fitted(Z, range(1, 5))
+    assert curve.silhouette[4] == 0
+    assert np.isnan(curve.calinski_harabasz[4])
+    assert curve.explained_variance[4] == pytest.approx(1)
+
+
+@given(arrays(float, (12, 2), elements=st.integers(-5, 5)))
+@settings(max_examples=25, deadline=None)
+def test_silhouettes_of_ties_are_scikit_learns(Z: np.ndarray) -> None:
+    if len(np.unique(Z, axis=0)) < 4:
+        return
+    clusterings, _, measured = fitted(Z, range(1, 4))
+    for k in (2, 3):
+        expected = silhouette_samples(Z, clusterings[k].labels)
+        np.testing.assert_allclose(measured.values[k], expected, atol=1e-9)
+
+
+def test_large_data_is_sampled_with_its_error(monkeypatch) -> None:
+    rng = np.random.default_rng(0)
+    Z = np.concatenate([rng.normal(0, 1, (900, 2)), rng.normal(6, 1, (900, 2))])
+    _, exact, _ = fitted(Z, range(1, 3))
+    assert np.isnan(exact.silhouette_se[2])
+    monkeypatch.setattr(metrics, "SILHOUETTE_ROWS", 600)
+    _, sampled, measured = fitted(Z, range(1, 3))
+    assert measured.sampled
+    assert len(measured.rows) == 600
+    assert abs(sampled.silhouette[2] - exact.silhouette[2]) < 5 * sampled.silhouette_se[2]

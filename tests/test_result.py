@@ -1,0 +1,154 @@
+"""`segment`: the answer a notebook gets, checked against known values of the mall file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import adjusted_rand_score
+from sklearn.preprocessing import StandardScaler
+
+from segmentation import segment
+from segmentation.data import read_csv
+from segmentation.errors import ConfigError, DataError
+
+RENAME = {
+    "CustomerID": "customer_id",
+    "Gender": "gender",
+    "Genre": "gender",
+    "Age": "age",
+    "Annual Income (k$)": "annual_income",
+    "Spending Score (1-100)": "spending_score",
+}
+INCOME_SPENDING = ["annual_income", "spending_score"]
+MALL_FILES = ["Mall_Customers_Gender.csv", "Mall_Customers_Genre.csv"]
+MALL_FILES += ["Mall_Customers_Genre_padded.csv"]
+
+
+@pytest.fixture(params=MALL_FILES)
+def mall(request, shared_data):
+    return read_csv(shared_data / request.param, id="customer_id", rename=RENAME)
+
+
+def test_mall_raw(mall) -> None:
+    result = segment(mall, features=INCOME_SPENDING, scaling="none", choice="silhouette")
+    expected = [181363.596, 106348.373, 73679.789, 44448.455]
+    np.testing.assert_allclose(result.curve.wcss.loc[2:5], expected, rtol=1e-6)
+    assert result.curve.wcss[1] == pytest.approx(269981.28)
+    assert result.k == 5
+    assert result.curve.silhouette[5] == pytest.approx(0.553932, abs=1e-6)
+    assert [s.size for s in result.segments] == [81, 39, 35, 23, 22]
+    assert result.structure is None
+    assert result.confidence is None
+
+
+def test_mall_standardised(mall) -> None:
+    result = segment(mall, features=INCOME_SPENDING, choice="fixed", k=5)
+    assert result.curve.wcss[5] == pytest.approx(65.568408, rel=1e-6)
+    assert result.curve.silhouette[5] == pytest.approx(0.554657, abs=1e-6)
+
+
+def test_mall_three_columns_raw(mall) -> None:
+    columns = ["age", *INCOME_SPENDING]
+    result = segment(mall, features=columns, scaling="none", choice="fixed", k=6)
+    assert result.curve.wcss[5] == pytest.approx(75350.779, rel=1e-6)
+    assert result.curve.wcss[6] == pytest.approx(58300.443, rel=1e-6)
+
+
+def test_wholesale_raw(shared_data) -> None:
+    spends = ["Fresh", "Milk", "Grocery", "Frozen", "Detergents_Paper", "Delicassen"]
+    frame = pd.read_csv(shared_data / "Wholesale customers data.csv")
+    result = segment(frame, features=spends, scaling="none", choice="fixed", k=4, k_max=4)
+    expected = [157595857166, 113217528521, 80332413843, 64855545528]
+    np.testing.assert_allclose(result.curve.wcss, expected, rtol=1e-6)
+
+
+def test_evidence_on_mall(mall) -> None:
+    result = segment(mall, features=INCOME_SPENDING)
+    assert (result.k, result.structure, result.confidence) == (5, True, "agreed")
+    assert result.stability is not None
+    assert len(result.stability.jaccard) == 5
+
+
+def test_noise_has_no_segments() -> None:
+    """Uniform noise: the answer is one segment, whatever the smallest k asked for."""
+    frame = pd.DataFrame(np.random.default_rng(3).uniform(size=(300, 3)), columns=list("abc"))
+    result = segment(frame, k_min=2)
+    assert (result.k, result.structure, result.confidence) == (1, False, None)
+    assert [s.name for s in result.segments] == ["all customers"]
+    assert set(result.labels) == {0}
+    assert result.silhouettes.empty
+
+
+def test_same_input_same_bits(frame) -> None:
+    first, second = (segment(frame, choice="silhouette", seed=7) for _ in range(2))
+    assert np.array_equal(first.labels, second.labels)
+    pd.testing.assert_frame_equal(first.curve, second.curve, check_exact=True)
+    assert [s.name for s in first.segments] == [s.name for s in second.segments]
+
+
+def test_row_order_does_not_matter(frame) -> None:
+    order = np.random.default_rng(0).permutation(len(frame))
+    result = segment(frame, choice="silhouette")
+    shuffled = segment(frame.iloc[order].reset_index(drop=True), choice="silhouette")
+    assert result.k == shuffled.k
+    assert np.array_equal(result.labels[order], shuffled.labels)
+
+
+def test_pipeline_predicts_the_labels(frame) -> None:
+    result = segment(frame, features=["gender", "age", "spending_score"], choice="silhouette")
+    assert np.array_equal(result.pipeline.predict(result.customers.frame), result.labels)
+    sizes = [s.size for s in result.segments]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes == np.bincount(result.labels).tolist()
+
+
+def test_ids_and_text_are_not_clustered_on(frame) -> None:
+    with_id = frame.assign(customer_id=range(len(frame)))
+    result = segment(with_id, choice="silhouette")
+    assert result.features.columns == ("age", "annual_income", "spending_score")
+    assert result.customers.ids.name == "customer_id"
+
+
+def test_profile_columns_are_described_only(frame) -> None:
+    from segmentation.features import FeatureSet
+
+    features = FeatureSet(name="x", columns=("age", "spending_score"), profile=("gender",))
+    result = segment(frame, features=features, choice="silhouette")
+    assert result.Z.shape[1] == 2
+    assert set(result.profile.feature) == {"age", "spending_score", "gender"}
+
+
+def test_transformers_and_names_agree(frame) -> None:
+    by_name = segment(frame, scaling="standard", choice="silhouette")
+    by_object = segment(frame, scaling=StandardScaler(), choice="silhouette")
+    target = {"_target_": "sklearn.preprocessing.StandardScaler"}
+    by_target = segment(frame, scaling=target, choice="silhouette")
+    assert np.array_equal(by_name.labels, by_object.labels)
+    assert np.array_equal(by_name.labels, by_target.labels)
+
+
+def test_prints_and_writes_nothing(frame, capfd, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    segment(frame)
+    assert capfd.readouterr() == ("", "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_it_refuses(frame) -> None:
+    with pytest.raises(ConfigError, match=r"k\.max"):
+        segment(frame, k_min=5, k_max=3)
+    with pytest.raises(ConfigError, match="engine"):
+        segment(frame, engine="abacus")
+    with pytest.raises(DataError, match="height"):
+        segment(frame, features=["height"])
+    with pytest.raises(ConfigError, match="distinct"):
+        segment(frame.head(5), k_max=12)
+
+
+def test_chosen_k_is_searched_thoroughly(frame) -> None:
+    """At the default effort the chosen k is at least as good as the thorough search finds it."""
+    default = segment(frame, choice="fixed", k=8)
+    thorough = segment(frame, choice="fixed", k=8, effort="thorough")
+    assert default.curve.wcss[8] <= thorough.curve.wcss[8] * (1 + 1e-9)
+    assert adjusted_rand_score(default.labels, thorough.labels) == pytest.approx(1)
