@@ -28,7 +28,7 @@ def broken(line: int, value: str) -> str:
 
 FILES: dict[str, tuple[str, list[str]]] = {
     "empty file": ("", ["empty"]),
-    "header only": ("id,age,income\n", ["header", "row"]),
+    "header only": ("id,age,income\n", ["header", "no customers"]),
     "missing column": ("id,aeg,income\n1,2,3\n2,5,4\n3,9,1\n", ["age", "aeg"]),
     "text in a number": (broken(7, "old"), ["age", "old", "7"]),
     "missing value": (broken(9, ""), ["age", "9", "data.missing"]),
@@ -37,7 +37,7 @@ FILES: dict[str, tuple[str, list[str]]] = {
     "1e308": (broken(12, "1e308"), ["age", "12"]),
     "duplicate ids": (GOOD + "7,30,1200\n", ["id", "7"]),
     "all rows identical": ("id,age,income\n1,5,5\n2,5,5\n3,5,5\n", ["age"]),
-    "one row": ("id,age,income\n1,5,5\n", ["row"]),
+    "one row": ("id,age,income\n1,5,5\n", ["only 1 customer ", "2"]),
     "constant feature": ("id,age,income\n1,5,1\n2,5,2\n3,5,3\n", ["age", "features.columns"]),
     "ragged row": (GOOD + "99,30,12,5,5\n", ["42"]),
     "duplicate header": ("id,age,age,income\n1,2,3,4\n2,3,4,6\n", ["age"]),

@@ -154,7 +154,9 @@ def _draw(mass: Array, rng: np.random.Generator) -> NDArray[np.intp]:
     total = np.cumsum(mass, axis=1)
     point = rng.random(mass.shape[0]) * total[:, -1]
     drawn: NDArray[np.intp] = (total <= point[:, None]).sum(axis=1)
-    return np.minimum(drawn, mass.shape[1] - 1)
+    # Nothing left to cover (every row is a centre): all totals are 0 and any row does.
+    drawn[drawn == mass.shape[1]] = 0
+    return drawn
 
 
 def best_of(first: Fits, second: Fits) -> Fits:

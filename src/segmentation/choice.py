@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from kneed import KneeLocator
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from segmentation import criteria
 from segmentation.engines.base import Clustering
@@ -116,7 +117,9 @@ def choose(
             f"choice.k={k} with choice={rule}: choice.k belongs to choice=fixed alone; "
             f"write choice=fixed choice.k={k} or leave choice.k out."
         )
-    return CHOICES[rule](Fitted(Z, clusterings, curve, seed, k, k_min))
+    # Matrices this small are slower on several threads, by a factor of six in CPU.
+    with threadpool_limits(1):
+        return CHOICES[rule](Fitted(Z, clusterings, curve, seed, k, k_min))
 
 
 def evidence(fitted: Fitted) -> Choice:

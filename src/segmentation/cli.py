@@ -81,12 +81,22 @@ class StudyCallback(Callback):  # type: ignore[misc]
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Open the store and the parent run once, before any job, in this process."""
-        # Hydra turns a callback's exception into a warning; SystemExit passes.
-        sys.exit(code) if (code := _guarded(lambda: _start_study(config))) else None
+        _or_exit(lambda: _start_study(config))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the ranking; a sweep with failed jobs is closed by `main`."""
-        sys.exit(code) if (code := _guarded(_finish_study)) else None
+        _or_exit(_finish_study)
+
+
+def _or_exit(action: Callable[[], None]) -> None:
+    # Hydra turns a callback's exception into a warning; only SystemExit passes.
+    try:
+        code = _guarded(action)
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    if code:
+        sys.exit(code)
 
 
 def _register() -> None:
@@ -124,6 +134,8 @@ def run(arguments: list[str]) -> int:
         return 0
     command, *rest = arguments
     rest = [part for argument in rest for part in _split(argument)]
+    # argparse takes no positional after a flag between positionals; Hydra's -m stands anywhere.
+    rest.sort(key=lambda argument: argument not in ("-m", "--multirun"))
     if command == "--version":
         from importlib.metadata import version
 
@@ -299,9 +311,9 @@ def _start_study(cfg: DictConfig) -> None:
     for variable in MLFLOW_RUN_VARIABLES:
         os.environ.pop(variable, None)
     overrides = [str(override) for override in hydra_cfg.overrides.task]
-    params = OmegaConf.to_container(hydra_cfg.sweeper.params, resolve=True) or {}
+    params = dict(hydra_cfg.sweeper.params or {})
     keys = [override.split("=")[0].lstrip("+~") for override in overrides]
-    base = {key: OmegaConf.to_container(cfg[key]) for key in cfg if key not in ("hydra",)}
+    base = _plain(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))
     swept = [key for key in params] + [
         override.key_or_group
         for override in OverridesParser.create().parse_overrides(overrides)

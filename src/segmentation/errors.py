@@ -23,5 +23,5 @@ class RegistryError(SegmentationError):
     """A model version cannot be registered, promoted or loaded."""
 
 
-class GateRefused(RegistryError):
-    """A gate refused to promote a version; exit code 3."""
+class GateRefused(RegistryError):  # noqa: N818  (named for what happened: no fault occurred)
+    """The model could be promoted, but a rule says that it should not be; exit code 3."""

@@ -88,8 +88,8 @@ class Evidence:
             "gate": self.gate.as_dict(),
             "rows": dict(self.rows),
             "table": [
-                {"k": int(k), **{str(name): _plain(value) for name, value in row.items()}}
-                for k, row in self.table.iterrows()
+                {"k": k, **{str(name): _plain(value) for name, value in row.items()}}
+                for k, row in self.table.to_dict("index").items()
             ],
             "null_bands": {
                 name: {
@@ -140,7 +140,7 @@ def gather(
             ]
         )
         rows = {name: min(len(Z), limit) for name, limit in criteria.ROWS.items()}
-    verdict = gate.test_structure(Z, clusterings, seed=seed, icl=table.get("icl"))
+    verdict = gate.find_structure(Z, clusterings, seed=seed, icl=table.get("icl"))
     table["dip_p"] = pd.Series(verdict.dip_p, dtype=float).reindex(table.index)
     table = table.reindex(columns=COLUMNS)
     picks = _picks(table.loc[table.index >= k_min]) if verdict.structure else {}

@@ -11,6 +11,7 @@ import diptest
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from segmentation import criteria
 from segmentation.engines.base import Clustering
@@ -81,7 +82,7 @@ class Gate:
         }
 
 
-def test_structure(
+def find_structure(
     Z: Array, clusterings: Mapping[int, Clustering], *, seed: int, icl: pd.Series | None = None
 ) -> Gate:
     """Decide whether the data have cluster structure.
@@ -118,14 +119,15 @@ def test_structure(
         return Gate(structure=False, by=None, reason=reason)
     ks = [k for k in sorted(clusterings) if k >= 2]
     columns = varying(Z)
-    X = unround(Z[sample_rows(Z, DIP_ROWS, seed)][:, columns], seed)
-    rng = np.random.default_rng(seed)
-    centers = {k: clusterings[k].centers[:, columns] for k in ks}
-    dips = {k: _worst_dip(X, centers[k], rng) for k in ks}
-    few = X[np.sort(rng.permutation(len(X))[:SILHOUETTE_ROWS])]
-    own, nulls = silhouette_maxima(few, ks, rng)
-    if icl is None:
-        icl = criteria.icl(Z, clusterings, seed=seed)["icl"]
+    with threadpool_limits(1):
+        X = unround(Z[sample_rows(Z, DIP_ROWS, seed)][:, columns], seed)
+        rng = np.random.default_rng(seed)
+        centers = {k: clusterings[k].centers[:, columns] for k in ks}
+        dips = {k: _worst_dip(X, centers[k], rng) for k in ks}
+        few = X[np.sort(rng.permutation(len(X))[:SILHOUETTE_ROWS])]
+        own, nulls = silhouette_maxima(few, ks, rng)
+        if icl is None:
+            icl = criteria.icl(Z, clusterings, seed=seed)["icl"]
     rows = {"dip": len(X), "silhouette": len(few)}
     return _judge(dips, own, nulls, criteria.lowest(icl), rows)
 
@@ -133,7 +135,7 @@ def test_structure(
 def untestable(Z: Array, clusterings: Mapping[int, Clustering]) -> str | None:
     """Why no test can say anything about these data; None when they can be tested."""
     if len(Z) < MIN_CUSTOMERS:
-        return f"only {len(Z)} customers, at least {MIN_CUSTOMERS} are needed to tell groups from noise"
+        return f"only {len(Z)} customers, {MIN_CUSTOMERS} are needed to tell groups from noise"
     if not varying(Z).any():
         return "all customers are equal in every feature"
     if max(clusterings) < 2:

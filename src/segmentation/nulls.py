@@ -29,7 +29,8 @@ def uniform_box(X: Array, draws: int, rng: np.random.Generator) -> Array:
 def gaussian(X: Array, draws: int, rng: np.random.Generator) -> Array:
     """Gaussian with the variances of the principal axes."""
     turned = _principal(X)
-    return rng.normal(size=(draws, *turned.shape)) * turned.std(axis=0)
+    cloud: Array = rng.normal(size=(draws, *turned.shape)) * turned.std(axis=0)
+    return cloud
 
 
 def permuted(X: Array, draws: int, rng: np.random.Generator) -> Array:

@@ -11,7 +11,7 @@ from mlflow.entities import LoggedModelStatus, Run, RunStatus
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from segmentation.errors import RegistryError
+from segmentation.errors import GateRefused, RegistryError
 
 MODEL_NAME = "customer-segments"
 CHAMPION, PREVIOUS = "champion", "previous"
@@ -21,10 +21,6 @@ DESCRIPTION = (
     "Customer segments by K-Means. `champion` is the version to use, `previous` the one before it. "
     "Load it with `mlflow.pyfunc.load_model('models:/{name}@champion')`."
 )
-
-
-class GateRefused(RegistryError):  # noqa: N818  (named for what happened: no fault occurred)
-    """The model could be promoted, but a rule says that it should not be."""
 
 
 @dataclass(frozen=True)

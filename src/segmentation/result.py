@@ -231,6 +231,8 @@ def _kmeans(Z: NDArray[np.float64], final: Clustering, seed: int) -> KMeans:
     # One Lloyd step from a local optimum moves centres by rounding only; keep those compared.
     fitted.cluster_centers_ = final.centers.copy()
     fitted.inertia_ = final.wcss
+    # One label a training customer does not belong into a model that is shipped.
+    fitted.labels_ = fitted.labels_[:0]
     return fitted
 
 

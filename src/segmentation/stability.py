@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from segmentation.batched_kmeans import Fits, assign, best_of, lloyd, plus_plus
 from segmentation.engines.base import Clustering
@@ -100,7 +101,8 @@ def bootstrap_stability(
     n, k = len(X), clustering.k
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(n, np.full(n, 1 / n), size=n_boot).astype(np.float64)
-    refits = _refit(X, clustering.centers, counts, rng)
+    with threadpool_limits(1):
+        refits = _refit(X, clustering.centers, counts, rng)
     own = assign(X[None], clustering.centers[None], np.zeros((1, n)))[0]
     jaccard = _jaccard(np.broadcast_to(own, refits.shape), refits, counts > 0, k)
     mean = jaccard.mean(axis=0)

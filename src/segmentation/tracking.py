@@ -25,6 +25,7 @@ from mlflow.entities import Dataset, DatasetInput, Run, RunTag
 from mlflow.entities import Metric as MlflowMetric
 from mlflow.entities import Param as MlflowParam
 from mlflow.exceptions import MlflowException
+from pandas.api.types import is_numeric_dtype
 
 from segmentation import flavor
 from segmentation.errors import TrackingError
@@ -267,9 +268,18 @@ def portable_model(result: SegmentationResult) -> flavor.PortableModel:
             float(np.quantile(result.distances[result.labels == s.id], 0.99))
             for s in result.segments
         ],
-        example=frame.head(5),
+        example=_typical_row(frame),
         log1p=list(result.features.log1p),
     )
+
+
+def _typical_row(frame: pd.DataFrame) -> pd.DataFrame:
+    """Medians and most frequent categories: an example that shows no real customer."""
+    row = {
+        name: column.median() if is_numeric_dtype(column) else column.mode()[0]
+        for name, column in frame.items()
+    }
+    return pd.DataFrame([row])
 
 
 def artifact_file(artifact_uri: str, name: str) -> str | None:

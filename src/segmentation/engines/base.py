@@ -18,8 +18,9 @@ class Clustering:
     ----------
     k : int
     centers : ndarray of shape (k, d), float64
+        In lexicographic order.
     wcss : float
-        Within-cluster sum of squares over all rows (scikit-learn's ``inertia_``).
+        Within-cluster sum of squares over all rows, weighted (scikit-learn's ``inertia_``).
     starts : tuple of float
         WCSS that each independent start reached; their spread says how hard the problem is.
     """
@@ -38,4 +39,4 @@ class Clustering:
     @property
     def starts_at_best(self) -> int:
         """How many independent starts came within 1e-6 (relative) of the best WCSS."""
-        return sum(start <= self.wcss * (1 + 1e-6) + 1e-12 for start in self.starts)
+        return sum(start <= self.wcss * (1 + 1e-6) for start in self.starts)

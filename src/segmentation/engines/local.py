@@ -1,7 +1,7 @@
 """Local search for K-Means from many starts at once: Lloyd steps, then Hartigan moves.
 
-On a few hundred rows one scikit-learn fit is nearly all call overhead, so a whole batch of starts is
-driven through each step together: arrays are laid out (k, starts, rows), and one matrix product
+On a few hundred rows one scikit-learn fit is nearly all call overhead, so a whole batch of starts
+is driven through each step together: arrays are laid out (k, starts, rows), and one matrix product
 gives every distance of every start.
 """
 

@@ -1,9 +1,9 @@
 """Search for the best K-Means solution at every k together.
 
 A small genetic search for each k (HG-means, Gribel & Vidal 2019: solutions are crossed by matching
-their centres, mutated by moving a centre, and improved by local search), on a path over k: the best
-solutions of k - 1 with one centre more are starts on the way up, those of k + 1 with one centre less
-on the way down.
+their centres, mutated by moving a centre, and improved by local search), on a path over k: on the
+way up solutions of k - 1 with one centre more are starts, on the way down those of k + 1 with one
+centre less.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from segmentation.engines.local import Floats, Solution, WeightedRows, local_search
@@ -40,7 +41,7 @@ class Effort:
 
 EFFORTS = {
     "fast": Effort(starts=10, grown=6, rounds=1),
-    "default": Effort(starts=10, grown=10, rounds=6),
+    "default": Effort(starts=10, grown=10, rounds=5),
     "thorough": Effort(starts=20, grown=10, rounds=20),
 }
 
@@ -184,8 +185,9 @@ def plus_plus(rows: WeightedRows, k: int, starts: int, rng: np.random.Generator)
     return centers
 
 
-def draw(weights: Floats, rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+def draw(weights: Floats, rng: np.random.Generator) -> NDArray[np.intp]:
     """Draw one row for each line of weights (b, m), in proportion to them."""
     reach = np.cumsum(weights, axis=1)
     mark = rng.random(len(weights)) * reach[:, -1]
-    return np.minimum((reach <= mark[:, None]).sum(axis=1), weights.shape[1] - 1)
+    rows: NDArray[np.intp] = np.minimum((reach <= mark[:, None]).sum(axis=1), weights.shape[1] - 1)
+    return rows

@@ -1,15 +1,41 @@
-"""Baseline engine."""
+"""The engine for arrays in memory: a search on distinct rows, scikit-learn's Lloyd on many rows.
+
+Few rows are searched all together. Many rows are searched on a weighted sample; its best solutions
+are then polished on all rows. Both work on distinct rows in lexicographic order, so the answer
+depends neither on the order of the rows nor on how often one is repeated instead of weighted.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
-from sklearn.metrics import pairwise_distances_argmin
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from segmentation.engines.base import Clustering
+from segmentation.engines.local import Floats, WeightedRows, local_search
+from segmentation.engines.search import (
+    EFFORTS,
+    Effort,
+    Found,
+    plus_plus,
+    search_one,
+    search_range,
+)
+from segmentation.errors import ConfigError, DataError
+
+# Up to here the search itself sees every row; beyond, a sample of this size.
+SEARCH_ROWS = 2_000
+# Up to here polishing includes Hartigan moves; beyond, one row moves a mean by next to nothing.
+HARTIGAN_ROWS = 20_000
+# So many of the sample's best solutions are polished on all rows.
+POLISHED = 3
+CHUNK = 65_536
 
 
 def fit_k_range(
@@ -20,18 +46,43 @@ def fit_k_range(
     effort: str = "default",
     sample_weight: NDArray[np.float64] | None = None,
 ) -> dict[int, Clustering]:
-    """Fit."""
-    out = {}
-    for k in ks:
-        km = KMeans(k, n_init=20, random_state=seed).fit(Z, sample_weight=sample_weight)
-        out[k] = Clustering(
-            k,
-            km.cluster_centers_,
-            float(km.inertia_),
-            (float(km.inertia_),),
-            lambda centers: pairwise_distances_argmin(Z, centers).astype(np.int32),
-        )
-    return out
+    """Fit K-Means for every k of a range together.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n, d)
+        Rows in the scaled space, finite.
+    ks : iterable of int
+        Numbers of clusters, each at least 1. All k up to the largest are searched, because each
+        gives its neighbours starts.
+    seed : int
+        Non-negative. Same rows (in any order), weights, range, effort and seed: same bits.
+    effort : {"fast", "default", "thorough"}
+    sample_weight : ndarray of shape (n,), optional
+        Non-negative weights. A row of weight 3 is exactly the same as three equal rows.
+
+    Returns
+    -------
+    dict of int to Clustering
+        Keys ascending. WCSS never rises with k.
+
+    Raises
+    ------
+    ConfigError
+        A k below 1 or above the number of distinct rows, or an unknown effort.
+    DataError
+        Z or the weights cannot be used.
+    """
+    wanted = sorted({int(k) for k in ks})
+    chosen = _effort(effort)
+    data = _Data.of(Z, sample_weight)
+    _check_ks(wanted, data.rows.m)
+    _check_seed(seed)
+    with threadpool_limits(1):
+        sample = _search_rows(data.rows, wanted[-1], seed)
+        found = search_range(sample, wanted[-1], chosen, seed)
+        solved = {k: data.finish(found[k], sample) for k in found}
+        return {k: data.not_above(solved, k) for k in wanted}
 
 
 def improve(
@@ -43,5 +94,210 @@ def improve(
     effort: str = "thorough",
     sample_weight: NDArray[np.float64] | None = None,
 ) -> dict[int, Clustering]:
-    """Improve."""
-    return clusterings
+    """Search one k harder, from what is known of it and its neighbours.
+
+    Parameters
+    ----------
+    Z, seed, sample_weight
+        As given to `fit_k_range`.
+    clusterings : dict of int to Clustering
+        From `fit_k_range` on the same rows; left as it is.
+    k : int
+        One of its keys.
+    effort : {"fast", "default", "thorough"}
+
+    Returns
+    -------
+    dict of int to Clustering
+        The same keys; k has the better of the two searches and the starts of both. WCSS never
+        rises with k: should the new solution beat a larger k, that one is built upon it.
+    """
+    if k not in clusterings:
+        raise ConfigError(
+            f"cannot improve k={k}: it was not fitted; fitted are {sorted(clusterings)}"
+        )
+    chosen = _effort(effort)
+    _check_seed(seed)
+    if k == 1:
+        return dict(clusterings)
+    data = _Data.of(Z, sample_weight)
+    with threadpool_limits(1):
+        sample = _search_rows(data.rows, max(clusterings), seed)
+        known = {j: data.inward(clusterings[j].centers) for j in clusterings if abs(j - k) <= 1}
+        new = data.finish(search_one(sample, k, known, chosen, seed), sample)
+        old = clusterings[k]
+        best = min(old, new, key=lambda c: c.wcss)
+        both = Clustering(k, best.centers, best.wcss, old.starts + new.starts, best.assign)
+        solved = {**clusterings, k: both}
+        return {j: data.not_above(solved, j) for j in sorted(solved)}
+
+
+@dataclass(frozen=True)
+class _Data:
+    """The given rows and, for the search, the distinct ones (centred, scaled by a power of two)."""
+
+    Z: Floats
+    points: Floats
+    rows: WeightedRows
+    mean: Floats
+    scale: float
+
+    @classmethod
+    def of(cls, Z: NDArray[np.float64], sample_weight: NDArray[np.float64] | None) -> _Data:
+        Z = np.ascontiguousarray(Z, dtype=np.float64)
+        weights = np.ones(len(Z)) if sample_weight is None else np.asarray(sample_weight, float)
+        _check_data(Z, weights)
+        points, w = distinct_rows(Z, weights)
+        mean = np.average(points, axis=0, weights=w)
+        X = points - mean
+        # A power of two changes no digit and keeps squares away from overflow and underflow.
+        scale = float(np.exp2(-np.frexp(np.abs(X).max(initial=0.0))[1]))
+        return cls(Z, points, WeightedRows(X * scale, w), mean, scale)
+
+    def inward(self, centers: Floats) -> Floats:
+        """Centres in the coordinates of the search."""
+        return (centers - self.mean) * self.scale
+
+    def finish(self, found: Found, sample: WeightedRows) -> Clustering:
+        """Clustering of all rows from what was found, on all rows or on a sample of them."""
+        if sample.m == self.rows.m:
+            centers = found.best.centers
+        else:
+            tried = [polish(self.rows, s.centers) for s in found.pool[:POLISHED]]
+            centers = min(tried, key=lambda pair: pair[1])[0]
+        # Starts of a sample keep their ratio to its best.
+        ratio = np.array(found.starts) / (found.best.wcss or 1.0)
+        return self.clustering(centers, tuple(ratio.tolist()))
+
+    def clustering(self, centers: Floats, ratio: tuple[float, ...]) -> Clustering:
+        """Clustering around the means, at full precision, of the clusters these centres make."""
+        outward = centers / self.scale + self.mean
+        labels, _ = nearest_center(self.points, outward)
+        exact = cluster_means(self.points, self.rows.w, labels, outward)
+        exact = exact[np.lexsort(exact.T[::-1])]
+        _, d2 = nearest_center(self.points, exact)
+        wcss = float(d2 @ self.rows.w)
+        starts = tuple(wcss * r for r in ratio)
+        return Clustering(len(exact), exact, wcss, starts, partial(_labels, self.Z))
+
+    def not_above(self, solved: dict[int, Clustering], k: int) -> Clustering:
+        """Return k's clustering, first rebuilt in ``solved`` if a smaller k has less WCSS."""
+        below = min((solved[j] for j in solved if j < k), key=lambda c: c.wcss, default=None)
+        if below is None or solved[k].wcss <= below.wcss:
+            return solved[k]
+        centers = self.inward(below.centers)
+        while len(centers) < k:
+            near = self.rows.distances(centers[None])[:, 0].min(axis=0)
+            far = int((near * self.rows.w).argmax())
+            centers, _ = polish(self.rows, np.vstack([centers, self.rows.X[far]]))
+        grown = self.clustering(centers, ())
+        # What is left above is rounding: a row that leaves for its own centre cannot add WCSS.
+        wcss = min(grown.wcss, below.wcss)
+        solved[k] = Clustering(k, grown.centers, wcss, solved[k].starts, grown.assign)
+        return solved[k]
+
+
+def polish(rows: WeightedRows, centers: Floats) -> tuple[Floats, float]:
+    """Run centres (k, d) to a local optimum on all rows; return the centres and their WCSS."""
+    if rows.m <= HARTIGAN_ROWS:
+        solution = local_search(rows, centers[None])[0]
+        return solution.centers, solution.wcss
+    kmeans = KMeans(len(centers), init=centers, n_init=1, max_iter=100, tol=1e-6)
+    kmeans.fit(rows.X, sample_weight=rows.w)
+    return kmeans.cluster_centers_, float(kmeans.inertia_)
+
+
+def distinct_rows(Z: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Distinct rows of positive weight in lexicographic order (m, d), and their weights summed."""
+    # Adding zero turns -0.0 into 0.0; the weight as last key makes the sums independent of order.
+    Z, weights = Z[weights > 0] + 0.0, weights[weights > 0]
+    order = np.lexsort([weights, *Z.T[::-1]])
+    Z = Z[order]
+    first = np.flatnonzero(np.r_[True, (Z[1:] != Z[:-1]).any(axis=1)])
+    return Z[first], np.add.reduceat(weights[order], first)
+
+
+def cluster_means(points: Floats, w: Floats, labels: NDArray[np.int32], fallback: Floats) -> Floats:
+    """Weighted means taken from a row of each cluster, so that equal rows give exactly that row."""
+    means = fallback.copy()
+    for j in range(len(means)):
+        own = np.flatnonzero(labels == j)
+        if len(own):
+            origin = points[own[0]]
+            means[j] = origin + w[own] @ (points[own] - origin) / w[own].sum()
+    return means
+
+
+def nearest_center(Z: Floats, centers: Floats) -> tuple[NDArray[np.int32], Floats]:
+    """Index of the nearest centre of each row and the squared distance, both of shape (n,)."""
+    labels = np.empty(len(Z), dtype=np.int32)
+    d2 = np.empty(len(Z))
+    for at in range(0, len(Z), CHUNK):
+        D = cdist(Z[at : at + CHUNK], centers, "sqeuclidean")
+        labels[at : at + CHUNK] = D.argmin(axis=1)
+        d2[at : at + CHUNK] = D.min(axis=1)
+    return labels, d2
+
+
+def _labels(Z: Floats, centers: Floats) -> NDArray[np.int32]:
+    return nearest_center(Z, centers)[0]
+
+
+def _search_rows(rows: WeightedRows, k_max: int, seed: int) -> WeightedRows:
+    """All rows if they are few, else a lightweight coreset (Bachem, Lucic & Krause 2018, alg. 1).
+
+    Half the draws go by weight, half by the share of the total sum of squares, so that a small
+    cluster far out is not missed; weights are divided by the chance of being drawn.
+    """
+    if rows.m > max(SEARCH_ROWS, 20 * k_max):
+        rng = np.random.default_rng([seed, rows.m])
+        spread = rows.w * (rows.X**2).sum(axis=1)
+        chance = 0.5 * rows.w / rows.w.sum() + 0.5 * spread / spread.sum()
+        size = max(SEARCH_ROWS, 20 * k_max)
+        drawn, times = np.unique(rng.choice(rows.m, size, p=chance), return_counts=True)
+        w = rows.w[drawn] * times / (size * chance[drawn])
+        rows = WeightedRows(rows.X[drawn], w)
+    rng = np.random.default_rng([seed, k_max])
+    careful = WeightedRows(rows.X, rows.w, by_difference=True)
+    seeds = plus_plus(careful, min(k_max, rows.m), 1, rng)
+    left = float(careful.distances(seeds)[:, 0].min(axis=0) @ rows.w)
+    total = float(rows.w @ (rows.X**2).sum(axis=1))
+    return careful if total * np.finfo(float).eps > 1e-10 * left else rows
+
+
+def _effort(name: str) -> Effort:
+    if name not in EFFORTS:
+        raise ConfigError(f"engine.effort={name!r} is not known; use one of {', '.join(EFFORTS)}")
+    return EFFORTS[name]
+
+
+def _check_ks(ks: list[int], distinct: int) -> None:
+    if not ks or ks[0] < 1:
+        raise ConfigError(f"the k range must hold numbers of at least 1, got {ks}")
+    if ks[-1] > distinct:
+        raise ConfigError(
+            f"k={ks[-1]} asks for more clusters than there are distinct rows ({distinct}); "
+            f"set k.max to {distinct} or less, or add features that tell the rows apart"
+        )
+
+
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise ConfigError(f"seed must be 0 or greater, got {seed}")
+
+
+def _check_data(Z: Floats, weights: Floats) -> None:
+    if Z.ndim != 2 or 0 in Z.shape:
+        raise DataError(f"clustering needs a table with rows and columns, got shape {Z.shape}")
+    if not np.isfinite(Z).all():
+        row, column = np.argwhere(~np.isfinite(Z))[0]
+        raise DataError(
+            f"row {row}, column {column} of the scaled data is {Z[row, column]}; "
+            "clustering needs finite numbers: fill or drop missing values first"
+        )
+    if weights.shape != (len(Z),) or not np.isfinite(weights).all() or (weights < 0).any():
+        raise DataError(
+            f"sample_weight must be {len(Z)} finite numbers of at least 0, one for each row"
+        )
+    if not weights.any():
+        raise DataError("sample_weight is 0 everywhere: at least one row must count")

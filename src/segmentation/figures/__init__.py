@@ -38,7 +38,8 @@ def _distributions(result: SegmentationResult) -> Figure | None:
 
 def _pair_plot(result: SegmentationResult) -> Figure | None:
     frame = result.customers.frame[list(result.features.columns)]
-    numeric = frame[[column for column in frame if is_numeric_dtype(frame[column])]]
+    codes = set(result.features.categorical)
+    numeric = frame[[c for c in frame if is_numeric_dtype(frame[c]) and c not in codes]]
     if numeric.shape[1] > space.PAIR_COLUMNS and result.k > 1:
         kept = list(_separation(result, list(numeric.columns)).index[: space.PAIR_COLUMNS])
         # The columns that part the segments most come first, so that they are the ones drawn.

@@ -49,10 +49,10 @@ def elbow(curve: pd.DataFrame, k: int, *, structure: bool | None = None) -> Figu
             ax.fill_between(ks, wcss, worst, color=BAND, alpha=0.7, linewidth=0)
             note += "; grey: up to the worst single start"
     ax.plot(ks, wcss, color=LINE, marker="o")
-    _mark(ax, k, float(wcss[k]))
     ax.set_ylim(0, float(wcss.max()) * 1.1 or 1)
     number_axis(ax.yaxis)
     k_axis(ax, ks)
+    _mark(ax, k, float(wcss[k]))
     ax.set_xlabel("number of segments k")
     ax.set_ylabel("WCSS")
     ax.grid(axis="y")
@@ -95,7 +95,9 @@ def silhouette_curve(curve: pd.DataFrame, k: int) -> Figure | None:
             note += "; grey: ± 2 standard errors of the sample"
     ax.plot(ks, silhouette, color=LINE, marker="o")
     ax.set_ylim(min(0.0, float(silhouette.min()) * 1.1), max(0.1, float(silhouette.max()) * 1.22))
-    best = int(silhouette.index[silhouette.argmax()])
+    number_axis(ax.yaxis)
+    k_axis(ax, list(curve.index))
+    best = ks[int(silhouette.argmax())]
     top = f"k = {best} ({silhouette[best]:.2f})"
     if k in silhouette.index:
         _mark(ax, k, float(silhouette[k]))
@@ -108,8 +110,6 @@ def silhouette_curve(curve: pd.DataFrame, k: int) -> Figure | None:
     else:
         finding = f"The silhouette is highest at {top}; chosen k = {k}"
         finding += " has none" if k == 1 else " is not defined"
-    number_axis(ax.yaxis)
-    k_axis(ax, list(curve.index))
     ax.set_xlabel("number of segments k")
     ax.set_ylabel("mean silhouette")
     ax.grid(axis="y")
@@ -205,11 +205,14 @@ def _mark(ax: Axes, k: int, value: float) -> None:
     """A ring on the curve and a line down to the axis at the chosen k."""
     ax.axvline(k, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=0.8)
     ax.plot(k, value, marker="o", markersize=11, color=MARK, fillstyle="none", markeredgewidth=1.6)
+    left, right = ax.get_xlim()
+    late = k > (left + right) / 2
     ax.annotate(
         f"chosen k = {k}",
         (k, value),
-        xytext=(9, 9),
+        xytext=(-9 if late else 9, 11),
         textcoords="offset points",
+        ha="right" if late else "left",
         color=INK,
         fontweight="bold",
     )

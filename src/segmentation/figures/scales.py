@@ -23,6 +23,12 @@ def number(value: float, _position: int | None = None) -> str:
     return f"{value:.4g}".replace("-", "−")
 
 
+def signed(z: float) -> str:
+    """A difference with its sign and one digit; ``0`` where that digit is 0."""
+    text = f"{z:+.1f}".replace("-", "−")
+    return "0" if text in ("+0.0", "−0.0") else text
+
+
 def number_axis(axis: Axis, ticks: int = 5) -> None:
     """Few ticks with short numbers."""
     axis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))

@@ -11,7 +11,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from segmentation.figures.scales import number_axis
+from segmentation.figures.scales import number_axis, signed
 from segmentation.figures.style import (
     INK,
     MARK,
@@ -185,7 +185,7 @@ def profile_heatmap(
         ax.text(
             column,
             row,
-            _signed(value),
+            signed(value),
             ha="center",
             va="center_baseline",
             fontsize=8 if cell < 0.5 else 9,
@@ -210,11 +210,6 @@ def profile_heatmap(
         note += f"; {len(features)} of {wide.shape[1]} features"
     headline(figure, f"{' and '.join(best)} {verb} the segments apart best", note)
     return figure
-
-
-def _signed(z: float) -> str:
-    text = f"{z:+.1f}".replace("-", "−")
-    return "0" if text in ("+0.0", "−0.0") else text
 
 
 def separation(wide: pd.DataFrame, shares: Sequence[float]) -> pd.Series:

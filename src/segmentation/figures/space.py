@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from pandas.api.types import is_numeric_dtype
 
 from segmentation.figures.scales import bin_edges, log1p_axis, number_axis
 from segmentation.figures.style import (
@@ -108,7 +109,7 @@ def segment_map(
         rows = sample_rows(n, MAP_POINTS, seed)
         if len(rows) < n:
             note = f"a random sample of {len(rows):,} of {n:,} customers; "
-        direct = frame.shape[1] == 2 and Z.shape[1] == 2
+        direct = Z.shape[1] == frame.shape[1] == 2 and all(map(is_numeric_dtype, frame.dtypes))
         if direct:
             x_name, y_name = map(str, frame.columns)
             (x, x_log), (y, y_log) = (_column(frame, name, log1p) for name in (x_name, y_name))

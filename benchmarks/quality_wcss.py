@@ -1,0 +1,129 @@
+"""How often does a search reach the best WCSS known? scikit-learn's restarts beside the engine.
+
+    python benchmarks/quality_wcss.py            # about two minutes
+    python benchmarks/quality_wcss.py --quick    # two seeds, without n_init=200
+
+`reference_wcss.json` holds, for each data set and k, a published or the best value known when the
+table was made. Hits and gaps are measured against it; a lower value found is printed as a finding.
+The mall, wholesale and ruspini files are looked for in SEGMENT_TEST_DATA (else ../shared/data).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_iris, load_wine
+from threadpoolctl import threadpool_limits
+
+from segmentation.engines import ENGINES
+
+HERE = Path(__file__).resolve().parent
+Table = dict[str, dict[int, float]]
+Fit = Callable[[NDArray[np.float64], list[int], int], dict[int, float]]
+
+
+def load_reference() -> Table:
+    table = json.loads((HERE / "reference_wcss.json").read_text())
+    return {name: {int(k): v for k, v in row.items()} for name, row in table.items()}
+
+
+def load_sets() -> dict[str, NDArray[np.float64]]:
+    """Load every data set of the table; those whose file is absent are left out, and said so."""
+    folder = Path(os.environ.get("SEGMENT_TEST_DATA", HERE.parent.parent / "shared" / "data"))
+    sets = {"iris": load_iris().data, "wine": load_wine().data}
+    ruspini = folder / "known_k" / "ruspini.txt"
+    mall = folder / "Mall_Customers_Genre.csv"
+    wholesale = folder / "Wholesale customers data.csv"
+    if ruspini.exists():
+        sets["ruspini"] = np.loadtxt(ruspini)[:, :2]
+    if mall.exists():
+        columns = pd.read_csv(mall).iloc[:, 2:5].to_numpy(float)
+        sets["mall income x score, raw"] = columns[:, 1:]
+        sets["mall income x score, standardised"] = standardised(columns[:, 1:])
+        sets["mall age+income+score, standardised"] = standardised(columns)
+    if wholesale.exists():
+        sets["wholesale, six raw spends"] = pd.read_csv(wholesale).iloc[:, 2:].to_numpy(float)
+    for name in load_reference():
+        if name not in sets:
+            print(f"left out: {name} (file not found in {folder}; set SEGMENT_TEST_DATA)")
+    return sets
+
+
+def standardised(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    return (columns - columns.mean(axis=0)) / columns.std(axis=0)
+
+
+def restarts(n_init: int | str) -> Fit:
+    def fit(Z: NDArray[np.float64], ks: list[int], seed: int) -> dict[int, float]:
+        return {k: float(KMeans(k, n_init=n_init, random_state=seed).fit(Z).inertia_) for k in ks}
+
+    return fit
+
+
+def engine(effort: str) -> Fit:
+    def fit(Z: NDArray[np.float64], ks: list[int], seed: int) -> dict[int, float]:
+        fitted = ENGINES["sklearn"].fit_k_range(Z, ks, seed=seed, effort=effort)
+        return {k: clustering.wcss for k, clustering in fitted.items()}
+
+    return fit
+
+
+def measure(name: str, fit: Fit, sets: dict[str, NDArray[np.float64]], seeds: int) -> Table:
+    """Run one method on every cell, print its line, return the best value it found for each."""
+    reference = load_reference()
+    best: Table = {}
+    gaps: list[float] = []
+    began = time.process_time()
+    for data, Z in sets.items():
+        ks = sorted(reference[data])
+        for seed in range(seeds):
+            for k, wcss in fit(Z, ks, seed).items():
+                gaps.append(wcss / reference[data][k] - 1)
+                row = best.setdefault(data, {})
+                row[k] = min(wcss, row.get(k, np.inf))
+    cpu = time.process_time() - began
+    gap = np.array(gaps)
+    print(
+        f"{name:<18} {len(gap):>5} {np.mean(gap <= 1e-6):>8.1%} {gap.mean():>9.4%} "
+        f"{gap.max():>9.4%} {cpu:>8.2f}",
+        flush=True,
+    )
+    return best
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description="Hit rate against the best WCSS known.")
+    parser.add_argument("--quick", action="store_true", help="two seeds, without n_init=200")
+    quick = parser.parse_args(arguments).quick
+    methods: dict[str, Fit] = {"n_init=auto": restarts("auto"), "n_init=10": restarts(10)}
+    if not quick:
+        methods["n_init=200"] = restarts(200)
+    methods |= {f"segment {e}": engine(e) for e in ("fast", "default", "thorough")}
+    sets = load_sets()
+    seeds = 2 if quick else 5
+    print(f"{'method':<18} {'cells':>5} {'hits':>8} {'mean gap':>9} {'max gap':>9} {'CPU s':>8}")
+    found: Table = {}
+    with threadpool_limits(1):  # more threads than one cost several times the CPU on these sizes
+        for name, fit in methods.items():
+            for data, row in measure(name, fit, sets, seeds).items():
+                for k, wcss in row.items():
+                    mine = found.setdefault(data, {})
+                    mine[k] = min(wcss, mine.get(k, np.inf))
+    for data, row in load_reference().items():
+        for k, known in row.items():
+            if found.get(data, {}).get(k, np.inf) < known * (1 - 1e-8):
+                print(f"finding: {data}, k={k}: {found[data][k]:.10g} is below {known:.10g}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

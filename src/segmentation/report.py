@@ -1,0 +1,322 @@
+"""One self-contained HTML page of a run: the answer first, then how it came about."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from pandas.api.types import is_numeric_dtype
+
+from segmentation.figures.scales import signed
+from segmentation.figures.segments import BORDERLINE
+from segmentation.figures.style import DPI, percent, segment_color
+
+if TYPE_CHECKING:
+    from segmentation.result import SegmentationResult
+
+#: Features a card shows; the table below the cards has all of them.
+CARD_FEATURES = 6
+#: Standard deviations that fill half of a card's bar.
+FULL_BAR = 2.0
+
+#: Where a figure stands and what it shows, for readers who do not see it; one that is not named
+#: here comes last, under its own name.
+FIGURE_PLACES: dict[str, tuple[str, str]] = {
+    "segment_map": ("who", "Map of the customers, coloured by segment, with numbered centres"),
+    "segment_sizes": ("who", "Bars of the number of customers in each segment"),
+    "profile_heatmap": ("who", "Grid of each segment's mean of each feature, in deviations"),
+    "pair_plot": ("who", "Customers in every pair of features, coloured by segment"),
+    "silhouette_plot": ("sure", "Silhouette of every customer, sorted within each segment"),
+    "stability": ("sure", "Bars of how well each segment returns when customers are resampled"),
+    "criteria": ("choice", "Each criterion over the number of segments, with the k it names"),
+    "elbow": ("choice", "Within-cluster sum of squares over the number of segments"),
+    "silhouette_curve": ("choice", "Mean silhouette over the number of segments"),
+    "clustergram": ("choice", "How clusters split as the number of segments grows"),
+    "distributions": ("data", "Histogram or bars of every column of the customers"),
+}
+
+#: Columns of the table over k: heading and how a number is written.
+K_COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "wcss": ("WCSS", lambda value: _value(value)),
+    "explained_variance": ("explained variance", percent),
+    "silhouette": ("silhouette", lambda value: f"{value:.3f}"),
+    "calinski_harabasz": ("Calinski-Harabasz", lambda value: f"{value:.1f}"),
+    "davies_bouldin": ("Davies-Bouldin", lambda value: f"{value:.3f}"),
+    "icl": ("ICL", lambda value: f"{value:,.0f}"),
+    "gap": ("gap", lambda value: f"{value:.3f}"),
+    "prediction_strength": ("prediction strength", lambda value: f"{value:.2f}"),
+    "smallest_share": ("smallest segment", percent),
+    "largest_share": ("largest segment", percent),
+}
+
+
+def render_report(
+    result: SegmentationResult, *, figures: Mapping[str, bytes], meta: Mapping[str, str]
+) -> str:
+    """The report as one HTML page that loads nothing.
+
+    Parameters
+    ----------
+    result : SegmentationResult
+    figures : mapping of str to bytes
+        PNG files by the names of `segmentation.figures.FIGURES`.
+    meta : mapping of str to str
+        How the run came about (run name, command, versions, ...), listed as given; ``run`` is the
+        page's title and ``command`` is set as code.
+
+    Returns
+    -------
+    str
+        Text from the customers' file is escaped.
+    """
+    places: dict[str, list[dict[str, Any]]] = {"who": [], "sure": [], "choice": [], "data": []}
+    ordered = [name for name in FIGURE_PLACES if name in figures]
+    for name in [*ordered, *(name for name in figures if name not in FIGURE_PLACES)]:
+        place, text = FIGURE_PLACES.get(name, ("data", name.replace("_", " ")))
+        places[place].append(_figure(figures[name], text))
+    return _template().render(
+        title=meta.get("run", f"{result.features.name}·{result.scaling}·k{result.k}"),
+        verdict=_sentence(result.choice.verdict),
+        facts=_facts(result),
+        sureness=_sureness(result),
+        cards=_cards(result),
+        comparison=_comparison(result) if result.k > 1 else None,
+        k_table=_k_table(result),
+        rule=result.choice.rule,
+        data=_data(result),
+        notes=result.customers.notes,
+        figures=places,
+        meta=meta,
+        k=result.k,
+    )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("segmentation"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2")
+
+
+def _figure(png: bytes, text: str) -> dict[str, Any]:
+    # Width and height stand at fixed places of a PNG's header.
+    width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
+    return {
+        "source": "data:image/png;base64," + base64.b64encode(png).decode(),
+        "text": text,
+        "width": round(width * 96 / DPI),
+        "height": round(height * 96 / DPI),
+    }
+
+
+def _facts(result: SegmentationResult) -> list[tuple[str, str]]:
+    """The few numbers of the run, as (label, value)."""
+    chosen = result.curve.loc[result.k].to_dict()
+    facts = [
+        ("customers", f"{len(result.labels):,}"),
+        ("segments", str(result.k) if result.k > 1 else "none"),
+    ]
+    if result.k > 1:
+        facts.append(("variance explained", percent(float(chosen["explained_variance"]))))
+        if np.isfinite(chosen["silhouette"]):
+            facts.append(("mean silhouette", f"{chosen['silhouette']:.2f}"))
+    if result.confidence is not None:
+        facts.append(("confidence", result.confidence))
+    if result.stability is not None:
+        facts.append(("weakest segment's stability", f"{min(result.stability.jaccard):.2f}"))
+    return facts
+
+
+def _sureness(result: SegmentationResult) -> list[str]:
+    """How sure the answer is, in sentences."""
+    said: list[str] = []
+    evidence = result.choice.evidence
+    if result.structure is None:
+        said.append(
+            "Whether these customers fall into groups at all was not tested: K-Means cuts any data "
+            "into as many segments as it is asked for. choice=evidence tests it."
+        )
+    elif not result.structure:
+        said.append(
+            "Segments cut from these customers would be slices of one group: treat them as one, or "
+            "try other features or another scaling."
+        )
+    elif evidence is not None:
+        said.append(_sentence(f"Groups were found: {evidence.gate.reason}"))
+    if result.confidence == "contested":
+        said.append("The criteria disagree on the number of segments: read it as one of several.")
+    if result.stability is not None:
+        for segment, status in zip(result.segments, result.stability.status, strict=True):
+            if status in ("dissolved", "doubtful"):
+                said.append(
+                    f"Segment {segment.id} ({segment.name}) is {status} when the customers are "
+                    "resampled: build nothing on it alone."
+                )
+        if all(status in ("stable", "very stable") for status in result.stability.status):
+            said.append("Every segment returns when the customers are resampled.")
+    if not result.silhouettes.empty:
+        share = float((result.silhouettes["silhouette"] < BORDERLINE).mean())
+        said.append(f"{percent(share)} of the customers lie between two segments.")
+    return said
+
+
+def _cards(result: SegmentationResult) -> list[dict[str, Any]]:
+    """What a reader sees of each segment."""
+    everybody = _everybody(result)
+    clustered = set(result.features.columns)
+    cards = []
+    for segment in result.segments:
+        own = result.profile[result.profile["segment"] == segment.id]
+        rows = [_card_row(lines, everybody, clustered) for lines in _by_feature(own)]
+        rows.sort(key=lambda row: -row["size"])
+        status = result.stability.status[segment.id] if result.stability else None
+        cards.append(
+            {
+                "id": segment.id,
+                "name": segment.name,
+                "color": segment_color(segment.id),
+                "size": f"{segment.size:,}",
+                "share": percent(segment.share),
+                "silhouette": None if segment.silhouette is None else f"{segment.silhouette:.2f}",
+                "stability": status,
+                "rows": rows[:CARD_FEATURES],
+                "left_out": max(len(rows) - CARD_FEATURES, 0),
+                "telling": _telling(rows) if result.k > 1 else "",
+            }
+        )
+    return cards
+
+
+def _card_row(
+    lines: pd.DataFrame, everybody: Mapping[tuple[str, str | None], str], clustered: set[str]
+) -> dict[str, Any]:
+    """One feature of one segment; of a category the value that stands out most."""
+    line = lines.iloc[int(lines["z"].abs().to_numpy().argmax())]
+    feature, category = str(line["feature"]), _category(line)
+    z = float(line["z"])
+    bar = min(abs(z) / FULL_BAR, 1) * 50
+    return {
+        "feature": feature if category is None else f"{feature}: {category}",
+        "value": percent(float(line["share"])) if category else _value(line["median"]),
+        "middle": "" if category else f"{_value(line['q25'])} – {_value(line['q75'])}",
+        "all": everybody[feature, category],
+        "z": signed(z),
+        "size": round(abs(z), 9),
+        "bar_left": f"{50 if z >= 0 else 50 - bar:.1f}",
+        "bar_width": f"{bar:.1f}",
+        "higher": z >= 0,
+        "clustered": feature in clustered,
+    }
+
+
+def _telling(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The features that stand out, in words; rows come strongest first."""
+    said = [
+        f"{row['feature']} {row['value']} (all customers: {row['all']})"
+        for row in rows
+        if row["size"] >= 0.5
+    ]
+    return "; ".join(said[:3]) or "close to the average customer in everything"
+
+
+def _comparison(result: SegmentationResult) -> list[tuple[str, bool, str, list[str]]]:
+    """Every feature across all segments: label, clustered on or not, all customers, segments."""
+    everybody = _everybody(result)
+    clustered = set(result.features.columns)
+    rows = []
+    for (feature, category), overall in everybody.items():
+        lines = result.profile[result.profile["feature"] == feature]
+        if category is None:
+            values = lines.set_index("segment")["median"].map(_value)
+        else:
+            shares = lines[lines["category"] == category].set_index("segment")["share"]
+            values = shares.map(lambda share: percent(float(share)))
+        cells = [str(values.get(segment.id, "–")) for segment in result.segments]
+        label = feature if category is None else f"{feature}: {category}"
+        rows.append((label, feature in clustered, overall, cells))
+    return rows
+
+
+def _everybody(result: SegmentationResult) -> dict[tuple[str, str | None], str]:
+    """Median or share of all customers by (feature, category), in the profile's order."""
+    found: dict[tuple[str, str | None], str] = {}
+    for lines in _by_feature(result.profile):
+        feature = str(lines["feature"].iloc[0])
+        values = result.customers.frame[feature]
+        if lines["category"].isna().all() and is_numeric_dtype(values):
+            found[feature, None] = _value(float(values.median()))
+            continue
+        shares = values.astype(str).value_counts(normalize=True)
+        for category in dict.fromkeys(lines["category"]):
+            found[feature, str(category)] = percent(float(shares.get(category, 0.0)))
+    return found
+
+
+def _by_feature(profile: pd.DataFrame) -> list[pd.DataFrame]:
+    return [lines for _, lines in profile.groupby("feature", sort=False)]
+
+
+def _category(line: pd.Series) -> str | None:
+    return line["category"] if isinstance(line["category"], str) else None
+
+
+def _k_table(result: SegmentationResult) -> dict[str, Any]:
+    """The numbers of every k, and which criteria name it."""
+    table = result.curve
+    if result.choice.evidence is not None:
+        evidence = result.choice.evidence.table
+        table = table.join(evidence[[name for name in evidence if name not in table]])
+    columns = [name for name in K_COLUMNS if name in table and table[name].notna().any()]
+    rows = []
+    for k, line in zip(table.index, table[columns].to_numpy(dtype=float), strict=True):
+        cells = [
+            K_COLUMNS[name][1](float(value)) if np.isfinite(value) else "–"
+            for name, value in zip(columns, line, strict=True)
+        ]
+        named = [
+            K_COLUMNS[name][0] if name in K_COLUMNS else name
+            for name, pick in result.choice.picks.items()
+            if pick == k
+        ]
+        rows.append({"k": int(k), "cells": cells, "named": ", ".join(named)})
+    heads = [K_COLUMNS[name][0] for name in columns]
+    return {"heads": heads, "rows": rows, "named": bool(result.choice.picks)}
+
+
+def _data(result: SegmentationResult) -> list[tuple[str, str]]:
+    features = result.features
+    told = [
+        ("source", result.customers.source),
+        ("customers", f"{len(result.labels):,}"),
+        ("SHA-256", result.customers.digest),
+        ("clustered on", ", ".join(features.columns)),
+        ("log(1 + x) of", ", ".join(features.log1p)),
+        ("weights", ", ".join(f"{name} {weight:g}" for name, weight in features.weights.items())),
+        ("described only", ", ".join(features.profile)),
+        ("scaling", result.scaling),
+    ]
+    return [(label, text) for label, text in told if text]
+
+
+def _sentence(text: str) -> str:
+    """`text` with a capital and a full stop."""
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def _value(value: float) -> str:
+    """A number in the customers' own units: ``45,123``, ``86.5``, ``0.012``."""
+    if not np.isfinite(value):
+        return "–"
+    text = f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.3g}"
+    return text.replace("-", "−")

@@ -1,0 +1,203 @@
+"""The report page: the answer first, one file, nothing from the data runs as code."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from segmentation.features import FeatureSet
+from segmentation.figures import FIGURES, to_png
+from segmentation.report import FIGURE_PLACES, render_report
+from segmentation.result import SegmentationResult, segment
+
+ATTACK = "<script>alert(1)</script>"
+QUOTE = "\"><img src=x onerror=alert(2)> ' & <b>"
+META = {"run": "income·standard·k3", "command": "segment fit a=<b> 'c d'", "seed": "7"}
+
+
+class Page(HTMLParser):
+    """Elements, attributes and text of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.elements and self.elements[-1][0] != "style":
+            self.words.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", "".join(self.words))
+
+
+def customers() -> pd.DataFrame:
+    rng = np.random.default_rng(1)
+    group = rng.integers(0, 3, 150)
+    return pd.DataFrame(
+        {
+            ATTACK: np.array([20, 60, 100])[group] + rng.normal(0, 4, 150),
+            QUOTE: np.array([80, 40, 70])[group] + rng.normal(0, 4, 150),
+            "region": np.where(rng.random(150) < 0.4, ATTACK, QUOTE),
+        }
+    )
+
+
+def render(result: SegmentationResult) -> str:
+    drawn = {name: draw(result) for name, draw in FIGURES.items()}
+    pngs = {name: to_png(figure) for name, figure in drawn.items() if figure is not None}
+    return render_report(result, figures=pngs, meta=META)
+
+
+@pytest.fixture(scope="module")
+def result() -> SegmentationResult:
+    return segment(
+        customers(), features=FeatureSet(columns=(ATTACK, QUOTE), profile=("region",)), k_max=5
+    )
+
+
+@pytest.fixture(scope="module")
+def html(result: SegmentationResult) -> str:
+    return render(result)
+
+
+def test_text_of_the_customers_file_never_becomes_markup(html: str) -> None:
+    page = Page(html)
+    assert page.all("script") == []
+    assert not any(a for _, attributes in page.elements for a in attributes if a.startswith("on"))
+    assert {image["src"][:22] for image in page.all("img")} == {"data:image/png;base64,"}  # type: ignore[index]
+    assert ATTACK in page.text
+    assert QUOTE in page.text
+
+
+def test_the_page_loads_nothing(html: str) -> None:
+    page = Page(html)
+    assert page.all("link") == []
+    assert "url(" not in html
+    assert "@import" not in html
+    assert not re.search(r"""(src|href)\s*=\s*["']?(?!data:)""", html)
+
+
+def test_the_answer_comes_first_then_segments_then_k_then_data(
+    html: str, result: SegmentationResult
+) -> None:
+    text = Page(html).text
+    order = [
+        result.choice.verdict.capitalize()[:20],
+        result.segments[0].name,
+        "How sure?",
+        "The segments",
+        "How k was chosen",
+        "The data",
+        "How to reproduce",
+        META["command"],
+    ]
+    places = [text.find(part) for part in order]
+    assert -1 not in places, dict(zip(order, places, strict=True))
+    assert places == sorted(places)
+
+
+def test_every_segment_has_a_card_with_its_size_and_medians(
+    html: str, result: SegmentationResult
+) -> None:
+    text = Page(html).text
+    assert html.count('<section class="card"') == result.k == 3
+    for part in result.segments:
+        assert f"{part.size} customers" in text
+        own = result.customers.frame[ATTACK][result.labels == part.id]
+        assert f"{own.median():.3g}" in text
+    assert f"{result.customers.frame[ATTACK].median():.3g}" in text
+
+
+def test_every_figure_is_inline_once_with_an_alternative_text(
+    html: str, result: SegmentationResult
+) -> None:
+    images = Page(html).all("img")
+    assert len(images) == len(FIGURES)
+    assert all(len(image["alt"] or "") > 20 for image in images)
+    assert all(int(image["width"] or 0) > 100 for image in images)
+    assert set(FIGURE_PLACES) == set(FIGURES)
+
+
+def test_a_figure_nobody_placed_is_shown_all_the_same(result: SegmentationResult) -> None:
+    png = to_png(FIGURES["elbow"](result))  # type: ignore[arg-type]
+    page = Page(render_report(result, figures={"my_own figure": png}, meta=META))
+    assert [image["alt"] for image in page.all("img")] == ["my own figure"]
+
+
+def test_the_chosen_k_and_the_criteria_that_name_it_are_in_the_table(
+    html: str, result: SegmentationResult
+) -> None:
+    (row,) = re.findall(r'<tr class="chosen">(.*?)</tr>', html, re.S)
+    assert re.match(rf"<td>{result.k} ", row)
+    assert "ICL" in row
+    assert html.count("<tr><td>") == len(result.curve) - 1
+
+
+def test_the_same_result_gives_the_same_page(html: str, result: SegmentationResult) -> None:
+    assert render(result) == html
+
+
+def test_no_structure_says_so_and_shows_no_segments() -> None:
+    noise = np.random.default_rng(3).normal(size=(120, 2))
+    result = segment(pd.DataFrame(noise, columns=["a", "b"]), k_max=4)
+    assert result.structure is False
+    text = Page(render(result)).text
+    assert "slices of one group" in text
+    assert "The customers" in text
+    assert "side by side" not in text
+
+
+def test_an_untested_choice_is_not_sold_as_found() -> None:
+    noise = np.random.default_rng(3).normal(size=(120, 2))
+    frame = pd.DataFrame(noise, columns=["a", "b"])
+    text = Page(render(segment(frame, choice="fixed", k=3, k_max=4))).text
+    assert "was not tested" in text
+    assert "named by" not in text
+
+
+@pytest.mark.slow
+def test_chromium_shows_it_on_desk_phone_and_paper(html: str, tmp_path: Path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium on this machine")
+    (tmp_path / "report.html").write_text(html, encoding="utf-8")
+    complaints: list[str] = []
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=flags)
+        for width, media in ((1400, "screen"), (390, "screen"), (720, "print")):
+            page = browser.new_page(viewport={"width": width, "height": 844})
+            page.on("console", lambda message: complaints.append(message.text))
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            page.on("dialog", lambda dialog: complaints.append(dialog.message))
+            page.on(
+                "request",
+                lambda request: (
+                    complaints.append(request.url)
+                    if not request.url.startswith(("file:", "data:"))
+                    else None
+                ),
+            )
+            page.emulate_media(media=media)
+            page.goto((tmp_path / "report.html").as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth)")
+            assert page.locator("section.card").count() == 3
+        browser.close()
+    assert complaints == []
