@@ -1,6 +1,6 @@
 """How often does a search reach the best WCSS known? scikit-learn's restarts beside the engine.
 
-    python benchmarks/quality_wcss.py            # about two minutes
+    python benchmarks/quality_wcss.py            # about a minute
     python benchmarks/quality_wcss.py --quick    # two seeds, without n_init=200
 
 `reference_wcss.json` holds, for each data set and k, a published or the best value known when the

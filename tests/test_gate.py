@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +19,7 @@ from segmentation.engines import ENGINES
 Array = NDArray[np.float64]
 
 
-def verdict(Z: Array, k_max: int = 8, seed: int = 0) -> gate.Gate:
+def verdict(Z: Array, k_max: int = 6, seed: int = 0) -> gate.Gate:
     return gate.find_structure(
         Z, ENGINES["sklearn"].fit_k_range(Z, range(1, k_max + 1), seed=0), seed=seed
     )
@@ -27,6 +29,13 @@ def blobs(n: int, seed: int = 0) -> Array:
     rng = np.random.default_rng(seed)
     centers = np.array([[0.0, 0.0], [8.0, 0.0], [0.0, 8.0]])
     return np.concatenate([center + rng.normal(size=(n, 2)) for center in centers])
+
+
+@pytest.fixture
+def mall(shared_data: Path) -> Array:
+    frame = pd.read_csv(shared_data / "Mall_Customers_Gender.csv")
+    X = frame.iloc[:, [3, 4]].to_numpy(dtype=float)
+    return (X - X.mean(axis=0)) / X.std(axis=0)
 
 
 STRUCTURELESS: dict[str, Callable[[np.random.Generator], Array]] = {
@@ -56,7 +65,7 @@ def test_separated_groups_are_found_by_the_dip() -> None:
 
 
 def test_mall_customers_have_structure_that_only_the_silhouette_sees(mall: Array) -> None:
-    found = verdict(mall, 12)
+    found = verdict(mall, 6)
     assert found.by == "silhouette"
     assert found.silhouette is not None
     assert found.silhouette > max(found.null_silhouette.values())
@@ -94,9 +103,9 @@ def test_only_k_1_has_a_named_reason() -> None:
 
 
 def test_a_constant_column_changes_nothing() -> None:
-    Z = blobs(40)
+    Z = blobs(30)
     with_constant = np.column_stack([Z, np.full(len(Z), 7.0)])
-    assert verdict(with_constant).as_dict() == verdict(Z).as_dict()
+    assert verdict(with_constant, 4).as_dict() == verdict(Z, 4).as_dict()
 
 
 @pytest.mark.parametrize(("n", "d"), [(10, 1), (12, 2), (15, 20), (60, 1)])
@@ -116,9 +125,7 @@ def test_a_lone_outlier_is_no_structure() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(-20, 20), min_size=2, max_size=60), st.integers(0, 5))
-def test_unround_stays_within_half_a_step_and_keeps_the_order(
-    values: list[int], seed: int
-) -> None:
+def test_unround_stays_within_half_a_step_and_keeps_the_order(values: list[int], seed: int) -> None:
     column = np.array(values, dtype=float)
     spread = sampling.unround(column[:, None], seed)[:, 0]
     distinct = np.unique(column)
@@ -141,7 +148,8 @@ def test_sample_is_the_same_set_of_rows_whatever_their_order() -> None:
     rng = np.random.default_rng(0)
     Z = rng.normal(size=(500, 3))
     shuffled = Z[rng.permutation(500)]
-    first, second = Z[sampling.sample_rows(Z, 80, 4)], shuffled[sampling.sample_rows(shuffled, 80, 4)]
+    first = Z[sampling.sample_rows(Z, 80, 4)]
+    second = shuffled[sampling.sample_rows(shuffled, 80, 4)]
     assert len(first) == 80
     np.testing.assert_array_equal(first, second)
 

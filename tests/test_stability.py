@@ -41,9 +41,9 @@ def test_one_cloud_cut_in_eight_is_not_stable() -> None:
 
 def test_a_real_segment_is_told_from_an_arbitrary_cut() -> None:
     rng = np.random.default_rng(2)
-    far = [60.0, 60.0] + rng.normal(size=(50, 2))
+    far = rng.normal(60.0, 1.0, size=(50, 2))
     Z = np.concatenate([rng.normal(size=(150, 2)) * [3.0, 3.0], far])
-    clustering = fit(Z, 4)
+    clustering = fit(Z, 5)
     found = bootstrap_stability(Z, clustering, seed=0)
     real = int(np.argmax(clustering.centers.sum(axis=1)))
     assert found.jaccard[real] == pytest.approx(1.0)
@@ -70,7 +70,7 @@ def test_same_seed_same_bits_and_row_order_does_not_matter() -> None:
 def test_a_segment_of_one_customer_has_a_defined_value() -> None:
     Z = np.random.default_rng(4).normal(size=(40, 2))
     Z[7] = [100.0, 100.0]
-    found = bootstrap_stability(Z, fit(Z, 2), seed=0)
+    found = bootstrap_stability(Z, fit(Z, 2), seed=1)
     # It is drawn in about 63 % of the bootstraps, and only there can it be found.
     assert found.jaccard.min() == pytest.approx(0.63, abs=0.12)
     assert found.status[found.weakest] == "doubtful"

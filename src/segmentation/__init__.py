@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from segmentation.result import SegmentationResult, segment
-    from segmentation.tracking import log_result
+    from segmentation.tracking import LoggedRun, log_result
 
-__all__ = ["SegmentationResult", "log_result", "segment"]
+__all__ = ["LoggedRun", "SegmentationResult", "log_result", "segment"]
 
 _HOMES = {
+    "LoggedRun": "segmentation.tracking",
     "SegmentationResult": "segmentation.result",
     "segment": "segmentation.result",
     "log_result": "segmentation.tracking",

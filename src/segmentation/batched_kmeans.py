@@ -186,7 +186,7 @@ def fit_path(
     B = X.shape[0] if weights is None else weights.shape[0]
     fits: dict[int, Fits] = {}
     best = lloyd(X, np.zeros((B, 1, X.shape[2])), weights)
-    for k in range(1, max(wanted) + 1):
+    for k in range(1, max(wanted, default=0) + 1):
         if k > 1:
             grown = lloyd(X, plus_plus(X, k, rng, weights, start=best.centers), weights)
             best = best_of(grown, lloyd(X, plus_plus(X, k, rng, weights), weights))

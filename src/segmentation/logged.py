@@ -126,7 +126,7 @@ def _metrics(result: SegmentationResult) -> Iterator[Metric]:
         yield Metric(str(name), float(value))
     if result.stability is not None:
         yield Metric("stability", float(result.stability.stability))
-    if result.choice.evidence is not None and np.isfinite(result.choice.evidence.gap):
+    if result.choice.evidence is not None and result.choice.evidence.gap is not None:
         yield Metric("gap", float(result.choice.evidence.gap))
 
 

@@ -36,6 +36,7 @@ def serve(store: Store, *, host: str, port: int) -> None:
                 f"{host}:{port} cannot be served on ({error.strerror}). Choose another port: "
                 f"segment ui port={port + 1}"
             ) from error
+    print("Starting the MLflow UI (this takes a few seconds) ...", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store.uri]
     command += ["--host", host, "--port", str(port), "--workers", "1"]
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}

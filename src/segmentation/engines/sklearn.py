@@ -33,8 +33,10 @@ from segmentation.errors import ConfigError, DataError
 SEARCH_ROWS = 2_000
 # Up to here polishing includes Hartigan moves; beyond, one row moves a mean by next to nothing.
 HARTIGAN_ROWS = 20_000
-# So many of the sample's best solutions are polished on all rows.
+# So many of the sample's best solutions are polished with Hartigan moves on all rows.
 POLISHED = 3
+# Lloyd steps on all rows after which the rest of the polishing goes to the leader alone.
+HEAT = 5
 CHUNK = 65_536
 
 
@@ -163,8 +165,7 @@ class _Data:
         if sample.m == self.rows.m:
             centers = found.best.centers
         else:
-            tried = [polish(self.rows, s.centers) for s in found.pool[:POLISHED]]
-            centers = min(tried, key=lambda pair: pair[1])[0]
+            centers = polish(self.rows, [solution.centers for solution in found.pool])
         # Starts of a sample keep their ratio to its best.
         ratio = np.array(found.starts) / (found.best.wcss or 1.0)
         return self.clustering(centers, tuple(ratio.tolist()))
@@ -189,7 +190,7 @@ class _Data:
         while len(centers) < k:
             near = self.rows.distances(centers[None])[:, 0].min(axis=0)
             far = int((near * self.rows.w).argmax())
-            centers, _ = polish(self.rows, np.vstack([centers, self.rows.X[far]]))
+            centers = polish(self.rows, [np.vstack([centers, self.rows.X[far]])])
         grown = self.clustering(centers, ())
         # What is left above is rounding: a row that leaves for its own centre cannot add WCSS.
         wcss = min(grown.wcss, below.wcss)
@@ -197,14 +198,21 @@ class _Data:
         return solved[k]
 
 
-def polish(rows: WeightedRows, centers: Floats) -> tuple[Floats, float]:
-    """Run centres (k, d) to a local optimum on all rows; return the centres and their WCSS."""
+def polish(rows: WeightedRows, starts: list[Floats]) -> Floats:
+    """Run starts, each (k, d), to a local optimum on all rows; return the best one's centres."""
     if rows.m <= HARTIGAN_ROWS:
-        solution = local_search(rows, centers[None])[0]
-        return solution.centers, solution.wcss
-    kmeans = KMeans(len(centers), init=centers, n_init=1, max_iter=100, tol=1e-6)
-    kmeans.fit(rows.X, sample_weight=rows.w)
-    return kmeans.cluster_centers_, float(kmeans.inertia_)
+        few = np.stack(starts[:POLISHED])
+        return min(local_search(rows, few), key=lambda solution: solution.wcss).centers
+    # The sample ranks close rivals by its own luck; a few steps on all rows rank them rightly.
+    heats = [_lloyd(rows, centers, max_iter=HEAT) for centers in starts]
+    leader = min(heats, key=lambda fit: float(fit.inertia_))
+    centers: Floats = _lloyd(rows, leader.cluster_centers_, max_iter=300).cluster_centers_
+    return centers
+
+
+def _lloyd(rows: WeightedRows, centers: Floats, max_iter: int) -> KMeans:
+    kmeans = KMeans(len(centers), init=centers, n_init=1, max_iter=max_iter, tol=1e-7)
+    return kmeans.fit(rows.X, sample_weight=rows.w)
 
 
 def distinct_rows(Z: Floats, weights: Floats) -> tuple[Floats, Floats]:

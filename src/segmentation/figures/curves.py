@@ -49,7 +49,7 @@ def elbow(curve: pd.DataFrame, k: int, *, structure: bool | None = None) -> Figu
             ax.fill_between(ks, wcss, worst, color=BAND, alpha=0.7, linewidth=0)
             note += "; grey: up to the worst single start"
     ax.plot(ks, wcss, color=LINE, marker="o")
-    ax.set_ylim(0, float(wcss.max()) * 1.1 or 1)
+    ax.set_ylim(0, float(wcss.max()) * 1.15 or 1)
     number_axis(ax.yaxis)
     k_axis(ax, ks)
     _mark(ax, k, float(wcss[k]))
@@ -207,12 +207,15 @@ def _mark(ax: Axes, k: int, value: float) -> None:
     ax.plot(k, value, marker="o", markersize=11, color=MARK, fillstyle="none", markeredgewidth=1.6)
     left, right = ax.get_xlim()
     late = k > (left + right) / 2
+    # At the top of its line, where neither a falling WCSS nor a silhouette reaches.
     ax.annotate(
         f"chosen k = {k}",
-        (k, value),
-        xytext=(-9 if late else 9, 11),
+        (k, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(-6 if late else 6, 0),
         textcoords="offset points",
         ha="right" if late else "left",
+        va="top",
         color=INK,
         fontweight="bold",
     )

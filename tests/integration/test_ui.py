@@ -1,0 +1,131 @@
+"""MLflow's own UI, served by `segment ui` and looked at in a real browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from segmentation import LoggedRun, log_result, segment
+from segmentation.demo import generate_customers
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+FLAGS += ["--disable-background-networking", "--disable-component-update"]
+PATIENCE_MS = 60_000
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def logged(fresh_store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[LoggedRun, str]:
+    path = tmp_path_factory.mktemp("ui") / "mlflow.db"
+    shutil.copy(fresh_store, path)
+    result = segment(generate_customers(), features=["annual_income", "spending_score"])
+    return log_result(result, uri=f"sqlite:///{path}"), f"sqlite:///{path}"
+
+
+@pytest.fixture(scope="module")
+def ui(logged: tuple[LoggedRun, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of the experiment that `segment ui` prints once it serves."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = tmp_path_factory.mktemp("ui-log") / "log"
+    with log.open("w") as sink:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "segmentation", "ui", f"port={port}"),
+                f"tracking.uri={logged[1]}",
+            ],
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while not (found := re.search(r"^Open +(\S+)", log.read_text(), re.M)):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.3)
+        yield found.group(1)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def browser(ui: str) -> Iterator[object]:
+    from playwright.sync_api import sync_playwright
+
+    with tempfile.TemporaryDirectory() as profile, sync_playwright() as playwright:
+        browser = playwright.chromium.launch_persistent_context(
+            profile,
+            executable_path=CHROMIUM,
+            headless=True,
+            args=FLAGS,
+            viewport={"width": 1400, "height": 900},
+        )
+        browser.set_default_timeout(PATIENCE_MS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser) -> Iterator[object]:
+    """A page of its own: the UI ignores some changes of an open page's address."""
+    opened = browser.new_page()
+    yield opened
+    opened.close()
+
+
+def run_address(ui: str, run_id: str, tab: str) -> str:
+    return ui.replace("?", f"/runs/{run_id}/{tab}?")
+
+
+def test_the_printed_link_opens_the_runs_table(page, ui, logged) -> None:
+    page.goto(ui)
+    page.get_by_text(logged[0].name).first.wait_for()
+    page.get_by_text("Model training").first.wait_for()
+    page.get_by_text("Each run fits K-Means over a whole range of k").first.wait_for()
+
+
+def test_metric_curves_are_charts(page, ui, logged) -> None:
+    page.goto(run_address(ui, logged[0].run_id, "model-metrics"))
+    page.get_by_text("curve (", exact=False).first.wait_for()
+    page.get_by_text("silhouette", exact=True).first.wait_for()
+    page.locator("svg.main-svg").first.wait_for()
+
+
+def test_figures_are_shown(page, ui, logged) -> None:
+    page.goto(run_address(ui, logged[0].run_id, "artifacts/figures/elbow.png"))
+    image = page.locator("img[src^='blob:'], img[src*='elbow']").first
+    image.wait_for()
+    page.wait_for_function("image => image.naturalWidth > 400", arg=image.element_handle())
+
+
+def test_the_report_is_shown(page, ui, logged) -> None:
+    page.goto(run_address(ui, logged[0].run_id, "artifacts/report.html"))
+    frame = page.frame_locator("iframe").first
+    frame.locator("h1").first.wait_for()
+
+
+def test_the_port_is_taken(ui, logged) -> None:
+    port = re.search(r":(\d+)/", ui).group(1)
+    done = subprocess.run(
+        [sys.executable, "-m", "segmentation", "ui", f"port={port}", f"tracking.uri={logged[1]}"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert f"port={int(port) + 1}" in done.stderr
