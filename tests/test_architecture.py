@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
+
 from conftest import REPO
 
 SOURCE = REPO / "src" / "segmentation"
@@ -48,6 +49,7 @@ LAYERS = [
     {"fit"},
     {"study"},
     {"ui"},
+    {"commands"},
     {"cli"},
     {"__main__"},
 ]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import REPO
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from conftest import REPO
 from segmentation import cli, config
 from segmentation.choice import CHOICES
 from segmentation.engines import ENGINES

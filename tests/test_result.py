@@ -59,8 +59,9 @@ def test_wholesale_raw(shared_data) -> None:
     spends = ["Fresh", "Milk", "Grocery", "Frozen", "Detergents_Paper", "Delicassen"]
     frame = pd.read_csv(shared_data / "Wholesale customers data.csv")
     result = segment(frame, features=spends, scaling="none", choice="fixed", k=4, k_max=4)
-    expected = [157595857166, 113217528521, 80332413843, 64855545528]
-    np.testing.assert_allclose(result.curve.wcss, expected, rtol=1e-6)
+    # The k=4 in circulation, 64855545528, is not the best: the search finds 64855378337.
+    expected = [157595857166, 113217528521, 80332413843, 64855378337]
+    np.testing.assert_allclose(result.curve.wcss, expected, rtol=1e-9)
 
 
 def test_evidence_on_mall(mall) -> None:

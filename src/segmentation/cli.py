@@ -6,18 +6,18 @@ Exit codes: 0 done; 1 a fault of ours; 2 the user's input is wrong; 3 a gate ref
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import shlex
 import signal
 import sys
 import tempfile
-import time
 import traceback
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from types import ModuleType
+from typing import Any
 
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath
@@ -28,27 +28,20 @@ from hydra.core.plugins import Plugins
 from hydra.errors import ConfigCompositionException, HydraException
 from hydra.experimental.callback import Callback
 from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from segmentation import config
-from segmentation.errors import ConfigError, GateRefused, SegmentationError
-
-# Everything that computes or logs is imported by the command that needs it: importing mlflow and
-# scikit-learn takes seconds, and `segment --help` should not.
-if TYPE_CHECKING:
-    from segmentation.fit import SweepJob
-    from segmentation.store import Store
+from segmentation.commands.call import Call, SweepDefinition
+from segmentation.errors import GateRefused, SegmentationError
 
 PACKAGE = Path(__file__).resolve().parent
 INSTALLED = (PACKAGE / "conf").is_dir()
 ROOT = PACKAGE if INSTALLED else PACKAGE.parents[1]
 #: Folder of the default store: the checkout's, or the current directory's when installed.
 HOME = (Path.cwd() if INSTALLED else ROOT) / "mlruns"
-#: Tells the jobs of a sweep, which may run in other processes, which sweep they belong to.
-SWEEP_VARIABLE = "SEGMENT_SWEEP"
-#: Jobs of one sweep ask the same keys of MLflow's `mlflow run` environment.
-MLFLOW_RUN_VARIABLES = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
+COMMANDS = tuple(config.SCHEMAS)
 
 USAGE = """\
 segment: experiment-tracked customer segmentation with K-Means
@@ -62,11 +55,12 @@ For example:
   segment fit data=csv data.path=customers.csv data.id=customer_id features.columns=[age,income]
   segment fit sweep=demo
 
-`segment <command> --help` says what can be varied. Tab completion: eval "$(segment -sc install=bash)"
+`segment <command> --help` says what can be varied.
+Tab completion: eval "$(segment -sc install=bash)"
 """
 
 
-class ExperimentsPath(SearchPathPlugin):  # type: ignore[misc]
+class ExperimentsPath(SearchPathPlugin):
     """Puts ``experiments/`` on Hydra's search path, wherever the command is called from."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
@@ -74,18 +68,16 @@ class ExperimentsPath(SearchPathPlugin):  # type: ignore[misc]
         search_path.append("experiments", f"file://{ROOT / 'experiments'}")
 
 
-class StudyCallback(Callback):  # type: ignore[misc]
+class StudyCallback(Callback):
     """Opens a sweep's parent run before its jobs and closes it with their ranking."""
-
-    open: ClassVar[tuple[Store, SweepJob] | None] = None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Open the store and the parent run once, before any job, in this process."""
-        _or_exit(lambda: _start_study(config))
+        _or_exit(lambda: _command("sweep").start(_sweep(config), _call()))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Print the ranking; a sweep with failed jobs is closed by `main`."""
-        _or_exit(_finish_study)
+        """Print the ranking; a sweep with failed jobs is closed by `run`."""
+        _or_exit(lambda: _command("sweep").finish())
 
 
 def _or_exit(action: Callable[[], None]) -> None:
@@ -150,7 +142,8 @@ def run(arguments: list[str]) -> int:
     try:
         return _guarded(lambda: _hydra(command, rest))
     finally:
-        _close_study()
+        if "segmentation.commands.sweep" in sys.modules:
+            _command("sweep").close()
 
 
 def _split(argument: str) -> list[str]:
@@ -167,10 +160,10 @@ def _hydra(command: str, arguments: list[str]) -> None:
 
     def task(cfg: DictConfig) -> None:
         try:
-            COMMANDS[command](cfg)
+            _run(command, cfg)
         except Exception as error:
             # Hydra's own line, naming the job's overrides, helps in a sweep and only there.
-            if SWEEP_VARIABLE in os.environ:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
             failed.append(error)
 
@@ -218,7 +211,8 @@ def _composition_error(error: Exception) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if "Available options" in text:
         head = next(i for i, line in enumerate(lines) if line.startswith("Available options"))
-        lines = lines[: lines.index("Config search path:")] if "Config search path:" in lines else lines
+        lines = [*lines, "Config search path:"]
+        lines = lines[: lines.index("Config search path:")]
         return f"{' '.join(lines[:head])}. {lines[head]} {', '.join(lines[head + 1 :])}."
     if re.search(r"LexerNoViableAlt|mismatched input|no viable alternative|extraneous", text):
         return (
@@ -229,207 +223,46 @@ def _composition_error(error: Exception) -> str:
     return " ".join(lines[:2]) + cause
 
 
+def _run(command: str, cfg: DictConfig) -> None:
+    plain = _plain(cfg)
+    call = _call()
+    if plain.get("run_id") is not None and command == "fit":
+        parsed = OverridesParser.create().parse_overrides(list(call.overrides))
+        given = [override.key_or_group.replace("/", ".") for override in parsed]
+        plain = _command("fit").stored(plain, given, call)
+    _command(command).run(config.load(plain, config.SCHEMAS[command]), call)
+
+
+def _command(name: str) -> ModuleType:
+    # Lazily: importing mlflow and scikit-learn takes seconds, and `--help` should not.
+    return import_module(f"segmentation.commands.{name}")
+
+
+def _call() -> Call:
+    # The callbacks of a sweep run before Hydra has a job and its overrides.
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else ()
+    return Call(home=HOME, overrides=tuple(str(override) for override in overrides))
+
+
+def _sweep(cfg: DictConfig) -> SweepDefinition:
+    overrides = [str(override) for override in cfg.hydra.overrides.task]
+    params = {str(key): str(value) for key, value in (cfg.hydra.sweeper.params or {}).items()}
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    name = cfg.hydra.runtime.choices.get("sweep")
+    return SweepDefinition(
+        base=_plain(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])),
+        params=params,
+        overrides=tuple(overrides),
+        swept=(*params, *(str(each.key_or_group) for each in parsed if each.is_sweep_override())),
+        name=name,
+        file=ROOT / "experiments" / "sweep" / f"{name}.yaml",
+    )
+
+
 def _plain(cfg: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
-
-
-def _store(chosen: config.TrackingConfig) -> Store:
-    from segmentation.store import open_store, resolve_uri
-
-    return open_store(resolve_uri(chosen.uri, HOME), chosen.experiment)
-
-
-def _fit(cfg: DictConfig) -> None:
-    started = time.monotonic()
-    plain = _plain(cfg)
-    if plain.get("run_id") is not None:
-        plain = _rerun(plain)
-    checked = config.load(plain, config.FitConfig)
-
-    from segmentation import fit
-
-    sweep = os.environ.get(SWEEP_VARIABLE)
-    job = None if sweep is None else fit.SweepJob(**json.loads(sweep))
-    result = fit.compute(checked)
-    store, adopted = _open_for_fit(checked.tracking, in_sweep=job is not None)
-    command = f"segment fit {' '.join(_overrides())}".rstrip()
-    logged = fit.log(result, store, checked, command=command, sweep=job, run_id=adopted)
-    took = time.monotonic() - started
-    print(f"{logged.name}: {result.choice.verdict} ({took:.1f} s)", flush=True)
-    if job is None:
-        for segment in result.segments:
-            print(f"  {segment.id}  {segment.size:>8,}  {segment.share:6.1%}  {segment.name}")
-        print(f"Report: {logged.report}")
-        print(f"Run:    {logged.link}{_ui_hint(store)}")
-
-
-def _open_for_fit(chosen: config.TrackingConfig, *, in_sweep: bool) -> tuple[Store, str | None]:
-    """The store to log to, and the run that ``mlflow run`` has made for us, if it has."""
-    from dataclasses import replace
-
-    from segmentation.tracking import find_run
-
-    preset = None if in_sweep else os.environ.get("MLFLOW_RUN_ID")
-    store = _store(chosen)
-    if preset is None:
-        return store, None
-    return replace(store, experiment_id=find_run(store, preset).info.experiment_id), preset
-
-
-def _rerun(plain: dict[str, Any]) -> dict[str, Any]:
-    """The config of the logged run `run_id`, with this command line's overrides on top."""
-    from segmentation.tracking import stored_config
-
-    chosen = config.load({"tracking": plain["tracking"]}, config.PromoteConfig).tracking
-    merged = OmegaConf.create(stored_config(_store(chosen), str(plain["run_id"])))
-    given = OmegaConf.create(plain)
-    for override in OverridesParser.create().parse_overrides(_overrides()):
-        key = override.key_or_group.replace("/", ".")
-        if key not in ("run_id", "experiment", "sweep") and not key.startswith("hydra"):
-            OmegaConf.update(merged, key, OmegaConf.select(given, key), merge=False)
-    merged["tracking"] = given["tracking"]
-    return _plain(merged)
-
-
-def _overrides() -> list[str]:
-    return list(HydraConfig.get().overrides.task)
-
-
-def _ui_hint(store: Store) -> str:
-    return "   (start the UI with: segment ui)" if store.uri.startswith("sqlite") else ""
-
-
-def _start_study(cfg: DictConfig) -> None:
-    from dataclasses import asdict
-
-    from segmentation import fit, study
-
-    hydra_cfg = cfg.hydra
-    # `mlflow run` has preset one run; a sweep makes one for each configuration.
-    for variable in MLFLOW_RUN_VARIABLES:
-        os.environ.pop(variable, None)
-    overrides = [str(override) for override in hydra_cfg.overrides.task]
-    params = dict(hydra_cfg.sweeper.params or {})
-    keys = [override.split("=")[0].lstrip("+~") for override in overrides]
-    base = _plain(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))
-    swept = [key for key in params] + [
-        override.key_or_group
-        for override in OverridesParser.create().parse_overrides(overrides)
-        if override.is_sweep_override()
-    ]
-    customers = None
-    if not any(str(key).split(".")[0] == "data" for key in swept):
-        data = config.load({"data": base["data"]}, config.DataOnly).data
-        customers = fit.read_customers(data, None)
-    tracking_config = config.load({"tracking": base.pop("tracking")}, config.PromoteConfig).tracking
-    store = _store(tracking_config)
-    identity = study.sweep_id({"base": base, "params": params, "overrides": overrides})
-    name = str(hydra_cfg.runtime.choices.get("sweep") or ", ".join(dict.fromkeys(map(str, swept))))
-    header = ROOT / "experiments" / "sweep" / f"{name}.yaml"
-    lines = header.read_text(encoding="utf-8").splitlines() if header.is_file() else []
-    job = study.start(store, identity, name, customers, study.question_of(lines))
-    os.environ[SWEEP_VARIABLE] = json.dumps(asdict(job))
-    StudyCallback.open = store, job
-    print(f"sweep {name} ({identity})", file=sys.stderr, flush=True)
-
-
-def _finish_study() -> None:
-    from segmentation import compare, study
-
-    assert StudyCallback.open is not None
-    store, job = StudyCallback.open
-    StudyCallback.open = None
-    ranked = study.finish(store, job)
-    print()
-    print(compare.render(ranked, form="table", top=20))
-    _print_next(store, ranked, f"segment compare sweep_id={job.sweep_id}")
-    print(f"Sweep:  {store.link(job.parent_run_id)}{_ui_hint(store)}")
-
-
-def _close_study() -> None:
-    """A sweep that was interrupted or whose jobs failed leaves no parent run RUNNING."""
-    os.environ.pop(SWEEP_VARIABLE, None)
-    if StudyCallback.open is None:
-        return
-    from segmentation import study
-
-    store, job = StudyCallback.open
-    StudyCallback.open = None
-    study.abort(store, job, "FAILED")
-
-
-def _print_next(store: Store, ranked: Any, again: str) -> None:
-    from segmentation import compare
-    from segmentation.tracking import artifact_file
-
-    print()
-    for note in compare.advice(ranked):
-        print(note)
-    best = ranked.iloc[0]
-    report = artifact_file(best["artifact_uri"], "report.html")
-    print(f"Best:   {best['run']}, promote it with: segment promote run_id={best['run_id']}")
-    if report:
-        print(f"Report: {report}")
-    print(f"Again:  {again}")
-
-
-def _compare(cfg: DictConfig) -> None:
-    checked = config.load(_plain(cfg), config.CompareConfig)
-    from segmentation import compare
-    from segmentation.tracking import finished_runs
-
-    store = _store(checked.tracking)
-    runs = finished_runs(store, sweep_id=checked.sweep_id, where=checked.filter)
-    ranked = compare.rank(runs, sort=checked.sort)
-    if ranked.empty:
-        raise ConfigError(
-            f"no finished run in experiment {store.experiment!r} of {store.uri} matches. Make one "
-            "with `segment fit`, or choose another tracking.experiment, sweep_id or filter."
-        )
-    print(compare.render(ranked, form=checked.format, top=checked.top))
-    if checked.format == "table":
-        _print_next(store, ranked, "segment compare format=csv")
-        print(f"UI:     {store.link()}{_ui_hint(store)}")
-
-
-def _promote(cfg: DictConfig) -> None:
-    checked = config.load(_plain(cfg), config.PromoteConfig)
-    from segmentation import compare, registry
-    from segmentation.tracking import finished_runs
-
-    store = _store(checked.tracking)
-    run_id = checked.run_id
-    if run_id is None:
-        ranked = compare.rank(finished_runs(store))
-        if ranked.empty:
-            raise ConfigError(
-                f"there is no finished run in experiment {store.experiment!r} to promote. Make "
-                "one with `segment fit`, or name one with run_id=…"
-            )
-        run_id = str(ranked.iloc[0]["run_id"])
-    promotion = registry.promote(run_id, tracking_uri=store.uri, name=checked.model)
-    was = f" (was version {promotion.previous})" if promotion.previous else ""
-    print(f"{promotion.name} version {promotion.version} is champion now{was}.")
-    print("Load it anywhere with mlflow, scikit-learn and skops:")
-    print(f'  mlflow.set_tracking_uri("{store.uri}")')
-    print(f'  mlflow.pyfunc.load_model("models:/{promotion.name}@champion").predict(customers)')
-
-
-def _ui(cfg: DictConfig) -> None:
-    checked = config.load(_plain(cfg), config.UiConfig)
-    from segmentation import ui
-
-    ui.serve(_store(checked.tracking), host=checked.host, port=checked.port)
-
-
-COMMANDS: dict[str, Callable[[DictConfig], None]] = {
-    "fit": _fit,
-    "compare": _compare,
-    "promote": _promote,
-    "ui": _ui,
-}
 
 
 def _complete(arguments: list[str]) -> int:
@@ -448,4 +281,4 @@ def _complete(arguments: list[str]) -> int:
         return 0
     sys.argv = ["segment", *arguments]
     entry = hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name=command)
-    return _guarded(entry(COMMANDS[command]))
+    return _guarded(entry(lambda cfg: None))

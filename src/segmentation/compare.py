@@ -1,4 +1,4 @@
-"""Rank runs honestly: by what means the same in every feature set and scaling, and show the rest."""
+"""Rank runs honestly: by what means the same in every feature set and scaling."""
 
 from __future__ import annotations
 
@@ -102,8 +102,10 @@ def advice(ranked: pd.DataFrame) -> list[str]:
 
 def markdown(frame: pd.DataFrame) -> str:
     """A frame of texts as a Markdown table."""
-    rows = [frame.columns, ["---"] * frame.shape[1], *frame.itertuples(index=False)]
-    return "\n".join(f"| {' | '.join(str(v).replace('|', chr(92) + '|') for v in r)} |" for r in rows)
+    rows = [list(frame.columns), ["---"] * frame.shape[1], *frame.to_numpy().tolist()]
+    return "\n".join(
+        f"| {' | '.join(str(v).replace('|', chr(92) + '|') for v in r)} |" for r in rows
+    )
 
 
 def _readable(frame: pd.DataFrame) -> pd.DataFrame:
@@ -121,7 +123,7 @@ def _table(shown: pd.DataFrame) -> str:
     widths = [
         max(len(str(column)), *(len(str(v)) for v in shown[column])) for column in shown.columns
     ]
-    lines = [shown.columns, *shown.itertuples(index=False)]
+    lines = [list(shown.columns), *shown.to_numpy().tolist()]
     return "\n".join(
         "  ".join(str(v).ljust(w) for v, w in zip(line, widths, strict=True)).rstrip()
         for line in lines

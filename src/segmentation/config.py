@@ -169,7 +169,9 @@ def load(plain: Mapping[str, Any], schema: type[Config]) -> Config:
         raise ConfigError(unknown_key(str(error.full_key), schema)) from error
     except MissingMandatoryValue as error:
         key = error.full_key or "a value"
-        raise ConfigError(f"{key} is not set; give it, for example {key}={_EXAMPLES.get(key, 'VALUE')}") from error
+        raise ConfigError(
+            f"{key} is not set; give it, for example {key}={_EXAMPLES.get(key, 'VALUE')}"
+        ) from error
     except OmegaConfBaseException as error:
         raise ConfigError(f"config key {error.full_key}: {first_line(error)}") from error
     assert isinstance(config, schema)
@@ -178,7 +180,7 @@ def load(plain: Mapping[str, Any], schema: type[Config]) -> Config:
     return config
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The sentence of a Hydra or OmegaConf error, without its lines of detail."""
     return str(error).strip().splitlines()[0]
 

@@ -176,9 +176,7 @@ def _check(
     if keep is not None:
         ids = ids.filter(keep)
     if len(ids) < 2:
-        raise DataError(
-            f"{raw.source} has only {len(ids)} customer to use; at least 2 are needed."
-        )
+        raise DataError(f"{raw.source} has only {len(ids)} customer to use; at least 2 are needed.")
 
     shown = named or [n for n, column in table.items() if column.kind != "unusable"]
     return Customers(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class SegmentationError(Exception):
-    """Something the user can put right. Its message says what, where, what is allowed, what to do."""
+    """Something the user can put right: its message says what, where, and what to do."""
 
 
 class DataError(SegmentationError):

@@ -138,9 +138,7 @@ def resolve(features: FeatureSet | Sequence[str] | None, customers: Customers) -
         features = replace(features, columns=tuple(columns))
     _check_names(features)
     require_columns(features.used, list(frame.columns), source)
-    categorical = tuple(
-        c for c in features.used if c in features.categorical or c not in numeric
-    )
+    categorical = tuple(c for c in features.used if c in features.categorical or c not in numeric)
     features = replace(
         features, categorical=categorical, name=features.name or _name(features, auto)
     )

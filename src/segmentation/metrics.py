@@ -144,7 +144,7 @@ def calinski_harabasz(fit: Fit) -> float | None:
 
 
 def davies_bouldin(fit: Fit) -> float | None:
-    """Mean over clusters of the worst within-to-between ratio (Davies, Bouldin 1979); low is good."""
+    """Mean of each cluster's worst within-to-between ratio (Davies, Bouldin 1979); low is good."""
     if not 2 <= fit.clustering.k < len(fit.Z):
         return None
     return float(davies_bouldin_score(fit.Z, fit.clustering.labels))

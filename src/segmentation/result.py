@@ -181,7 +181,7 @@ def segment(
     labels = kmeans.predict(Z).astype(np.int32)
     distances = np.linalg.norm(Z - final.centers[labels], axis=1)
     described = customers.frame[list(feature_set.used)]
-    codes = {column: "str" for column in feature_set.categorical}
+    codes = dict.fromkeys(feature_set.categorical, "str")
     table = segments.profile(described.astype(codes), labels)
     silhouette_rows = _silhouette_rows(measured, chosen.k, labels)
     tested = chosen.structure is True

@@ -13,7 +13,13 @@ from pandas.api.types import is_numeric_dtype
 from segmentation.engines.base import Clustering
 
 #: Words for a segment's mean, by its distance from everybody's mean in standard deviations.
-LEVELS = ((-1.25, "very low"), (-0.5, "low"), (0.5, "average"), (1.25, "high"), (np.inf, "very high"))
+LEVELS = (
+    (-1.25, "very low"),
+    (-0.5, "low"),
+    (0.5, "average"),
+    (1.25, "high"),
+    (np.inf, "very high"),
+)
 #: A category names a segment when it covers this share of it and is this unusual.
 DOMINANT_SHARE = 0.75
 

@@ -168,9 +168,7 @@ def write_result(
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
     }
     items = list(
-        iter_log_items(
-            result, meta=meta, data_figures=data_figures, log_customers=log_customers
-        )
+        iter_log_items(result, meta=meta, data_figures=data_figures, log_customers=log_customers)
     )
     if config is not None:
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)

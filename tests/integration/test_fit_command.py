@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import REPO
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from conftest import REPO
 from segmentation import cli, log_result, segment
 from segmentation.demo import generate_customers
 
@@ -74,7 +74,13 @@ def test_what_a_run_holds(store_uri, client, capfd) -> None:
 
     folder = artifacts(run)
     figures = {path.stem for path in (folder / "figures").glob("*.png")}
-    assert {"elbow", "silhouette_curve", "segment_map", "profile_heatmap", "distributions"} <= figures
+    assert {
+        "elbow",
+        "silhouette_curve",
+        "segment_map",
+        "profile_heatmap",
+        "distributions",
+    } <= figures
     assert (folder / "report.html").stat().st_size > 10_000
     evidence = json.loads((folder / "evidence.json").read_text())
     assert evidence
@@ -306,8 +312,10 @@ def test_a_wheel_carries_its_configs(tmp_path: Path) -> None:
     if shutil.which("git") is None:
         pytest.skip("git is needed to copy the checkout without its build output")
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
-        + [str(tmp_path / "site"), str(REPO)],
+        [
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"),
+            *("--target", str(tmp_path / "site"), str(REPO)),
+        ],
         check=True,
         capture_output=True,
     )

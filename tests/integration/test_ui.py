@@ -102,7 +102,7 @@ def test_the_printed_link_opens_the_runs_table(page, ui, logged) -> None:
 
 def test_metric_curves_are_charts(page, ui, logged) -> None:
     page.goto(run_address(ui, logged[0].run_id, "model-metrics"))
-    page.get_by_text("curve (", exact=False).first.wait_for()
+    page.get_by_text("calinski_harabasz", exact=True).first.wait_for()
     page.get_by_text("silhouette", exact=True).first.wait_for()
     page.locator("svg.main-svg").first.wait_for()
 

@@ -1,0 +1,32 @@
+"""``segment compare``: the ranking of the finished runs, in the terminal."""
+
+from __future__ import annotations
+
+from segmentation import compare
+from segmentation.commands.call import Call
+from segmentation.commands.output import print_best, ui_hint
+from segmentation.config import CompareConfig
+from segmentation.errors import ConfigError
+from segmentation.tracking import finished_runs
+
+
+def run(config: CompareConfig, call: Call) -> None:
+    """Print the ranking.
+
+    Raises
+    ------
+    ConfigError
+        No run matches, or an option is not allowed.
+    """
+    store = call.open_store(config.tracking)
+    runs = finished_runs(store, sweep_id=config.sweep_id, where=config.filter)
+    ranked = compare.rank(runs, sort=config.sort)
+    if ranked.empty:
+        raise ConfigError(
+            f"no finished run in experiment {store.experiment!r} of {store.uri} matches. Make one "
+            "with `segment fit`, or choose another tracking.experiment, sweep_id or filter."
+        )
+    print(compare.render(ranked, form=config.format, top=config.top))
+    if config.format == "table":
+        print_best(ranked, "segment compare format=csv")
+        print(f"UI:     {store.link()}{ui_hint(store)}")
