@@ -20,7 +20,7 @@ check: install  ## lint, format and types
 	$(BIN)/mypy
 
 bench: install  ## speed, side by side with the obvious script
-	$(BIN)/python benchmarks/speed_run.py
+	$(BIN)/python benchmarks/run_cost.py
 
 bench-quality: install  ## quality of WCSS and of the choice of k
 	$(BIN)/python benchmarks/quality_wcss.py
