@@ -18,6 +18,8 @@ def runs(*rows: tuple) -> pd.DataFrame:
     frame["features"] = "f"
     frame["k"] = 3
     frame["explained_variance"] = frame["wcss"] = frame["smallest_share"] = 0.5
+    frame["reference_silhouette"] = frame["reference_explained_variance"] = 0.4
+    frame["reference_wcss"] = 10.0
     frame["data_sha256"] = "d"
     frame["start"] = pd.date_range("2026-01-01", periods=len(frame))
     frame["run_id"] = frame["run"] + "-id"
@@ -70,8 +72,9 @@ def test_formats() -> None:
 
 
 def test_advice_warns_of_different_data_and_spaces() -> None:
-    same = RUNS[RUNS.scaling == "none"]
+    same = rank(RUNS[RUNS.scaling == "none"])
     assert advice(same) == []
+    assert any("not tested" in note for note in advice(rank(same[same.structure == "untested"])))
     assert any("own space" in note for note in advice(RUNS))
     mixed = same.assign(data_sha256=list("abcd"))
     assert any("4 different data sets" in note for note in advice(mixed))

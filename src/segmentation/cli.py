@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 a fault of ours; 2 the user's input is wrong; 3 a gate ref
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import shlex
@@ -29,7 +30,7 @@ from hydra.errors import ConfigCompositionException, HydraException
 from hydra.experimental.callback import Callback
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from segmentation import config
@@ -48,7 +49,11 @@ segment: experiment-tracked customer segmentation with K-Means
 
   segment fit        fit one configuration or sweep many, each logged as an MLflow run
   segment compare    rank the finished runs
-  segment promote    register the best run's model and make it the champion
+  segment promote    check the best run against the champion; if it passes, make it the champion
+  segment rollback   make the previous champion the champion again
+  segment score      name the segment of every customer of a file
+  segment monitor    compare new customers with those the champion was trained on
+  segment clean      end the runs that a killed process left behind
   segment ui         open the MLflow UI on the store
 
 For example:
@@ -246,14 +251,23 @@ def _call() -> Call:
 
 def _sweep(cfg: DictConfig) -> SweepDefinition:
     overrides = [str(override) for override in cfg.hydra.overrides.task]
+    parser = OverridesParser.create()
+    parsed = parser.parse_overrides(overrides)
+    given = {str(each.key_or_group) for each in parsed}
     params = {str(key): str(value) for key, value in (cfg.hydra.sweeper.params or {}).items()}
-    parsed = OverridesParser.create().parse_overrides(overrides)
+    # Hydra would run a key given here and in the sweep file once for each value of the file.
+    params = {key: value for key, value in params.items() if key not in given}
+    with read_write(cfg.hydra), open_dict(cfg.hydra):
+        cfg.hydra.sweeper.params = params
+    parsed += parser.parse_overrides([f"{key}={value}" for key, value in params.items()])
+    sweeps = [each for each in parsed if each.is_sweep_override()]
     name = cfg.hydra.runtime.choices.get("sweep")
     return SweepDefinition(
         base=_plain(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])),
         params=params,
         overrides=tuple(overrides),
-        swept=(*params, *(str(each.key_or_group) for each in parsed if each.is_sweep_override())),
+        swept=tuple(str(each.key_or_group) for each in sweeps),
+        total=math.prod(len(list(each.sweep_string_iterator())) for each in sweeps),
         name=name,
         file=ROOT / "experiments" / "sweep" / f"{name}.yaml",
     )

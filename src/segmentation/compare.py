@@ -11,13 +11,22 @@ FORMATS = ("table", "csv", "json", "markdown")
 RANKED = ("structure", "confidence", "stability", "gap")
 #: Measured in the run's own scaled space: comparable only at the same features and scaling.
 UNRANKED = ("silhouette", "explained_variance", "wcss", "smallest_share")
-SHOWN = ("run", "k", *RANKED, *UNRANKED, "run_id")
+#: The same three, of the same segments, in one space for all runs on the same customers.
+REFERENCE = ("reference_silhouette", "reference_explained_variance", "reference_wcss")
+SHOWN = ("run", "k", *RANKED, *UNRANKED[:3], *REFERENCE, "run_id")
+#: Headers of the printed table, which is wide enough without the full names.
+SHORT = {
+    "explained_variance": "explained",
+    "reference_silhouette": "ref. silhouette",
+    "reference_explained_variance": "ref. explained",
+    "reference_wcss": "ref. wcss",
+}
 
 _ORDER = {
     "structure": {"yes": 2, "untested": 1, "no": 0},
     "confidence": {"agreed": 2, "contested": 1},
 }
-_LOWER_IS_BETTER = ("wcss",)
+_LOWER_IS_BETTER = ("wcss", "reference_wcss")
 _FALLBACK_SORT = "start"
 
 
@@ -81,16 +90,22 @@ def render(ranked: pd.DataFrame, *, form: str, top: int) -> str:
     if form == "json":
         return str(best.to_json(orient="records", date_format="iso", indent=2))
     shown = _readable(best)
-    return markdown(shown) if form == "markdown" else _table(shown)
+    return markdown(shown) if form == "markdown" else _table(shown.rename(columns=SHORT))
 
 
 def advice(ranked: pd.DataFrame) -> list[str]:
     """What the reader of a ranking should know: comparability and mixed data."""
     notes = []
+    if ranked["structure"].iloc[0] == "untested":
+        notes.append(
+            "Structure was not tested in the first of these runs, so being first means little: "
+            "fit with choice=evidence before you promote."
+        )
     if ranked[["features", "scaling"]].drop_duplicates().shape[0] > 1:
         notes.append(
-            f"Ranked by {', '.join(RANKED)}; {', '.join(UNRANKED[:3])} are measured in each run's "
-            "own space: compare them only between equal features and scaling."
+            f"Ranked by {', '.join(RANKED)}. {', '.join(UNRANKED[:3])} are measured in each run's "
+            "own space: compare them only between equal features and scaling. The ref. columns are "
+            "measured in one space for all, which favours runs that used its columns."
         )
     if ranked["data_sha256"].nunique() > 1:
         notes.append(

@@ -21,8 +21,10 @@ from segmentation.errors import ConfigError
 class DataConfig:
     """Where the customers come from and how the file is read."""
 
-    source: str = MISSING  # demo | csv | parquet
+    source: str = MISSING  # demo | csv | parquet | transactions | sql
     path: str | None = None
+    url: str | None = None
+    query: str | None = None
     id: str | None = None
     delimiter: str | None = None
     decimal: str | None = None
@@ -32,6 +34,13 @@ class DataConfig:
     default_features: dict[str, Any] | None = None
     customers: int | None = None
     seed: int | None = None
+    date: str | None = None
+    amount: str | None = None
+    price: str | None = None
+    quantity: str | None = None
+    as_of: str | None = None
+    returns: str | None = None
+    date_format: str | None = None
 
 
 @dataclass
@@ -72,6 +81,13 @@ class TrackingConfig:
 
 
 @dataclass
+class ReferenceConfig:
+    """The space in which runs of different feature sets and scalings can be compared."""
+
+    reference: list[str] | None = None
+
+
+@dataclass
 class FitConfig:
     """`segment fit`."""
 
@@ -83,8 +99,10 @@ class FitConfig:
     choice: dict[str, Any] = MISSING
     engine: EngineConfig = MISSING
     tracking: TrackingConfig = MISSING
+    compare: ReferenceConfig = field(default_factory=ReferenceConfig)
     seed: int = 0
     run_id: str | None = None
+    force: bool = False
 
 
 @dataclass
@@ -107,12 +125,87 @@ class CompareConfig:
 
 
 @dataclass
+class PromotionConfig:
+    """The gates a challenger must pass; False or None switches one off."""
+
+    data_known: bool = True
+    structure: bool = True
+    min_stability: float | None = 0.6
+    min_smallest_share: float | None = 0.02
+    max_quality_loss: float | None = 0.02
+    max_moved: float | None = 0.3
+    loads: bool = True
+
+
+@dataclass
 class PromoteConfig:
     """`segment promote`."""
 
     tracking: TrackingConfig = MISSING
+    promotion: PromotionConfig = field(default_factory=PromotionConfig)
     run_id: str | None = None
     model: str = "customer-segments"
+    dry_run: bool = False
+    override: str | None = None
+    copy_to: str | None = None
+
+
+@dataclass
+class RollbackConfig:
+    """`segment rollback`."""
+
+    tracking: TrackingConfig = MISSING
+    model: str = "customer-segments"
+    reason: str | None = None
+
+
+@dataclass
+class CleanConfig:
+    """`segment clean`."""
+
+    tracking: TrackingConfig = MISSING
+
+
+@dataclass
+class ScoreConfig:
+    """`segment score`."""
+
+    data: DataConfig = MISSING
+    tracking: TrackingConfig = MISSING
+    model: str = "models:/customer-segments@champion"
+    out: str = MISSING
+    overwrite: bool = False
+
+
+@dataclass
+class Limits:
+    """Where a number calls for watching, and where for training anew."""
+
+    watch: float = MISSING
+    retrain: float = MISSING
+
+
+@dataclass
+class MonitoringConfig:
+    """The rules of `segment monitor`'s verdict; see conf/monitoring."""
+
+    confidence: float = 0.99
+    psi: Limits = MISSING
+    share: Limits = MISSING
+    distance: Limits = MISSING
+    out_of_range: Limits = MISSING
+    rejected: Limits = MISSING
+
+
+@dataclass
+class MonitorConfig:
+    """`segment monitor`."""
+
+    data: DataConfig = MISSING
+    monitoring: MonitoringConfig = MISSING
+    tracking: TrackingConfig = MISSING
+    model: str = "models:/customer-segments@champion"
+    fail_on: str | None = None  # watch | retrain
 
 
 @dataclass
@@ -128,6 +221,10 @@ SCHEMAS: dict[str, type] = {
     "fit": FitConfig,
     "compare": CompareConfig,
     "promote": PromoteConfig,
+    "rollback": RollbackConfig,
+    "clean": CleanConfig,
+    "score": ScoreConfig,
+    "monitor": MonitorConfig,
     "ui": UiConfig,
 }
 
@@ -136,15 +233,34 @@ SOURCE_KEYS = {
     "demo": ("customers", "seed"),
     "csv": ("path", "id", "delimiter", "decimal", "encoding"),
     "parquet": ("path", "id"),
+    "transactions": (
+        *("path", "id", "date", "amount", "price", "quantity", "as_of", "returns", "date_format"),
+        *("delimiter", "decimal", "encoding"),
+    ),
+    "sql": ("url", "query", "id"),
 }
 
 _EXAMPLES = {
     "data.path": "customers.csv",
+    "out": "scored.csv",
+    "data.url": "${oc.env:DATABASE_URL}",
+    "data.query": "customers.sql",
     "choice.k": "5",
     "tracking.uri": "http://127.0.0.1:5000",
 }
 
-Config = TypeVar("Config", FitConfig, DataOnly, CompareConfig, PromoteConfig, UiConfig)
+Config = TypeVar(
+    "Config",
+    FitConfig,
+    DataOnly,
+    CompareConfig,
+    PromoteConfig,
+    RollbackConfig,
+    CleanConfig,
+    ScoreConfig,
+    MonitorConfig,
+    UiConfig,
+)
 
 
 def load(plain: Mapping[str, Any], schema: type[Config]) -> Config:
@@ -175,7 +291,7 @@ def load(plain: Mapping[str, Any], schema: type[Config]) -> Config:
     except OmegaConfBaseException as error:
         raise ConfigError(f"config key {error.full_key}: {first_line(error)}") from error
     assert isinstance(config, schema)
-    if isinstance(config, FitConfig | DataOnly):
+    if isinstance(config, FitConfig | DataOnly | ScoreConfig | MonitorConfig):
         _check_source(config.data)
     return config
 

@@ -27,12 +27,12 @@ COLUMNS = (
     "prediction_strength",
     "dip_p",
 )
-#: How many of the five criteria must name the chosen k. On 150 generated mixtures k was right in
-#: 120 of 121 where three or more named it (114 of 114 where K-Means can recover the groups), and in
-#: 26 of 29 where fewer did.
+#: How many of the five criteria must name the chosen k. On 280 generated mixtures k was right in
+#: 99.1 % of 224 where three or more did (in all 216 where K-Means can recover the groups), and in
+#: 77 % of 56 where fewer did; a bar of four would leave out 53 sets of which 51 were right.
 AGREEMENT = 3
-#: Anything from 0.3 to 0.7 was equally right on 159 recoverable mixtures (99.4 %); ICL alone was in
-#: 96.2 %, and a weight of 1.5 in 98.1 %.
+#: Set on 159 recoverable mixtures (99.4 % right; ICL alone 96.2 %). On 256 fresh ones 97.3 %, ICL
+#: alone 95.7 %, the silhouette alone 90.6 %; any weight from 0.5 to 1.6 gave 97.3 to 97.7 %.
 SILHOUETTE_WEIGHT = 0.5
 
 

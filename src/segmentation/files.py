@@ -11,11 +11,14 @@ import difflib
 import gzip
 import io
 import itertools
+import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
@@ -23,6 +26,9 @@ import pyarrow.parquet as pa_parquet
 from segmentation.errors import ConfigError, DataError
 
 DELIMITERS = ",;\t|"
+#: Columns kept apart by any number of blanks, and no quotes.
+WHITESPACE = "whitespace"
+_SHOWN = 5
 _SAMPLE_RECORDS = 100
 _SAMPLE_CHARS = 1 << 18
 _FOREIGN_FILES = (
@@ -49,6 +55,13 @@ class RawTable:
     number: Callable[[Sequence[int]], list[int]]
     notes: tuple[str, ...] = ()
 
+    def places(self, mask: npt.NDArray[np.bool_]) -> str:
+        """Say where `mask` is true: "line 3", "lines 3, 9, ..."; the first few only."""
+        rows = np.flatnonzero(mask)
+        numbers = ", ".join(str(n) for n in self.number(rows[:_SHOWN].tolist()))
+        unit = self.unit if len(rows) == 1 else f"{self.unit}s"
+        return f"{unit} {numbers}{', ...' if len(rows) > _SHOWN else ''}"
+
 
 def read_csv_table(
     path: str | Path, *, delimiter: str | None = None, encoding: str | None = None
@@ -60,7 +73,8 @@ def read_csv_table(
     path
         The file.
     delimiter
-        One character; `None` finds one of comma, semicolon, tab and bar.
+        One character, or "whitespace" for columns kept apart by blanks; `None` finds one of
+        comma, semicolon, tab and bar.
     encoding
         A Python codec name; `None` takes UTF-8 (or UTF-16 with a byte order mark), else Latin-1.
 
@@ -75,6 +89,8 @@ def read_csv_table(
     text, notes = _decode(_read_bytes(file), file.name, encoding)
     if not text or text.isspace():
         raise DataError(f"{file.name} is empty: a header line and one line a customer are needed.")
+    if delimiter == WHITESPACE:
+        text, delimiter = _tabbed(text), "\t"
     used = _check_delimiter(delimiter) if delimiter else detect_delimiter(text)
     if delimiter is None and used != ",":
         notes.append(f"separator {_shown(used)} detected")
@@ -171,6 +187,12 @@ def detect_delimiter(text: str) -> str:
     return best
 
 
+def _tabbed(text: str) -> str:
+    """Blanks within a line as one tab, so that lines keep their numbers."""
+    text = re.sub(r"^[ \t]+|[ \t]+(?=\r?$)", "", text, flags=re.MULTILINE)
+    return re.sub(r"[ \t]+", "\t", text)
+
+
 def _head(text: str) -> str:
     """First lines of a text, each of them whole."""
     end = text.find("\n", _SAMPLE_CHARS)
@@ -262,7 +284,7 @@ def _check_delimiter(delimiter: str) -> str:
     if len(delimiter) != 1 or delimiter in '"\r\n' or delimiter.isalnum():
         raise ConfigError(
             f"data.delimiter={delimiter!r} is not allowed: give one character, such as "
-            "',', ';', '|' or '\\t'."
+            "',', ';', '|' or '\\t', or whitespace."
         )
     return delimiter
 
@@ -272,8 +294,11 @@ def _check_header(
 ) -> None:
     if len(header) > 1:
         return
-    for other in DELIMITERS + ":^~ ":
-        counts = [] if other == delimiter else _field_counts(text, other)
+    for other in (*DELIMITERS, *":^~", WHITESPACE):
+        if other == WHITESPACE:
+            counts = _field_counts(_tabbed(_head(text)), "\t")
+        else:
+            counts = [] if other == delimiter else _field_counts(text, other)
         if counts and counts[0] > 1 and (asked or len(set(counts)) == 1):
             setting = f"data.delimiter={_shown(other)}"
             raise DataError(
@@ -314,4 +339,6 @@ def _check_lines(text: str, delimiter: str, header: list[str], name: str) -> Non
 
 
 def _shown(delimiter: str) -> str:
+    if delimiter == WHITESPACE:
+        return WHITESPACE
     return "'\\t'" if delimiter == "\t" else f"'{delimiter}'"

@@ -4,31 +4,74 @@ from __future__ import annotations
 
 import functools
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from segmentation import data, tracking
+from sklearn.preprocessing import StandardScaler
+
+from segmentation import data, metrics, tracking
 from segmentation.config import DataConfig, FitConfig
-from segmentation.data import Customers
+from segmentation.credentials import masked, masked_url
+from segmentation.data import Customers, require_columns
 from segmentation.demo import generate_customers
-from segmentation.errors import ConfigError
+from segmentation.errors import ConfigError, DataError
 from segmentation.features import FeatureSet, resolve
 from segmentation.logged import run_name
 from segmentation.result import SegmentationResult, segment
+from segmentation.sql import read_sql
 from segmentation.store import Store
 from segmentation.tracking import LoggedRun
+from segmentation.transactions import read_transactions
 
 
 @dataclass(frozen=True)
 class SweepJob:
-    """The sweep a run belongs to: its id, and the parent run that has the data's figures."""
+    """The sweep a run belongs to.
+
+    Attributes
+    ----------
+    sweep_id, parent_run_id : str
+    has_data_figures : bool
+        The parent run shows the figures of the data, so that the runs need not.
+    total : int
+        Configurations of the sweep.
+    done : int
+        Those that were finished before it started.
+    started : float
+        Seconds since the epoch.
+    """
 
     sweep_id: str
     parent_run_id: str
     has_data_figures: bool
+    total: int
+    done: int
+    started: float
+
+
+def settings(config: FitConfig) -> dict[str, Any]:
+    """The part of a config that makes the result: it is stored in the run and hashed."""
+    plain = asdict(config)
+    for key in ("tracking", "run_id", "force"):
+        del plain[key]
+    if config.data.url is not None:
+        plain["data"]["url"] = masked_url(config.data.url)
+    return plain
+
+
+def customers_of(config: FitConfig) -> Customers:
+    """The customers of a config with the columns its feature set uses.
+
+    Raises
+    ------
+    DataError
+        The file or a value in it cannot be used.
+    """
+    features = _feature_set(config)
+    columns = features.used if features is not None and features.columns else None
+    return read_customers(config.data, columns)
 
 
 def compute(config: FitConfig) -> SegmentationResult:
@@ -40,20 +83,10 @@ def compute(config: FitConfig) -> SegmentationResult:
         The file, a column or an option cannot be used.
     """
     scaling, choice = _scaling(config.scaling), _choice(config.choice)
-    features = _feature_set(config)
-    columns = features.used if features is not None and features.columns else None
-    customers = read_customers(config.data, columns)
-    features = resolve(features, customers)
-    _say(
-        f"{len(customers.ids):,} customers from {customers.source}; clustering on "
-        f"{', '.join(features.columns)}, k={config.k.min}..{config.k.max}, scaling "
-        f"{config.scaling.get('name') or config.scaling.get('_target_')}"
-    )
-    for note in customers.notes:
-        _say(f"  {note}")
+    customers = customers_of(config)
     return segment(
         customers,
-        features=features,
+        features=resolve(_feature_set(config), customers),
         scaling=scaling,
         k_min=config.k.min,
         k_max=config.k.max,
@@ -65,12 +98,35 @@ def compute(config: FitConfig) -> SegmentationResult:
     )
 
 
+def reference_metrics(config: FitConfig, result: SegmentationResult) -> dict[str, float]:
+    """Quality of the segments in one space for all runs on the same customers.
+
+    The space is ``compare.reference``, by default all numeric columns, standardised. Empty when
+    those columns cannot be read (missing values outside the feature set, say).
+    """
+    try:
+        everything = read_customers(config.data, None)
+        columns = config.compare.reference
+        if columns is not None:
+            require_columns(columns, list(everything.frame.columns), everything.source)
+    except DataError:
+        if config.compare.reference is not None:
+            raise
+        return {}
+    numeric = everything.frame[columns] if columns else everything.frame.select_dtypes("number")
+    if numeric.empty or len(numeric) != len(result.labels):
+        return {}
+    return metrics.in_reference_space(
+        StandardScaler().fit_transform(numeric), result.labels, seed=config.seed
+    )
+
+
 def log(
     result: SegmentationResult,
     store: Store,
     config: FitConfig,
     *,
-    command: str,
+    command: str | None = None,
     sweep: SweepJob | None = None,
     run_id: str | None = None,
 ) -> LoggedRun:
@@ -81,9 +137,9 @@ def log(
     result : SegmentationResult
     store : Store
     config : FitConfig
-        Kept in the run without its tracking keys.
-    command : str
-        What reproduces the run.
+        Kept in the run as far as it makes the result, see `settings`.
+    command : str, optional
+        What reproduces the run; by default a rerun from its stored config.
     sweep : SweepJob, optional
         The sweep it belongs to.
     run_id : str, optional
@@ -92,16 +148,16 @@ def log(
     tags: dict[str, str] = {}
     if sweep is not None:
         tags = {"sweep_id": sweep.sweep_id, "mlflow.parentRunId": sweep.parent_run_id}
-    settings = asdict(config)
-    for key in ("tracking", "run_id"):
-        del settings[key]
+    reference = reference_metrics(config, result)
     with tracking.tracked_run(store, run_name(result), tags=tags, run_id=run_id) as run:
+        command = command or f"segment fit run_id={run}"
         return tracking.write_result(
             store,
             run,
             result,
-            config=settings,
-            command=command,
+            config=settings(config),
+            reference=reference,
+            command=masked(command, config.data.url),
             data_figures=sweep is None or not sweep.has_data_figures,
             log_customers=config.tracking.log_customers,
         )
@@ -117,6 +173,15 @@ def read_customers(config: DataConfig, columns: tuple[str, ...] | None) -> Custo
         Columns that must be there and be complete; all of them when None.
     """
     return _read(json.dumps(asdict(config), sort_keys=True), columns, _modified(config.path))
+
+
+def read_customers_of_sweep(config: DataConfig) -> Customers:
+    """The customers all jobs of a sweep share, with all columns as far as they can be used."""
+    try:
+        return read_customers(config, None)
+    except DataError:
+        # A fault in a column no job may ask for; those that do will say so.
+        return read_customers(config, ())
 
 
 def _modified(path: str | None) -> int | None:
@@ -137,7 +202,26 @@ def _read(key: str, columns: tuple[str, ...] | None, modified: int | None) -> Cu
         size = 200 if config.customers is None else config.customers
         frame = generate_customers(size, config.seed or 0)
         return data.from_frame(frame, **{**options, "id": "customer_id"}, source="demo")
+    if config.source == "sql":
+        assert config.url is not None  # config.load has checked
+        assert config.query is not None
+        return read_sql(config.url, config.query, **options)
     assert config.path is not None  # config.load has checked
+    if config.source == "transactions":
+        return read_transactions(
+            config.path,
+            **{**options, "id": config.id or "customer_id"},
+            date=config.date or "date",
+            amount=config.amount,
+            price=config.price,
+            quantity=config.quantity,
+            as_of=config.as_of,
+            returns=config.returns or "net",
+            date_format=config.date_format,
+            delimiter=config.delimiter,
+            decimal=config.decimal or ".",
+            encoding=config.encoding,
+        )
     if config.source == "parquet":
         return data.read_parquet(config.path, **options)
     return data.read_csv(
@@ -198,7 +282,3 @@ def _choice(chosen: Mapping[str, Any]) -> tuple[str, int | None]:
     if k is not None and not isinstance(k, int):
         raise ConfigError(f"choice.k={k}: a whole number is wanted.")
     return str(chosen["name"]), k
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

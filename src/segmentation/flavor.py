@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,11 +24,16 @@ from typing import Any
 import mlflow.pyfunc
 import pandas as pd
 import skops.io
+from mlflow.artifacts import download_artifacts
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.models.model import ModelInfo
-from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType
 from sklearn.pipeline import Pipeline
+
+from segmentation.errors import RegistryError
+from segmentation.model import SegmentModel
 
 CODE = Path(__file__).with_name("model.py")
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn", "scipy", "skops")
@@ -57,6 +63,8 @@ class PortableModel:
         The first rows are shown with the model as an input example; made-up customers will do.
     log1p : sequence of str
         Numeric columns that the pipeline takes the logarithm of: they need values above -1.
+    reference : mapping, optional
+        What the training customers looked like (`segmentation.drift.reference`), for monitoring.
     """
 
     pipeline: Pipeline
@@ -67,6 +75,7 @@ class PortableModel:
     radius: Sequence[float]
     example: pd.DataFrame
     log1p: Sequence[str] = ()
+    reference: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         k = self.pipeline[-1].n_clusters
@@ -78,6 +87,32 @@ class PortableModel:
         strangers = {*self.categories, *self.log1p} - set(self.columns)
         if strangers:
             raise ValueError(f"categories or log1p of no input column: {sorted(strangers)}")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model opened from the store.
+
+    Attributes
+    ----------
+    model : SegmentModel
+    name : str
+        Of the registered model, else what was asked for.
+    version : str or None
+        Version of the registered model.
+    run_id : str or None
+        The run it was logged by.
+    """
+
+    model: SegmentModel
+    name: str
+    version: str | None
+    run_id: str | None
+
+    @property
+    def title(self) -> str:
+        """Such as ``customer-segments version 3``."""
+        return self.name if self.version is None else f"{self.name} version {self.version}"
 
 
 def log(portable: PortableModel, *, run_id: str, name: str = "model") -> ModelInfo:
@@ -114,6 +149,59 @@ def log(portable: PortableModel, *, run_id: str, name: str = "model") -> ModelIn
         validate_serving_input=False,  # the tests do that; it would load the model on every run
     )
     return info
+
+
+def load(uri: str, *, tracking_uri: str) -> LoadedModel:
+    """Open a model of this project, to score with it.
+
+    The files of the model are read by this version's own `SegmentModel`, not by the copy of the
+    code that lies beside them.
+
+    Parameters
+    ----------
+    uri : str
+        ``models:/name@alias``, ``models:/name/version``, ``models:/m-…``, ``runs:/id/model`` or a
+        folder.
+    tracking_uri : str
+        The store to look in; it becomes the process's.
+
+    Raises
+    ------
+    RegistryError
+        There is no such model in the store, or it is not one of this project.
+    """
+    mlflow.set_tracking_uri(tracking_uri)
+    named = re.fullmatch(r"models:/([^/@]+)(?:@([^/]+)|/(\d+))", uri)
+    name, number = uri, None
+    try:
+        if named is not None:
+            client = mlflow.MlflowClient(tracking_uri)
+            number = named[3] or client.get_model_version_by_alias(named[1], named[2]).version
+            name, uri = named[1], f"models:/{named[1]}/{number}"
+        with TemporaryDirectory(prefix="segment-") as scratch:
+            local = Path(uri).is_dir()
+            folder = Path(uri if local else download_artifacts(artifact_uri=uri, dst_path=scratch))
+            about = Model.load(str(folder))
+            model = _read(folder, about)
+    except (MlflowException, OSError) as error:
+        raise RegistryError(
+            f"model={uri}: there is no such model in {tracking_uri} "
+            f"({str(error).splitlines()[0].strip()}). Make a champion with `segment promote`, or "
+            "name another one, such as model=models:/customer-segments/1"
+        ) from error
+    return LoadedModel(model, name, None if number is None else str(number), about.run_id)
+
+
+def _read(folder: Path, about: Model) -> SegmentModel:
+    try:
+        artifacts = about.flavors[mlflow.pyfunc.FLAVOR_NAME]["artifacts"]
+        paths = [folder / artifacts[key]["path"] for key in ("pipeline", "segments")]
+        return SegmentModel().read(*paths)
+    except KeyError as error:
+        raise RegistryError(
+            f"model={folder.name}: this model was not made by `segment fit`, its segments cannot "
+            "be read. Name another one, such as model=models:/customer-segments@champion"
+        ) from error
 
 
 def save(portable: PortableModel, path: str | Path) -> None:
@@ -183,13 +271,16 @@ def _names(portable: PortableModel) -> dict[str, Any]:
         elif column["name"] in portable.log1p:
             column["above"] = -1
     segments = zip(portable.segment_ids, portable.segment_names, portable.radius, strict=True)
-    return {
+    names: dict[str, Any] = {
         "columns": columns,
         "segments": [
             {"id": int(id_), "name": name, "radius": float(radius)}
             for id_, name, radius in segments
         ],
     }
+    if portable.reference is not None:
+        names["reference"] = dict(portable.reference)
+    return names
 
 
 def _signature(columns: Sequence[str]) -> ModelSignature:
@@ -204,6 +295,7 @@ def _signature(columns: Sequence[str]) -> ModelSignature:
                 ColSpec(DataType.double, "distance"),
             ]
         ),
+        params=ParamSchema([ParamSpec("details", DataType.boolean, False)]),
     )
 
 

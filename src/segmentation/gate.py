@@ -25,7 +25,8 @@ MIN_CUSTOMERS = 10
 DIP_ROWS, SILHOUETTE_ROWS = 5000, 400
 #: Stricter than the usual 0.05: the dip is tested for every k, and evenly spread data sit on the
 #: boundary of its null. On 280 sets without clusters it claimed structure on 2.1 % at 0.05, on
-#: 0.7 % at 0.01; the silhouettes find what it then misses of 177 recoverable mixtures.
+#: 0.7 % at 0.01; the silhouettes find what it then misses of 177 recoverable mixtures. Both tests
+#: together claimed structure on 3 of 210 fresh sets without clusters, on 256 of 256 mixtures.
 ALPHA = 0.01
 #: Clusters are adjacent when one is second-nearest for this share of the other's points.
 ADJACENT_SHARE = 0.05

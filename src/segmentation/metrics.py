@@ -204,3 +204,38 @@ def curve(
         index=pd.Index([fit.clustering.k for fit in fits], name="k"),
         dtype=float,
     )
+
+
+def in_reference_space(
+    Z: NDArray[np.float64], labels: NDArray[np.int32], *, seed: int
+) -> dict[str, float]:
+    """Quality of given segments in a space they were not necessarily made in.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n, d)
+        The customers in the reference space.
+    labels : ndarray of shape (n,)
+        Their segments, whatever space those come from.
+    seed : int
+        Seeds the sample of the silhouette.
+
+    Returns
+    -------
+    dict
+        ``wcss``, ``explained_variance`` and, for two segments or more, ``silhouette``.
+    """
+    ids, index = np.unique(labels, return_inverse=True)
+    sizes = np.bincount(index)
+    centers = np.stack([np.bincount(index, column) / sizes for column in Z.T], axis=1)
+    clustering = Clustering(
+        k=len(ids),
+        centers=centers,
+        wcss=float(((Z - centers[index]) ** 2).sum()),
+        starts=(),
+        assign=lambda _: index.astype(np.int32),
+    )
+    clusterings = {clustering.k: clustering}
+    row = curve(Z, clusterings, silhouettes(Z, clusterings, seed=seed)).iloc[0]
+    names = ["wcss", "explained_variance", "silhouette"]
+    return {name: float(row[name]) for name in names if np.isfinite(row[name])}

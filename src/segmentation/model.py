@@ -12,7 +12,7 @@ import json
 import reprlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,17 @@ from numpy.typing import NDArray
 # Squares of larger numbers overflow and every distance would be infinite.
 LARGEST = 1e150
 SHOWN = 3
+#: Rows whose distances to all centres are held at once.
+ROWS = 1 << 16
+
+
+class Fault(NamedTuple):
+    """What is wrong in a column; `bad` marks the rows, None when the column itself is."""
+
+    column: str
+    wanted: str
+    bad: NDArray[np.bool_] | None
+    message: str
 
 
 class SegmentModel(PythonModel):
@@ -32,11 +43,19 @@ class SegmentModel(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Read the pipeline and the names from the model's folder."""
-        self.pipeline = skops.io.load(context.artifacts["pipeline"])
-        names = json.loads(Path(context.artifacts["segments"]).read_text(encoding="utf-8"))
+        self.read(Path(context.artifacts["pipeline"]), Path(context.artifacts["segments"]))
+
+    def read(self, pipeline: Path, segments: Path) -> SegmentModel:
+        """Read the pipeline (skops format) and the names (JSON); returns the model itself."""
+        self.pipeline = skops.io.load(pipeline)
+        names = json.loads(segments.read_text(encoding="utf-8"))
         self.columns: list[dict[str, Any]] = names["columns"]
         self.segment_ids = np.array([one["id"] for one in names["segments"]], dtype=np.int64)
         self.segment_names = np.array([one["name"] for one in names["segments"]], dtype=object)
+        self.radius = np.array([one["radius"] for one in names["segments"]], dtype=np.float64)
+        #: What the training customers looked like, see `segmentation.drift.reference`.
+        self.reference: dict[str, Any] | None = names.get("reference")
+        return self
 
     def predict(
         self,
@@ -48,12 +67,14 @@ class SegmentModel(PythonModel):
 
         Parameters
         ----------
-        context, params
+        context
             Part of MLflow's interface; not used. (``mlflow.pyfunc.load_model`` returns an object
-            whose ``predict`` takes the customers alone.)
+            whose ``predict`` takes the customers, and ``params`` when wanted.)
         model_input : DataFrame of n rows
             Holds at least the columns the model was trained on, in the customers' own units, in
             any order. Numbers may be integers, floats, nullable or text that reads as a number.
+        params : dict, optional
+            ``{"details": True}`` adds the columns that `assign` calls details.
 
         Returns
         -------
@@ -68,35 +89,31 @@ class SegmentModel(PythonModel):
             no finite number or too small for log1p, or a category was not seen in training; the
             message names column, rows and what is allowed.
         """
-        customers = self._checked(model_input)
-        if len(customers) == 0:  # scikit-learn refuses to predict nothing
-            index, distance = np.empty(0, dtype=np.int64), np.empty(0)
-        else:
-            Z = self._encoded(customers)
-            kmeans = self.pipeline[-1]
-            index = kmeans.predict(Z)
-            distance = np.linalg.norm(Z - kmeans.cluster_centers_[index], axis=1)
-        return pd.DataFrame(
-            {
-                "segment": self.segment_ids[index],
-                "segment_name": self.segment_names[index],
-                "distance": distance,
-            },
-            index=model_input.index,
-        )
+        customers, faults = self.check(model_input)
+        if faults:
+            raise MlflowException.invalid_parameter_value("; ".join(one.message for one in faults))
+        answer, measured = self.assign(customers, details=bool((params or {}).get("details")))
+        if not measured.all():
+            far = answer.index[~measured]
+            raise MlflowException.invalid_parameter_value(
+                f"values too far from the training data to measure a distance in {len(far)} of "
+                f"{len(answer)} rows (index {', '.join(map(repr, far[:SHOWN]))})"
+            )
+        return answer
 
-    def _checked(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Only the model's columns, numbers as float64, or one error with all that is wrong."""
+    def check(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Fault]]:
+        """Only the model's columns, numbers as float64, and all that is wrong with them."""
         checked: dict[str, pd.Series] = {}
-        problems: list[str] = []
+        faults: list[Fault] = []
         for column in self.columns:
             name, allowed = column["name"], column.get("categories")
             if name not in frame.columns:
-                problems.append(f"column '{name}' is missing")
+                faults.append(Fault(name, "", None, f"column '{name}' is missing"))
                 continue
             given = frame[name]
             if isinstance(given, pd.DataFrame):
-                problems.append(f"column '{name}' is there {given.shape[1]} times")
+                times = f"column '{name}' is there {given.shape[1]} times"
+                faults.append(Fault(name, "", None, times))
                 continue
             if allowed is None:
                 lowest = column.get("above", -LARGEST)
@@ -108,23 +125,72 @@ class SegmentModel(PythonModel):
                 checked[name], bad = _known(given, allowed)
                 wanted = f"one of the categories seen in training: {', '.join(map(repr, allowed))}"
             if bad.any():
-                problems.append(f"column '{name}' must hold {wanted}; {_where(given, bad)}")
-        if problems:
-            raise MlflowException.invalid_parameter_value("; ".join(problems))
-        return pd.DataFrame(checked, index=frame.index)
+                message = f"column '{name}' must hold {wanted}; {_where(given, bad)}"
+                faults.append(Fault(name, wanted, bad, message))
+        return pd.DataFrame(checked, index=frame.index), faults
 
-    def _encoded(self, customers: pd.DataFrame) -> NDArray[np.float64]:
-        """The customers in the scaled space, shape (n, d)."""
-        # A value that overflows makes numpy warn on the terminal; the error below says it better.
-        with np.errstate(all="ignore"):
-            Z = np.asarray(self.pipeline[:-1].transform(customers), dtype=np.float64)
-            far = pd.Series(~np.isfinite(np.square(Z).sum(axis=1)), index=customers.index)
-        if far.any():
-            raise MlflowException.invalid_parameter_value(
-                f"values too far from the training data to measure a distance in {far.sum()} of "
-                f"{len(far)} rows (index {', '.join(map(repr, far.index[far][:SHOWN]))})"
-            )
-        return Z
+    def assign(
+        self, customers: pd.DataFrame, *, details: bool = False
+    ) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
+        """The segment of each checked customer.
+
+        Parameters
+        ----------
+        customers : DataFrame of n rows
+            From `check`, without faults.
+        details : bool
+            Also ``second_segment`` (int, the nearest other segment; missing when there is one
+            segment only), ``margin`` (float from 0, between two segments, to 1, at the centre: the
+            distance to the second centre less that to the own, over their sum) and ``in_range``
+            (bool: no farther from the centre than 99 % of the segment's training customers).
+
+        Returns
+        -------
+        DataFrame of n rows, and an ndarray of n bool
+            The answer, and for which rows it means anything: values may be so far from the
+            training data that their distance is no finite number.
+        """
+        n, k = len(customers), len(self.segment_ids)
+        measured = np.ones(n, dtype=bool)
+        index, second = np.zeros(n, dtype=np.intp), np.zeros(n, dtype=np.intp)
+        distance, other = np.zeros(n), np.full(n, np.nan)
+        for start in range(0, n, ROWS):
+            rows = slice(start, start + ROWS)
+            # A value that overflows makes numpy warn on the terminal; the caller says it better.
+            with np.errstate(all="ignore"):
+                Z = np.asarray(self.pipeline[:-1].transform(customers.iloc[rows]), dtype=float)
+                measured[rows] = np.isfinite(np.square(Z).sum(axis=1))
+            Z[~measured[rows]] = 0
+            kmeans = self.pipeline[-1]
+            centers = kmeans.cluster_centers_
+            index[rows] = kmeans.predict(Z)
+            distance[rows] = np.linalg.norm(Z - centers[index[rows]], axis=1)
+            if details and k > 1:
+                distances = kmeans.transform(Z)
+                distances[np.arange(len(Z)), index[rows]] = np.inf
+                second[rows] = distances.argmin(axis=1)
+                # Of a customer between two centres rounding may make the other one the nearer.
+                other[rows] = np.maximum(
+                    np.linalg.norm(Z - centers[second[rows]], axis=1), distance[rows]
+                )
+        answer = pd.DataFrame(
+            {
+                "segment": self.segment_ids[index],
+                "segment_name": self.segment_names[index],
+                "distance": distance,
+            },
+            index=customers.index,
+        )
+        if details:
+            ids = pd.array(self.segment_ids[second], dtype="Int64")
+            if k == 1:
+                ids[:] = pd.NA
+            answer["second_segment"] = ids
+            total = other + distance
+            # Both are 0 only where two centres coincide: then nothing tells the segments apart.
+            answer["margin"] = (other - distance) / np.where(total == 0, 1.0, total)
+            answer["in_range"] = distance <= self.radius[index]
+        return answer, measured
 
 
 def _numbers(column: pd.Series, lowest: float) -> tuple[pd.Series, NDArray[np.bool_]]:

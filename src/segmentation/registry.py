@@ -1,24 +1,42 @@
-"""The registered model: which run's model other programs load as ``@champion``."""
+"""The registered model: its versions and the aliases by which other programs load it.
+
+`champion` is the version to use, `previous` the one before it, `challenger` one that is about to
+become champion. An alias moves in one step, and `champion` moves last: a crash at any point leaves
+a champion that loads.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import getpass
+import io
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelStatus, Run, RunStatus
+from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from segmentation.errors import GateRefused, RegistryError
+from segmentation.errors import RegistryError
+from segmentation.versions import (
+    CHAMPION,
+    MODEL_NAME,
+    champion_version,
+    finished_run,
+    model_of,
+    versions,
+)
 
-MODEL_NAME = "customer-segments"
-CHAMPION, PREVIOUS = "champion", "previous"
+CHALLENGER, PREVIOUS = "challenger", "previous"
 # What the registry page shows of a version's run, so that nobody must open the run.
 COPIED_TAGS = ("features", "scaling", "structure", "confidence", "data_sha256")
 DESCRIPTION = (
-    "Customer segments by K-Means. `champion` is the version to use, `previous` the one before it. "
+    "Customer segments by K-Means. `champion` is the version to use, `previous` the one before it "
+    "(`segment rollback` brings it back). A segment id means the same segment in every version. "
     "Load it with `mlflow.pyfunc.load_model('models:/{name}@champion')`."
 )
 
@@ -51,11 +69,18 @@ class Promotion:
         return f"models:/{self.name}@{CHAMPION}"
 
 
-def promote(run_id: str, *, tracking_uri: str, name: str = MODEL_NAME) -> Promotion:
-    """Make the model of a run the champion of the registry.
+def promote(
+    run_id: str,
+    *,
+    tracking_uri: str,
+    name: str = MODEL_NAME,
+    model_id: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    description: str | None = None,
+) -> Promotion:
+    """Make a model of a run the champion, without asking whether it should be.
 
-    The alias ``champion`` moves last, so that a crash at any point leaves the old champion in
-    place. A run that already has a version keeps it: a promotion that was cut off can be repeated.
+    A model that already has a version keeps it: a promotion that was cut off can be repeated.
 
     Parameters
     ----------
@@ -65,29 +90,26 @@ def promote(run_id: str, *, tracking_uri: str, name: str = MODEL_NAME) -> Promot
         The MLflow store of runs and registered models; it becomes the process's.
     name : str
         Registered model; made when it does not exist.
-
-    Returns
-    -------
-    Promotion
+    model_id : str, optional
+        The logged model to register; the run's own by default.
+    tags : mapping, optional
+        Tags of the version besides the run's id and what is copied from the run.
+    description : str, optional
+        Markdown for somebody who was not there, shown below what is said of the run.
 
     Raises
     ------
     RegistryError
         The run is unknown, deleted, unfinished or has no model, or `name` cannot be used.
-    GateRefused
-        The run found no structure, or its model is the champion already.
     """
     # MLflow looks up a ``models:/m-…`` source in the process's store, whatever the client's.
     mlflow.set_tracking_uri(tracking_uri)
     client = MlflowClient(tracking_uri)
-    run = _finished_run(client, run_id)
-    model_id = _model_of(client, run)
+    run = finished_run(client, run_id)
+    model_id = model_id or model_of(client, run)
     champion = champion_version(client, name)
-    _check_gates(run, champion, name)
-    version = _version_of(client, run, model_id, name)
-    if champion is not None:
-        client.set_registered_model_alias(name, PREVIOUS, champion.version)
-    client.set_registered_model_alias(name, CHAMPION, version.version)
+    version = _version_of(client, run, model_id, name, dict(tags or {}), description)
+    make_champion(client, name, version.version, champion)
     return Promotion(
         name=name,
         version=int(version.version),
@@ -97,107 +119,172 @@ def promote(run_id: str, *, tracking_uri: str, name: str = MODEL_NAME) -> Promot
     )
 
 
-def champion_version(client: MlflowClient, name: str = MODEL_NAME) -> ModelVersion | None:
-    """The version that other programs load now; None when there is no champion yet.
+def make_champion(
+    client: MlflowClient, name: str, version: str, champion: ModelVersion | None
+) -> None:
+    """Move the aliases to `version`, `champion` last of those that matter."""
+    client.set_registered_model_alias(name, CHALLENGER, version)
+    if champion is not None and champion.version != version:
+        # Written down too: a crash after the next line would leave `previous` on the champion.
+        client.set_model_version_tag(name, version, "replaces", str(champion.version))
+        client.set_registered_model_alias(name, PREVIOUS, champion.version)
+    client.set_registered_model_alias(name, CHAMPION, version)
+    client.delete_registered_model_alias(name, CHALLENGER)
+
+
+def rollback(*, tracking_uri: str, name: str = MODEL_NAME, reason: str | None = None) -> Promotion:
+    """Make the previous champion the champion again; a second time undoes it.
+
+    Parameters
+    ----------
+    tracking_uri : str
+    name : str
+        Registered model.
+    reason : str, optional
+        Kept as a tag of the version that is taken back.
 
     Raises
     ------
     RegistryError
-        `name` is no name MLflow allows.
+        There is no champion, or none before it.
     """
-    try:
-        model = client.get_registered_model(name)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return None
-        raise RegistryError(f"registered model '{name}': {error.message}") from error
-    if CHAMPION not in model.aliases:
-        return None
-    return client.get_model_version(name, model.aliases[CHAMPION])
-
-
-def _finished_run(client: MlflowClient, run_id: str) -> Run:
-    try:
-        run = client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise
+    client = MlflowClient(tracking_uri)
+    champion = champion_version(client, name)
+    if champion is None:
         raise RegistryError(
-            f"run_id={run_id}: no such run in the store; `segment compare` lists the runs"
+            f"registered model '{name}' has no champion to take back; make one with "
+            "`segment promote`, or name another registered model with model=NAME"
+        )
+    previous = _previous_of(client, champion, name)
+    taken = {"rolled_back": f"{now()} by {user()}", "rolled_back_reason": reason or "not given"}
+    for key, value in taken.items():
+        client.set_model_version_tag(name, champion.version, key, value)
+    client.set_registered_model_alias(name, PREVIOUS, champion.version)
+    client.set_registered_model_alias(name, CHAMPION, previous.version)
+    return Promotion(
+        name=name,
+        version=int(previous.version),
+        run_id=str(previous.run_id),
+        model_id=str(previous.model_id),
+        previous=int(champion.version),
+    )
+
+
+def _previous_of(client: MlflowClient, champion: ModelVersion, name: str) -> ModelVersion:
+    aliases = client.get_registered_model(name).aliases
+    number = aliases.get(PREVIOUS)
+    if number is None or str(number) == str(champion.version):
+        number = champion.tags.get("replaces")
+    if number is None:
+        raise RegistryError(
+            f"version {champion.version} of '{name}' is the first champion: there is none before "
+            "it to go back to"
+        )
+    try:
+        return client.get_model_version(name, str(number))
+    except MlflowException as error:
+        raise RegistryError(
+            f"version {number} of '{name}', the champion before, was deleted; promote a run "
+            "instead (`segment compare` lists them)"
         ) from error
-    if run.info.lifecycle_stage == "deleted":
+
+
+def copy_champion(*, tracking_uri: str, name: str, copy_to: str) -> Promotion:
+    """Copy the champion to another registered model and make it the champion there.
+
+    The copy refers to the same files, so that every id and name is the same there. A copy that was
+    cut off can be repeated.
+
+    Parameters
+    ----------
+    tracking_uri : str
+    name : str
+    copy_to : str
+        The other registered model, such as ``prod.customer-segments``; made when it is not there.
+
+    Raises
+    ------
+    RegistryError
+        There is no champion, or the other name cannot be used.
+    """
+    mlflow.set_tracking_uri(tracking_uri)
+    client = MlflowClient(tracking_uri)
+    champion = champion_version(client, name)
+    if copy_to == name or champion is None:
         raise RegistryError(
-            f"run_id={run_id}: the run was deleted; bring it back with "
-            f"`mlflow runs restore --run-id {run_id}` or choose another (`segment compare`)"
+            f"copy_to={copy_to}: name another registered model than '{name}', and promote a run "
+            "to that one first"
         )
-    if run.info.status != RunStatus.to_string(RunStatus.FINISHED):
-        raise RegistryError(
-            f"run_id={run_id}: the run is {run.info.status}, only a FINISHED run can be promoted; "
-            "fit it again or choose another (`segment compare`)"
-        )
-    return run
+    there = champion_version(client, copy_to)
+    _make_registered_model(client, copy_to)
+    source = f"models:/{name}/{champion.version}"
+    made = [v for v in versions(client, copy_to) if v.source == source]
+    # MLflow announces a copy on stderr in words of its own; the command says it better.
+    with contextlib.redirect_stderr(io.StringIO()):
+        copy = made[0] if made else client.copy_model_version(source, copy_to)
+    if there is None or there.version != copy.version:
+        # Tags are copied too; this one counts the versions of the other registered model.
+        client.delete_model_version_tag(copy_to, copy.version, "replaces")
+        make_champion(client, copy_to, copy.version, there)
+    return Promotion(
+        name=copy_to,
+        version=int(copy.version),
+        run_id=str(champion.run_id),
+        model_id=str(champion.model_id),
+        previous=None if there is None else int(there.version),
+    )
 
 
-def _model_of(client: MlflowClient, run: Run) -> str:
-    """Id of the run's model; of several the one logged last."""
-    outputs = [] if run.outputs is None else run.outputs.model_outputs
-    ready = []
-    for output in outputs:
-        try:
-            model = client.get_logged_model(output.model_id)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            continue  # the model was deleted, the run still names it
-        if model.status == LoggedModelStatus.READY:
-            ready.append(model)
-    if not ready:
-        raise RegistryError(
-            f"run_id={run.info.run_id}: the run has no logged model (the parent run of a sweep has "
-            "none); choose one of the runs that `segment compare` lists"
-        )
-    return str(max(ready, key=lambda model: model.creation_timestamp).model_id)
+def user() -> str:
+    """Who is at the keyboard, for the record."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
 
 
-def _check_gates(run: Run, champion: ModelVersion | None, name: str) -> None:
-    run_id = run.info.run_id
-    if run.data.tags.get("structure") == "no":
-        raise GateRefused(
-            f"run_id={run_id}: no cluster structure was found in its data, its segments would be "
-            "arbitrary; try other features or scalings and promote a run with structure=yes"
-        )
-    if champion is not None and champion.run_id == run_id:
-        raise GateRefused(
-            f"run_id={run_id}: its model is the champion of '{name}' already "
-            f"(version {champion.version}); there is nothing to promote"
-        )
+def now() -> str:
+    """The present moment, for the record."""
+    return f"{datetime.now(tz=UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _version_of(client: MlflowClient, run: Run, model_id: str, name: str) -> ModelVersion:
-    """The run's version of the registered model, made if there is none."""
-    run_id, source = run.info.run_id, f"models:/{model_id}"
+def _make_registered_model(client: MlflowClient, name: str) -> None:
     try:
         client.create_registered_model(name, description=DESCRIPTION.format(name=name))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise RegistryError(f"registered model '{name}': {error.message}") from error
-    for version in client.search_model_versions(f"run_id='{run_id}'"):
-        if version.name == name and version.source == source:
-            return version
-    tags = {key: run.data.tags[key] for key in COPIED_TAGS if key in run.data.tags}
+
+
+def _version_of(
+    client: MlflowClient,
+    run: Run,
+    model_id: str,
+    name: str,
+    tags: dict[str, str],
+    description: str | None,
+) -> ModelVersion:
+    """The model's version of the registered model, made if there is none."""
+    source = f"models:/{model_id}"
+    _make_registered_model(client, name)
+    copied = {key: run.data.tags[key] for key in COPIED_TAGS if key in run.data.tags}
     if "k" in run.data.metrics:
-        tags["k"] = f"{run.data.metrics['k']:.0f}"
+        copied["k"] = f"{run.data.metrics['k']:.0f}"
+    tags = {**copied, **tags, "run_id": run.info.run_id}
+    text = _describe(run, tags) + (f"\n\n{description}" if description else "")
+    for version in versions(client, name):
+        if version.source == source:
+            client.update_model_version(name, version.version, text)
+            for key, value in tags.items():
+                client.set_model_version_tag(name, version.version, key, value)
+            return version
+    logging.getLogger("mlflow.store.model_registry.abstract_store").setLevel(logging.WARNING)
     return client.create_model_version(
-        name,
-        source,
-        run_id=run_id,
-        model_id=model_id,
-        tags={**tags, "run_id": run_id},
-        description=_describe(run, tags),
+        name, source, run_id=run.info.run_id, model_id=model_id, tags=tags, description=text
     )
 
 
-def _describe(run: Run, tags: dict[str, str]) -> str:
+def _describe(run: Run, tags: Mapping[str, str]) -> str:
     """Markdown for somebody who was not there: what was clustered, how, how well, when."""
     metrics = run.data.metrics
     fitted = datetime.fromtimestamp(run.info.start_time / 1000, tz=UTC)

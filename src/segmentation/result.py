@@ -21,10 +21,18 @@ from segmentation.engines import ENGINES
 from segmentation.engines.base import Clustering
 from segmentation.errors import ConfigError
 from segmentation.features import FeatureSet, build_encoder, resolve, scaling_name
+from segmentation.importance import Importance, feature_of_columns, importance
+from segmentation.naming import Naming, name_segments
+from segmentation.profiles import profile
+from segmentation.rules import Rules, recognition_rules
+from segmentation.sampling import sample_rows
 from segmentation.segments import Segment
 from segmentation.stability import Stability, bootstrap_stability
+from segmentation.typical import typical_customers
 
 EFFORTS = ("fast", "default", "thorough")
+#: Above this many customers the rules and the shuffling of features see a seeded sample.
+DESCRIBED_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -54,12 +62,18 @@ class SegmentationResult:
         Euclidean distance of each customer to the centre of the own segment, in the space of `Z`.
     segments : tuple of Segment
     profile : DataFrame
-        See `segmentation.segments.profile`.
+        See `segmentation.profiles.profile`.
     silhouettes : DataFrame
         Columns ``row`` (position of the customer), ``segment``, ``silhouette``; empty at k=1, a
         sample of the customers on large data.
     stability : Stability or None
         Per-segment bootstrap; only computed where structure was tested and found.
+    rules : Rules or None
+        How to recognise each segment; None at k=1.
+    importance : Importance or None
+        Which features matter; None where a scaling of the caller's own mixes columns.
+    typical : DataFrame
+        See `segmentation.typical.typical_customers`.
     pipeline : Pipeline
         Fitted scikit-learn pipeline from the customers' columns to the segment id.
     """
@@ -81,6 +95,9 @@ class SegmentationResult:
     profile: pd.DataFrame
     silhouettes: pd.DataFrame
     stability: Stability | None
+    rules: Rules | None
+    importance: Importance | None
+    typical: pd.DataFrame
     pipeline: Pipeline
 
     @property
@@ -110,6 +127,7 @@ def segment(
     k: int | None = None,
     engine: str = "sklearn",
     effort: str = "default",
+    naming: Naming | None = None,
     seed: int = 0,
 ) -> SegmentationResult:
     """Segment customers with K-Means: fit a range of k, choose one, describe the segments.
@@ -133,6 +151,8 @@ def segment(
         A name of `segmentation.engines.ENGINES`.
     effort : {"fast", "default", "thorough"}
         How long the engine searches.
+    naming : Naming, optional
+        Words, thresholds and names of the segments; by default plain English.
     seed : int
         Seeds every random step.
 
@@ -182,9 +202,14 @@ def segment(
     distances = np.linalg.norm(Z - final.centers[labels], axis=1)
     described = customers.frame[list(feature_set.used)]
     codes = dict.fromkeys(feature_set.categorical, "str")
-    table = segments.profile(described.astype(codes), labels)
+    described = described.astype(codes)
+    table = profile(described, labels, seed=seed)
+    names = name_segments(table, feature_set.columns, naming)
     silhouette_rows = _silhouette_rows(measured, chosen.k, labels)
     tested = chosen.structure is True
+    sources = feature_of_columns(encoder)
+    # In an order of their own, so that the order of the file does not change what is found.
+    rows = sample_rows(Z, DESCRIBED_ROWS, seed)
     return SegmentationResult(
         customers=customers,
         features=feature_set,
@@ -199,10 +224,22 @@ def segment(
         choice=chosen,
         labels=labels,
         distances=distances,
-        segments=_segments(table, feature_set, labels, chosen.k, silhouette_rows),
+        segments=segments.describe(labels, names, silhouette_rows, seed=seed),
         profile=table,
         silhouettes=silhouette_rows,
         stability=bootstrap_stability(Z, final, seed=seed) if tested else None,
+        rules=recognition_rules(
+            described[list(feature_set.columns)].iloc[rows],
+            labels[rows],
+            categorical=feature_set.categorical,
+            seed=seed,
+        ),
+        importance=None
+        if sources is None
+        else importance(
+            Z, labels, final.centers, sources, rows=rows, scaling=scaling_name(scaling), seed=seed
+        ),
+        typical=typical_customers(labels, distances, silhouette_rows, customers.ids),
         pipeline=Pipeline([("features", encoder), ("kmeans", kmeans)]),
     )
 
@@ -246,26 +283,4 @@ def _silhouette_rows(
             "segment": labels[rows],
             "silhouette": measured.values.get(k, np.empty(0)),
         }
-    )
-
-
-def _segments(
-    table: pd.DataFrame,
-    feature_set: FeatureSet,
-    labels: NDArray[np.int32],
-    k: int,
-    silhouette_rows: pd.DataFrame,
-) -> tuple[Segment, ...]:
-    names = segments.name_segments(table, feature_set.columns)
-    sizes = np.bincount(labels, minlength=k)
-    mean = silhouette_rows.groupby("segment")["silhouette"].mean()
-    return tuple(
-        Segment(
-            id=index,
-            name=names[index],
-            size=int(sizes[index]),
-            share=float(sizes[index] / len(labels)),
-            silhouette=float(mean[index]) if index in mean.index else None,
-        )
-        for index in range(k)
     )

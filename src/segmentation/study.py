@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
-from mlflow.entities import RunTag
 
 from segmentation import compare, tracking
+from segmentation.agreement import agreement, sentence
 from segmentation.data import Customers
+from segmentation.figures import sweep as drawings
 from segmentation.figures import to_png
 from segmentation.figures.customers import distributions
 from segmentation.fit import SweepJob
-from segmentation.logged import File, Table
+from segmentation.logged import File, LogItem, Table, Tag
 from segmentation.store import Store, store_errors
+
+#: Runs whose segmentations are compared with each other.
+COMPARED_RUNS = 8
 
 
 def sweep_id(definition: Mapping[str, Any]) -> str:
@@ -29,7 +34,13 @@ def sweep_id(definition: Mapping[str, Any]) -> str:
 
 
 def start(
-    store: Store, identity: str, name: str, customers: Customers | None, question: str
+    store: Store,
+    identity: str,
+    *,
+    name: str,
+    question: str,
+    customers: Customers | None,
+    total: int,
 ) -> SweepJob:
     """Open the parent run, or reopen it when the same sweep ran before.
 
@@ -40,59 +51,72 @@ def start(
         From `sweep_id`.
     name : str
         Name of the parent run.
-    customers : Customers or None
-        The customers all runs share, whose figures are drawn here once; None when they differ.
     question : str
         What the sweep asks; shown on the run's page.
+    customers : Customers or None
+        The customers all runs share, whose figures are drawn here once; None when they differ.
+    total : int
+        Configurations of the sweep.
     """
-    client = store.client
+    tags = {"sweep_id": identity, "study": "yes", "question": question}
     with store_errors(store.uri):
-        found = client.search_runs(
+        found = store.client.search_runs(
             [store.experiment_id],
             f"tags.sweep_id = '{identity}' and tags.study = 'yes'",
             max_results=1,
         )
-        tags = {"sweep_id": identity, "study": "yes", "question": question}
         if found:
             parent = str(found[0].info.run_id)
-            client.update_run(parent, status="RUNNING")
-            client.log_batch(parent, tags=[RunTag(k, v) for k, v in tags.items()])
         else:
-            parent = str(
-                client.create_run(store.experiment_id, run_name=name, tags=tags).info.run_id
-            )
-        if customers is not None:
+            parent = str(store.client.create_run(store.experiment_id, run_name=name).info.run_id)
+        tracking.reopen(store, parent, tags)
+        if customers is not None and not found:
             png = to_png(distributions(customers.frame))
             tracking.write_items(store, parent, [File("figures/distributions.png", png)])
-    return SweepJob(identity, parent, has_data_figures=customers is not None)
+    return SweepJob(
+        sweep_id=identity,
+        parent_run_id=parent,
+        has_data_figures=customers is not None,
+        total=total,
+        done=len(_runs(store, identity)),
+        started=time.time(),
+    )
 
 
-def finish(store: Store, job: SweepJob) -> pd.DataFrame:
-    """Close the parent run with the ranking of its runs as table and note; returns the ranking."""
-    runs = tracking.finished_runs(store, sweep_id=job.sweep_id)
-    ranked = compare.rank(runs)
+def _runs(store: Store, identity: str) -> pd.DataFrame:
+    """The sweep's finished runs of today's code; older code's stay in the store, unranked."""
+    runs = tracking.finished_runs(store, sweep_id=identity)
+    if runs.empty:
+        return runs
+    current = runs[runs["code_version"] == tracking.code_version()]
+    return current.drop_duplicates("config_hash")
+
+
+def ranking(store: Store, job: SweepJob) -> pd.DataFrame:
+    """The sweep's finished runs, best first; empty when there is none."""
+    return compare.rank(_runs(store, job.sweep_id))
+
+
+def finish(store: Store, job: SweepJob, status: str = "FINISHED") -> pd.DataFrame:
+    """Close the parent run with the summary of its runs; returns their ranking.
+
+    Parameters
+    ----------
+    store : Store
+    job : SweepJob
+    status : {"FINISHED", "FAILED", "KILLED"}
+        Other than FINISHED when not all configurations got through.
+    """
+    ranked = ranking(store, job)
     with store_errors(store.uri):
         if not ranked.empty:
-            shown = ranked.drop(columns=["start", "artifact_uri", "data_sha256"])
-            tracking.write_items(store, job.parent_run_id, [Table("tables/ranking.json", shown)])
             question = store.client.get_run(job.parent_run_id).data.tags.get("question", "")
-            note = _note(question, ranked)
-            store.client.set_tag(job.parent_run_id, "mlflow.note.content", note)
-        store.client.set_terminated(job.parent_run_id, "FINISHED")
-    return ranked
-
-
-def abort(store: Store, job: SweepJob, status: str) -> None:
-    """Close the parent run of a sweep that did not get through; drop it when nothing ran."""
-    with store_errors(store.uri):
-        children = store.client.search_runs(
-            [store.experiment_id],
-            f"tags.`mlflow.parentRunId` = '{job.parent_run_id}'",
-            max_results=1,
-        )
+            items = list(_summary(store, ranked, question))
+            tracking.write_items(store, job.parent_run_id, items)
         store.client.set_terminated(job.parent_run_id, status)
-        if not children:
+        if ranked.empty and status != "FINISHED":
             store.client.delete_run(job.parent_run_id)
+    return ranked
 
 
 def question_of(header: Iterable[str]) -> str:
@@ -103,7 +127,42 @@ def question_of(header: Iterable[str]) -> str:
     return ""
 
 
-def _note(question: str, ranked: pd.DataFrame) -> str:
+def agreement_of_best(store: Store, ranked: pd.DataFrame) -> pd.DataFrame:
+    """Adjusted Rand index between the first runs that logged their customers."""
+    found: dict[str, pd.Series] = {}
+    for place, row in enumerate(ranked.head(COMPARED_RUNS).itertuples(), 1):
+        segments = tracking.customer_segments(store, str(row.run_id))
+        if segments is not None:
+            found[f"{place} {row.run}"] = segments
+    return agreement(found)
+
+
+def _summary(store: Store, ranked: pd.DataFrame, question: str) -> Iterator[LogItem]:
+    yield Table("tables/ranking.json", ranked.drop(columns=["start", "artifact_uri"]))
+    names = {f"{place} {row.run}": row for place, row in enumerate(ranked.itertuples(), 1)}
+    curves = {
+        name: pd.DataFrame(
+            {
+                metric: tracking.k_curve(store, str(row.run_id), metric)
+                for metric in ("wcss", "silhouette")
+            }
+        )
+        for name, row in names.items()
+    }
+    chosen = {name: int(str(row.k)) for name, row in names.items()}
+    yield File("figures/curves.png", to_png(drawings.all_curves(curves, chosen)))
+    grid = drawings.grid(ranked)
+    if grid is not None:
+        yield File("figures/grid.png", to_png(grid))
+    same = agreement_of_best(store, ranked)
+    heatmap = drawings.agreement_heatmap(same)
+    if heatmap is not None:
+        yield File("figures/agreement.png", to_png(heatmap))
+        yield Table("tables/agreement.json", same.reset_index(names="run"))
+    yield Tag("mlflow.note.content", _note(question, ranked, same))
+
+
+def _note(question: str, ranked: pd.DataFrame, same: pd.DataFrame) -> str:
     best = ranked.iloc[0]
     structure = {
         "yes": "cluster structure found",
@@ -114,5 +173,5 @@ def _note(question: str, ranked: pd.DataFrame) -> str:
     lines = [f"**{question}**", ""] if question else []
     lines += [f"First of {len(ranked)}: **{best['run']}** ({structure}{confidence}).", ""]
     lines += [compare.render(ranked, form="markdown", top=20), ""]
-    lines += compare.advice(ranked)
+    lines += [*compare.advice(ranked), sentence(same)]
     return "\n".join(lines)

@@ -27,7 +27,7 @@ from mlflow.entities import Param as MlflowParam
 from mlflow.exceptions import MlflowException
 from pandas.api.types import is_numeric_dtype
 
-from segmentation import flavor
+from segmentation import drift, flavor, process
 from segmentation.errors import TrackingError
 from segmentation.logged import File, LogItem, Metric, Param, Table, Tag, iter_log_items, run_name
 from segmentation.result import SegmentationResult
@@ -36,6 +36,7 @@ from segmentation.store import Store, open_store, resolve_uri, store_errors
 #: Rows the logged model is asked about before its run counts as finished.
 VERIFIED_ROWS = 10_000
 CONFIG_FILE = "config.yaml"
+CUSTOMERS_FILE = "customers.csv"
 
 
 @dataclass(frozen=True)
@@ -107,14 +108,15 @@ def tracked_run(
                 "mlflow.user": _user(),
                 "mlflow.source.name": "segment fit",
                 "mlflow.source.type": "LOCAL",
+                **process.tags(),
             }
             run = client.create_run(
                 store.experiment_id, run_name=name, tags={**base, **(tags or {})}
             )
             run_id = str(run.info.run_id)
         else:
-            client.update_run(run_id, status="RUNNING", name=name)
-            client.log_batch(run_id, tags=[RunTag(k, v) for k, v in (tags or {}).items()])
+            reopen(store, run_id, tags or {})
+            client.update_run(run_id, name=name)
     try:
         yield run_id
     except Exception as error:
@@ -125,6 +127,54 @@ def tracked_run(
         raise
     with store_errors(store.uri):
         client.set_terminated(run_id, "FINISHED")
+
+
+def reopen(store: Store, run_id: str, tags: Mapping[str, str]) -> None:
+    """Take an existing run over: RUNNING again, and this process's."""
+    store.client.update_run(run_id, status="RUNNING")
+    every = {**process.tags(), **tags}
+    store.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in every.items()])
+
+
+def mark_left_behind(store: Store) -> int:
+    """End as KILLED the runs of this experiment whose process is gone; returns how many.
+
+    Only a process that certainly ended counts: same host, and no process of that id and start.
+    """
+    with store_errors(store.uri):
+        running = _search(store, "attributes.status = 'RUNNING'")
+        left = [run.info.run_id for run in running if process.is_gone(run.data.tags)]
+    for run_id in left:
+        _end(store, run_id, "KILLED", "its process ended without a word (killed?)")
+    return len(left)
+
+
+def is_finished(store: Store, sweep_id: str, identity: str) -> bool:
+    """Whether a sweep has a finished run of the configuration with this `config_hash`."""
+    where = (
+        f"attributes.status = 'FINISHED' and tags.sweep_id = '{sweep_id}' "
+        f"and tags.config_hash = '{identity}'"
+    )
+    with store_errors(store.uri):
+        return bool(store.client.search_runs([store.experiment_id], where, max_results=1))
+
+
+def running_in_sweep(store: Store, sweep_id: str) -> bool:
+    """Whether a job of the sweep is still marked as running; its parent run does not count."""
+    running = _search(store, f"attributes.status = 'RUNNING' and tags.sweep_id = '{sweep_id}'")
+    return any("mlflow.parentRunId" in run.data.tags for run in running)
+
+
+def _search(store: Store, where: str) -> list[Run]:
+    """All active runs of the experiment that match, page by page."""
+    found: list[Run] = []
+    token: str | None = None
+    while True:
+        page = store.client.search_runs([store.experiment_id], where, page_token=token)
+        found.extend(page)
+        token = page.token
+        if not token:
+            return found
 
 
 def _end(store: Store, run_id: str, status: str, reason: str) -> None:
@@ -140,6 +190,7 @@ def write_result(
     result: SegmentationResult,
     *,
     config: Mapping[str, Any] | None = None,
+    reference: Mapping[str, float] | None = None,
     command: str = "segmentation.log_result(result)",
     data_figures: bool = True,
     log_customers: bool = True,
@@ -154,6 +205,8 @@ def write_result(
     result : SegmentationResult
     config : mapping, optional
         The resolved config, kept so that ``segment fit run_id=…`` can run it again.
+    reference : mapping of str to float, optional
+        Metrics of the segments in the reference space, comparable between runs.
     command : str
         What the report says to reproduce the run.
     data_figures, log_customers : bool
@@ -175,6 +228,7 @@ def write_result(
         items.append(File(CONFIG_FILE, text.encode()))
         items.append(Tag("config_hash", config_hash(config, result.customers.digest)))
     items.append(Tag("code_version", code_version()))
+    items.extend(Metric(f"reference/{key}", number) for key, number in (reference or {}).items())
     with store_errors(store.uri):
         write_items(store, run_id, items)
         _write_dataset(store, run_id, result)
@@ -268,6 +322,7 @@ def portable_model(result: SegmentationResult) -> flavor.PortableModel:
         ],
         example=_typical_row(frame),
         log1p=list(result.features.log1p),
+        reference=drift.reference(frame, categories, result.labels, result.distances, result.k),
     )
 
 
@@ -392,23 +447,33 @@ def finished_runs(
         conditions.append(f"tags.sweep_id = '{sweep_id}'")
     if where:
         conditions.append(where)
-    rows: list[dict[str, Any]] = []
-    token: str | None = None
-    while True:
+    try:
+        found = _search(store, " and ".join(conditions))
+    except MlflowException as error:
+        raise TrackingError(
+            f"filter={where!r} was refused by MLflow: {str(error).splitlines()[0]} "
+            """Write for example 'filter="metrics.k > 3"' or """
+            """'filter="tags.scaling = \'standard\'"'."""
+        ) from error
+    return pd.DataFrame([_row(run) for run in found])
+
+
+def k_curve(store: Store, run_id: str, metric: str) -> pd.Series:
+    """A stepped metric of a run, such as ``wcss``, as a Series indexed by k."""
+    with store_errors(store.uri):
+        history = store.client.get_metric_history(run_id, f"curve/{metric}")
+    return pd.Series({point.step: point.value for point in history}, dtype=float).sort_index()
+
+
+def customer_segments(store: Store, run_id: str) -> pd.Series | None:
+    """Segment of each customer by id, or None when the run kept the customer rows back."""
+    with tempfile.TemporaryDirectory(prefix="segment-") as folder:
         try:
-            page = store.client.search_runs(
-                [store.experiment_id], " and ".join(conditions), page_token=token
-            )
-        except MlflowException as error:
-            raise TrackingError(
-                f"filter={where!r} was refused by MLflow: {str(error).splitlines()[0]} "
-                """Write for example 'filter="metrics.k > 3"' or """
-                """'filter="tags.scaling = \\'standard\\'"'."""
-            ) from error
-        rows.extend(_row(run) for run in page)
-        token = page.token
-        if not token:
-            return pd.DataFrame(rows)
+            path = store.client.download_artifacts(run_id, CUSTOMERS_FILE, folder)
+        except (MlflowException, OSError):
+            return None
+        table = pd.read_csv(path, dtype={0: "str"})
+    return table.set_index(table.columns[0])["segment"]
 
 
 def _row(run: Run) -> dict[str, Any]:
@@ -426,6 +491,12 @@ def _row(run: Run) -> dict[str, Any]:
         "explained_variance": data.metrics.get("explained_variance", np.nan),
         "wcss": data.metrics.get("wcss", np.nan),
         "smallest_share": data.metrics.get("smallest_share", np.nan),
+        "reference_silhouette": data.metrics.get("reference/silhouette", np.nan),
+        "reference_explained_variance": data.metrics.get("reference/explained_variance", np.nan),
+        "reference_wcss": data.metrics.get("reference/wcss", np.nan),
+        "seed": data.params.get("seed"),
+        "config_hash": data.tags.get("config_hash"),
+        "code_version": data.tags.get("code_version"),
         "sweep_id": data.tags.get("sweep_id"),
         "data_sha256": data.tags.get("data_sha256"),
         "start": pd.Timestamp(run.info.start_time, unit="ms"),

@@ -237,30 +237,6 @@ def test_a_new_store_is_made_whole(tmp_path: Path, capfd) -> None:
 
 
 @pytest.mark.slow
-def test_interrupted_run_is_killed(store_uri, client) -> None:
-    import signal
-    import time
-
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "segmentation", "fit", "-m", "seed=range(0,40)"),
-            *("k.max=6", f"tracking.uri={store_uri}"),
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        experiment = client.get_experiment_by_name("customer-segments")
-        if experiment and len(client.search_runs([experiment.experiment_id])) >= 3:
-            break
-        time.sleep(0.2)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 130
-    assert not [run for run in runs(client) if run.info.status == "RUNNING"]
-
-
-@pytest.mark.slow
 def test_every_overlay_of_experiments_runs(store_uri, client, shared_data, capfd) -> None:
     """Small: few k and the cheap rule; the point is that none of them rots."""
     mall = shared_data / "Mall_Customers_Gender.csv"

@@ -48,6 +48,8 @@ class SweepDefinition:
         The command line's overrides, swept ones included.
     swept : tuple of str
         Keys that vary.
+    total : int
+        How many jobs that makes.
     name : str or None
         Of the sweep file.
     file : Path
@@ -58,5 +60,6 @@ class SweepDefinition:
     params: Mapping[str, str]
     overrides: tuple[str, ...]
     swept: tuple[str, ...]
+    total: int
     name: str | None
     file: Path

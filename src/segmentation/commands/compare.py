@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from segmentation import compare
+from segmentation.agreement import sentence
 from segmentation.commands.call import Call
 from segmentation.commands.output import print_best, ui_hint
 from segmentation.config import CompareConfig
 from segmentation.errors import ConfigError
+from segmentation.study import agreement_of_best
 from segmentation.tracking import finished_runs
 
 
@@ -28,5 +30,8 @@ def run(config: CompareConfig, call: Call) -> None:
         )
     print(compare.render(ranked, form=config.format, top=config.top))
     if config.format == "table":
+        same = sentence(agreement_of_best(store, ranked))
         print_best(ranked, "segment compare format=csv")
+        if same:
+            print(same)
         print(f"UI:     {store.link()}{ui_hint(store)}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -14,27 +16,64 @@ from segmentation import config as schema
 from segmentation import fit
 from segmentation.commands.call import Call
 from segmentation.commands.output import ui_hint
-from segmentation.commands.sweep import current_job
+from segmentation.commands.sweep import current_job, job_ended, job_started
 from segmentation.config import FitConfig, TrackingConfig
+from segmentation.fit import SweepJob
 from segmentation.store import Store
-from segmentation.tracking import find_run, stored_config
+from segmentation.tracking import (
+    config_hash,
+    find_run,
+    is_finished,
+    mark_left_behind,
+    stored_config,
+)
 
 
 def run(config: FitConfig, call: Call) -> None:
     """Fit, log, and say what was found and where to look."""
-    started = time.monotonic()
     job = current_job()
-    result = fit.compute(config)
-    store, adopted = _open(config.tracking, call, in_sweep=job is not None)
-    command = f"segment fit {' '.join(call.overrides)}".rstrip()
-    logged = fit.log(result, store, config, command=command, sweep=job, run_id=adopted)
-    took = time.monotonic() - started
-    print(f"{logged.name}: {result.choice.verdict} ({took:.1f} s)", flush=True)
     if job is None:
-        for segment in result.segments:
-            print(f"  {segment.id}  {segment.size:>8,}  {segment.share:6.1%}  {segment.name}")
-        print(f"Report: {logged.report}")
-        print(f"Run:    {logged.link}{ui_hint(store)}")
+        _run_alone(config, call)
+    else:
+        _run_in_sweep(config, call, job)
+
+
+def _run_alone(config: FitConfig, call: Call) -> None:
+    started = time.monotonic()
+    customers = fit.customers_of(config)
+    _say(f"{len(customers.ids):,} customers from {customers.source}")
+    for note in customers.notes:
+        _say(f"  {note}")
+    _say(f"Fitting k = {config.k.min}..{config.k.max} …")
+    result = fit.compute(config)
+    _say(f"Clustered on {', '.join(result.features.columns)}; scaling {result.scaling}")
+    store, adopted = _open(config.tracking, call)
+    command = f"segment fit {shlex.join(call.overrides)}".rstrip()
+    logged = fit.log(result, store, config, command=command, run_id=adopted)
+    took = time.monotonic() - started
+    print(f"{logged.name}: {result.choice.verdict} ({took:.1f} s)")
+    for segment in result.segments:
+        print(f"  {segment.id}  {segment.size:>8,}  {segment.share:6.1%}  {segment.name}")
+    print(f"Report: {logged.report}")
+    print(f"Run:    {logged.link}{ui_hint(store)}", flush=True)
+
+
+def _run_in_sweep(config: FitConfig, call: Call, job: SweepJob) -> None:
+    store = call.open_store(config.tracking)
+    # Without a whole configuration there is no hash: what is wrong with it is said right here.
+    identity = config_hash(fit.settings(config), fit.customers_of(config).digest)
+    if not config.force and is_finished(store, job.sweep_id, identity):
+        return
+    started = time.monotonic()
+    job_started(job, call.overrides)
+    result = fit.compute(config)
+    logged = fit.log(result, store, config, sweep=job)
+    took = time.monotonic() - started
+    job_ended(store, job, f"{logged.name}: {result.choice.verdict} ({took:.1f} s)")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def stored(plain: Mapping[str, Any], given: Iterable[str], call: Call) -> dict[str, Any]:
@@ -60,10 +99,11 @@ def stored(plain: Mapping[str, Any], given: Iterable[str], call: Call) -> dict[s
     return {str(key): value for key, value in container.items()}
 
 
-def _open(tracking: TrackingConfig, call: Call, *, in_sweep: bool) -> tuple[Store, str | None]:
+def _open(tracking: TrackingConfig, call: Call) -> tuple[Store, str | None]:
     """The store to log to, and the run that ``mlflow run`` has made for us, if it has."""
     store = call.open_store(tracking)
-    preset = None if in_sweep else os.environ.get("MLFLOW_RUN_ID")
+    mark_left_behind(store)
+    preset = os.environ.get("MLFLOW_RUN_ID")
     if preset is None:
         return store, None
     return replace(store, experiment_id=find_run(store, preset).info.experiment_id), preset

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from dataclasses import asdict
 
-from segmentation import compare, fit, study
+from segmentation import agreement, compare, fit, study, tracking
 from segmentation import config as schema
 from segmentation.commands.call import Call, SweepDefinition
 from segmentation.commands.output import print_best, ui_hint
@@ -18,6 +19,10 @@ from segmentation.store import Store
 SWEEP_VARIABLE = "SEGMENT_SWEEP"
 #: What `mlflow run` presets; a sweep makes one run for each configuration instead.
 MLFLOW_RUN_VARIABLES = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
+#: Keys that do not make a sweep another sweep.
+NO_DEFINITION = ("tracking", "force", "run_id", "hydra")
+#: How long an interrupted sweep waits for its other processes to end.
+GRACE_SECONDS = 10
 
 # The sweep this process has opened: Hydra gives its callbacks no other place to keep it.
 _open: list[tuple[Store, SweepJob]] = []
@@ -33,31 +38,63 @@ def start(sweep: SweepDefinition, call: Call) -> None:
     """Read the data and open the parent run, once, before any job."""
     for variable in MLFLOW_RUN_VARIABLES:
         os.environ.pop(variable, None)
-    base = dict(sweep.base)
+    base = {key: value for key, value in sweep.base.items() if key not in NO_DEFINITION}
     customers = None
     if not any(key.split(".")[0] == "data" for key in sweep.swept):
         data = schema.load({"data": base["data"]}, schema.DataOnly).data
-        customers = fit.read_customers(data, None)
-    tracking = schema.load({"tracking": base.pop("tracking")}, schema.PromoteConfig).tracking
-    store = call.open_store(tracking)
-    definition = {"base": base, "params": dict(sweep.params), "overrides": list(sweep.overrides)}
-    identity = study.sweep_id(definition)
-    name = sweep.name or ", ".join(dict.fromkeys(sweep.swept)) or "sweep"
-    lines = sweep.file.read_text(encoding="utf-8").splitlines() if sweep.file.is_file() else []
-    job = study.start(store, identity, name, customers, study.question_of(lines))
-    os.environ[SWEEP_VARIABLE] = json.dumps(asdict(job))
+        customers = fit.read_customers_of_sweep(data)
+        # The same file in another place is the same study.
+        base["data"] = customers.digest
+    tracking_config = schema.load(
+        {"tracking": sweep.base["tracking"]}, schema.PromoteConfig
+    ).tracking
+    store = call.open_store(tracking_config)
+    left = tracking.mark_left_behind(store)
+    varied = [
+        override
+        for override in sweep.overrides
+        if override.lstrip("+~").split("=")[0] in sweep.swept
+    ]
+    job = study.start(
+        store,
+        study.sweep_id({"base": base, "params": dict(sweep.params), "varied": varied}),
+        name=sweep.name or ", ".join(dict.fromkeys(sweep.swept)) or "sweep",
+        question=study.question_of(
+            sweep.file.read_text(encoding="utf-8").splitlines() if sweep.file.is_file() else []
+        ),
+        customers=customers,
+        total=sweep.total,
+    )
     _open.append((store, job))
-    print(f"sweep {name} ({identity})", file=sys.stderr, flush=True)
+    os.environ[SWEEP_VARIABLE] = json.dumps(asdict(job))
+    again = ", run again because of force=true" if sweep.base.get("force") else ""
+    done = f"{job.done} of {job.total} already done{again}" if job.done else f"{job.total} runs"
+    killed = f", {left} left behind by a killed process: marked KILLED" if left else ""
+    _say(f"Sweep {job.sweep_id}: {done}{killed}")
+
+
+def job_started(job: SweepJob, overrides: tuple[str, ...]) -> None:
+    """Say what runs now, on a terminal: the line is overwritten by the next."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K  now {' '.join(overrides)} …", end="", file=sys.stderr, flush=True)
+
+
+def job_ended(store: Store, job: SweepJob, line: str) -> None:
+    """Say what a job found, how far the sweep is, the best so far and the time left."""
+    ranked = study.ranking(store, job)
+    done = len(ranked)
+    new = max(done - job.done, 1)
+    left = (time.time() - job.started) / new * max(job.total - done, 0)
+    remaining = f", about {left:.0f} s left" if done < job.total else ""
+    best = f"; best so far {ranked.iloc[0]['run']}" if done else ""
+    erase = "\r\033[K" if sys.stderr.isatty() else ""
+    _say(f"{erase}[{done:>{len(str(job.total))}}/{job.total}] {line}{best}{remaining}")
 
 
 def finish() -> None:
     """Close the parent run and print the ranking of its runs."""
     store, job = _open.pop()
-    ranked = study.finish(store, job)
-    print()
-    print(compare.render(ranked, form="table", top=20))
-    print_best(ranked, f"segment compare sweep_id={job.sweep_id}")
-    print(f"Sweep:  {store.link(job.parent_run_id)}{ui_hint(store)}")
+    _print_ranking(store, job, "FINISHED")
 
 
 def close() -> None:
@@ -65,4 +102,35 @@ def close() -> None:
     os.environ.pop(SWEEP_VARIABLE, None)
     while _open:
         store, job = _open.pop()
-        study.abort(store, job, "FAILED")
+        _reap(store, job)
+        _print_ranking(store, job, "FAILED")
+
+
+def _reap(store: Store, job: SweepJob) -> None:
+    """Wait for the sweep's other processes to end, and mark what they left behind."""
+    deadline = time.monotonic() + GRACE_SECONDS
+    while tracking.running_in_sweep(store, job.sweep_id) and time.monotonic() < deadline:
+        if not tracking.mark_left_behind(store):
+            time.sleep(0.2)
+
+
+def _print_ranking(store: Store, job: SweepJob, status: str) -> None:
+    ranked = study.finish(store, job, status)
+    if ranked.empty:
+        print("No run of this sweep finished.")
+        return
+    print()
+    print(compare.render(ranked, form="table", top=20))
+    print_best(ranked, f"segment compare sweep_id={job.sweep_id}")
+    same = agreement.sentence(study.agreement_of_best(store, ranked))
+    if same:
+        print(same)
+    if len(ranked) < job.total:
+        print(
+            f"{len(ranked)} of {job.total} finished. The same command again does the rest only.",
+        )
+    print(f"Sweep:  {store.link(job.parent_run_id)}{ui_hint(store)}", flush=True)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

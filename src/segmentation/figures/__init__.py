@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from segmentation.figures import clustergram, curves, segments, space
+from segmentation.figures import clustergram, curves, segments, space, telling
 from segmentation.figures.customers import distributions as draw_customers
 from segmentation.figures.style import segment_color, to_png
 
@@ -107,11 +107,25 @@ def _stability(result: SegmentationResult) -> Figure | None:
     return segments.stability(result.stability.jaccard, _names(result))
 
 
+def _feature_weights(result: SegmentationResult) -> Figure | None:
+    if result.importance is None:
+        return None
+    return telling.feature_weights(result.importance.table)
+
+
+def _rules(result: SegmentationResult) -> Figure | None:
+    frame = result.customers.frame[list(result.features.columns)]
+    codes = dict.fromkeys(set(result.features.categorical) & set(frame), "str")
+    return telling.rule_chart(result.rules, frame.astype(codes), _names(result))
+
+
 #: Every figure of a run by name; one that does not apply to a result gives None.
 FIGURES: dict[str, Callable[[SegmentationResult], Figure | None]] = {
     "segment_map": _segment_map,
     "segment_sizes": _segment_sizes,
     "profile_heatmap": _profile_heatmap,
+    "rules": _rules,
+    "feature_importance": _feature_weights,
     "pair_plot": _pair_plot,
     "silhouette_plot": _silhouette_plot,
     "elbow": _elbow,

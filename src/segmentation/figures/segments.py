@@ -25,9 +25,8 @@ from segmentation.figures.style import (
     text_inches,
     wrapped,
 )
+from segmentation.typical import BORDERLINE
 
-#: Below this silhouette a customer is about as near to another segment as to its own.
-BORDERLINE = 0.1
 MOST_SEGMENTS = 40
 NAME_COLUMNS = 30
 #: Inches a segment's row takes, enough for a name on two lines.
@@ -44,7 +43,7 @@ def sizes(counts: Sequence[int], names: Sequence[str]) -> Figure | None:
     if k < 2:
         return None
     shown = min(k, MOST_SEGMENTS)
-    labels, left = _wrapped(names[:shown])
+    labels, left = wrapped_names(names[:shown])
     figure, ax = single(left + 5.0, 0.95 + ROW * shown, left=left, top=0.8, bottom=0.15)
     colors = [segment_color(segment) for segment in range(shown)]
     ax.barh(range(shown), counts[:shown], color=colors, height=0.74)
@@ -86,7 +85,7 @@ def silhouette_plot(silhouettes: pd.DataFrame, names: Sequence[str]) -> Figure |
     values = silhouettes["silhouette"].to_numpy(dtype=float)
     segment = silhouettes["segment"].to_numpy()
     k, n = len(names), len(values)
-    labels, left = _wrapped(names)
+    labels, left = wrapped_names(names)
     height = 1.3 + max(ROW * k, 2.4)
     figure, ax = single(left + 4.9, height, left=left, top=0.8, bottom=0.5)
     gap = max(n * 0.012, 0.5)
@@ -164,7 +163,7 @@ def profile_heatmap(
         features = [feature for feature in features if feature in kept]
     shown = min(len(names), MOST_SEGMENTS)
     z = wide[features].to_numpy()[:shown]
-    labels, left = _wrapped(names[:shown])
+    labels, left = wrapped_names(names[:shown])
     columns = [shorten(feature, 22) for feature in features]
     # Short names stay level; a level name wider than its column would run into the next.
     cell = 1.1 if len(features) <= 6 else 0.46
@@ -257,7 +256,7 @@ def stability(jaccard: NDArray[np.float64], names: Sequence[str]) -> Figure | No
     if k < 2:
         return None
     shown = min(k, MOST_SEGMENTS)
-    labels, left = _wrapped(names[:shown])
+    labels, left = wrapped_names(names[:shown])
     figure, ax = single(left + 6.0, 1.5 + ROW * shown, left=left, right=0.6, top=1.0, bottom=0.5)
     for low, high, word, color in STABILITY_BANDS:
         ax.axvspan(low, high, color=color, linewidth=0, zorder=0)
@@ -295,7 +294,7 @@ def stability(jaccard: NDArray[np.float64], names: Sequence[str]) -> Figure | No
     return figure
 
 
-def _wrapped(names: Sequence[str]) -> tuple[list[str], float]:
+def wrapped_names(names: Sequence[str]) -> tuple[list[str], float]:
     """Names on up to two lines, and the left margin in inches that they and the ids take."""
     labels = [wrapped(name, NAME_COLUMNS) for name in names]
     return labels, text_inches(labels, 8) + 0.62

@@ -1,0 +1,129 @@
+"""A sweep at a glance: all curves, the grid of feature sets and scalings, who agrees with whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from segmentation.figures.scales import k_axis
+from segmentation.figures.style import INK, MARK, MUTED, headline, panels, shorten, single, styled
+
+MOST_PANELS = 24
+
+
+@styled
+def all_curves(curves: Mapping[str, pd.DataFrame], chosen: Mapping[str, int]) -> Figure:
+    """Small multiples: WCSS (as a share of k=1) and silhouette over k, one panel a run.
+
+    Parameters
+    ----------
+    curves : mapping of str to DataFrame
+        By run; indexed by k, columns ``wcss`` and ``silhouette``.
+    chosen : mapping of str to int
+        The run's k.
+    """
+    shown = list(curves)[:MOST_PANELS]
+    columns = min(4, len(shown))
+    figure, axes = panels(len(shown), columns, size=(2.3, 1.5), gap=(0.45, 0.55))
+    for ax, name in zip(axes, shown, strict=True):
+        curve = curves[name]
+        ks = list(curve.index)
+        ax.plot(ks, curve["wcss"] / curve["wcss"].max(), color=MUTED, linewidth=1.4)
+        ax.plot(ks, curve["silhouette"], color="#0072b2", marker="o", markersize=2.5)
+        ax.axvline(chosen[name], color=MARK, linestyle="--", linewidth=1)
+        ax.set_ylim(0, 1.05)
+        k_axis(ax, ks)
+        ax.set_title(shorten(name, 34), fontsize=8, color=INK)
+    left_out = len(curves) - len(shown)
+    more = f"; the first {len(shown)} of {len(curves)} runs" if left_out else ""
+    headline(
+        figure,
+        "Silhouette and WCSS of every run",
+        f"blue: silhouette; grey: WCSS as a share of k = 1; dashed: chosen k{more}",
+    )
+    return figure
+
+
+@styled
+def grid(ranked: pd.DataFrame) -> Figure | None:
+    """Feature sets by scalings: the best rank of each pair, with its k and confidence.
+
+    None unless both vary.
+
+    Parameters
+    ----------
+    ranked : DataFrame
+        From `segmentation.compare.rank`, best first.
+    """
+    features, scalings = ranked["features"].unique(), ranked["scaling"].unique()
+    if len(features) < 2 or len(scalings) < 2:
+        return None
+    best = ranked.assign(rank=range(1, len(ranked) + 1)).drop_duplicates(["features", "scaling"])
+    table = best.pivot(index="features", columns="scaling", values="rank")
+    words = {
+        (str(row.features), str(row.scaling)): f"#{row.rank}   k = {row.k}\n{_verdict(row)}"
+        for row in best.itertuples()
+    }
+    left = 0.35 + 0.075 * max(len(shorten(name, 28)) for name in table.index)
+    figure, ax = single(
+        left + 1.25 * len(table.columns) + 0.3, 1.5 + 0.55 * len(table), left=left, bottom=0.4
+    )
+    _cells(ax, table, cmap="Blues_r", low=1, high=max(2.0, 1.2 * len(ranked)))
+    for y, x in np.ndindex(table.shape):
+        text = words.get((str(table.index[y]), str(table.columns[x])), "")
+        dark = table.to_numpy()[y, x] < 0.6 * len(ranked)
+        ax.text(x, y, text, ha="center", va="center", fontsize=7.5, color="w" if dark else INK)
+    first = ranked.iloc[0]
+    headline(
+        figure,
+        f"{shorten(first['features'], 30)} with {shorten(first['scaling'], 20)} scaling is first",
+        "rank by structure, confidence, stability and gap",
+    )
+    return figure
+
+
+@styled
+def agreement_heatmap(table: pd.DataFrame) -> Figure | None:
+    """Adjusted Rand index between runs; None for fewer than two.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `segmentation.agreement.agreement`.
+    """
+    if len(table) < 2:
+        return None
+    names = [shorten(name, 34) for name in table.index]
+    left = 0.35 + 0.075 * max(len(name) for name in names)
+    figure, ax = single(
+        left + 0.75 * len(table) + 0.4, 1.5 + 0.45 * len(table), left=left, bottom=0.4
+    )
+    plain = table.set_axis(names, axis=0).set_axis(range(1, len(names) + 1), axis=1)
+    _cells(ax, plain, cmap="Blues", low=0, high=1)
+    for y, x in np.ndindex(table.shape):
+        value = table.to_numpy(dtype=float)[y, x]
+        if np.isfinite(value):
+            color = "w" if value > 0.6 else INK
+            ax.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=8, color=color)
+    headline(figure, "Do the first runs tell the same story?", "adjusted Rand index, 1: the same")
+    return figure
+
+
+def _verdict(row: object) -> str:
+    structure, confidence = getattr(row, "structure", None), getattr(row, "confidence", None)
+    if structure == "no":
+        return "no structure"
+    return confidence if isinstance(confidence, str) else "untested"
+
+
+def _cells(ax: Axes, table: pd.DataFrame, *, cmap: str, low: float, high: float) -> None:
+    values = np.ma.masked_invalid(table.to_numpy(dtype=float))
+    ax.imshow(values, cmap=cmap, vmin=low, vmax=high, aspect="auto")
+    ax.set_xticks(range(table.shape[1]), [shorten(c, 16) for c in table.columns])
+    ax.set_yticks(range(table.shape[0]), [shorten(r, 40) for r in table.index])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)

@@ -1,0 +1,201 @@
+"""A logged model as a folder: read its segments, give them other ids, try it, log it again.
+
+A logged model cannot be changed, so promotion copies its files: pipeline, code, references and
+requirements stay what they were to the last bit, and only ids and names are written anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow.artifacts
+import mlflow.pyfunc
+import numpy as np
+import pandas as pd
+import skops.io
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelStatus, Run
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+from sklearn.pipeline import Pipeline
+
+from segmentation.errors import RegistryError
+
+SEGMENTS = Path("artifacts", "segments.json")
+PIPELINE = Path("artifacts", "pipeline.skops")
+#: MLflow notes here under which name a folder was fetched; that is not part of the model.
+FETCH_NOTE = "registered_model_meta"
+FRESH_SECONDS = 180
+# -I: no PYTHONPATH, no current directory, so that nothing of this project is at hand by accident.
+FRESH_PROCESS = """
+import json, sys
+import mlflow.pyfunc
+from mlflow.models import Model
+folder = sys.argv[1]
+example = Model.load(folder).load_input_example(folder)
+answer = mlflow.pyfunc.load_model(folder).predict(example)
+assert not any(name.split(".")[0] == "segmentation" for name in sys.modules), "needs this project"
+print(json.dumps([int(segment) for segment in answer["segment"]]))
+"""
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """The files of a logged model.
+
+    Attributes
+    ----------
+    path : Path
+    columns : tuple of str
+        Columns the model wants.
+    ids, names : tuples
+        Segment id and name of each cluster index.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    ids: tuple[int, ...]
+    names: tuple[str, ...]
+
+    def pipeline(self) -> Pipeline:
+        """The fitted pipeline."""
+        return skops.io.load(self.path / PIPELINE)
+
+    def answers(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """``segment`` and ``distance`` of each customer.
+
+        Raises
+        ------
+        RegistryError
+            A column is missing, or a value is one the model cannot take.
+        """
+        # Unwrapped: MLflow's own check of the columns takes ten times as long as the answer.
+        model = mlflow.pyfunc.load_model(str(self.path)).unwrap_python_model()
+        try:
+            answer: pd.DataFrame = model.predict(None, frame)
+        except MlflowException as error:
+            raise RegistryError(str(error.message)) from error
+        return answer
+
+    def indices(self, segments: pd.Series) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Cluster index of each segment id."""
+        return np.asarray(pd.Index(self.ids).get_indexer(pd.Index(segments)), dtype=np.int64)
+
+
+def fetch(uri: str, into: Path) -> ModelFolder:
+    """Copy the files of a logged model or model version.
+
+    Parameters
+    ----------
+    uri : str
+        ``models:/m-…`` or ``models:/name/version``.
+    into : Path
+        A folder that does not exist yet.
+
+    Raises
+    ------
+    RegistryError
+        Its files are gone, or it is not a model of this project.
+    """
+    into.mkdir(parents=True)
+    try:
+        path = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(into)))
+    except (MlflowException, OSError) as error:
+        raise RegistryError(
+            f"the files of {uri} cannot be read: {str(error).splitlines()[0]}"
+        ) from error
+    (path / FETCH_NOTE).unlink(missing_ok=True)
+    if not (path / SEGMENTS).is_file():
+        raise RegistryError(
+            f"{uri} is not a model that `segment fit` logged; choose another registered model "
+            "with model=NAME"
+        )
+    return _read(path)
+
+
+def relabel(folder: ModelFolder, ids: Sequence[int], names: Sequence[str]) -> ModelFolder:
+    """Write other segment ids and names into the folder; nothing else changes."""
+    content = _content(folder.path)
+    for segment, id_, name in zip(content["segments"], ids, names, strict=True):
+        segment.update(id=int(id_), name=name)
+    text = json.dumps(content, ensure_ascii=False, indent=1)
+    (folder.path / SEGMENTS).write_text(text, "utf-8")
+    return _read(folder.path)
+
+
+def fresh_process_problem(folder: ModelFolder) -> str | None:
+    """Load the folder in a new Python process with MLflow alone; why that failed, else None."""
+    model = Model.load(str(folder.path))
+    example: Any = model.load_input_example(str(folder.path))
+    expected = folder.answers(example)["segment"].tolist()
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", FRESH_PROCESS, str(folder.path)],
+            capture_output=True,
+            text=True,
+            timeout=FRESH_SECONDS,
+            env=environment,
+            cwd=folder.path,
+        )
+    except subprocess.TimeoutExpired:
+        return f"a fresh process did not load it within {FRESH_SECONDS} seconds"
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines()
+        return f"a fresh process could not use it: {lines[-1] if lines else done.returncode}"
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    return None if found == expected else f"a fresh process gave {found} instead of {expected}"
+
+
+def log(
+    client: MlflowClient, folder: ModelFolder, run: Run, *, name: str, tags: dict[str, str]
+) -> str:
+    """Log the folder as a new model of the run; returns its id.
+
+    Parameters
+    ----------
+    client : MlflowClient
+    folder : ModelFolder
+    run : Run
+        The run that fitted the pipeline.
+    name : str
+        Name of the logged model.
+    tags : dict
+        Tags of the logged model.
+    """
+    logged = client.create_logged_model(
+        run.info.experiment_id,
+        name=name,
+        source_run_id=run.info.run_id,
+        params=run.data.params,
+        tags=tags,
+    )
+    model = Model.load(str(folder.path))
+    model.model_id, model.run_id = logged.model_id, run.info.run_id
+    model.model_uuid, model.artifact_path = logged.model_id, logged.artifact_location
+    model.save(str(folder.path / "MLmodel"))
+    client.log_model_artifacts(logged.model_id, str(folder.path))
+    client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+    return str(logged.model_id)
+
+
+def _content(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((path / SEGMENTS).read_text("utf-8"))
+    return content
+
+
+def _read(path: Path) -> ModelFolder:
+    content = _content(path)
+    return ModelFolder(
+        path=path,
+        columns=tuple(str(column["name"]) for column in content["columns"]),
+        ids=tuple(int(segment["id"]) for segment in content["segments"]),
+        names=tuple(str(segment["name"]) for segment in content["segments"]),
+    )

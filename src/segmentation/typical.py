@@ -1,0 +1,73 @@
+"""Customers to look at: those a segment is made of, and those it could lose."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+#: Below this silhouette a customer is about as near to another segment as to its own.
+BORDERLINE = 0.1
+#: Customers shown beside the medoid, and customers on the border, of each segment.
+SHOWN = 5
+
+
+def typical_customers(
+    labels: NDArray[np.int32],
+    distances: NDArray[np.float64],
+    silhouettes: pd.DataFrame,
+    ids: pd.Series,
+) -> pd.DataFrame:
+    """The medoid of each segment, the five customers nearest to it in kind, and five on its border.
+
+    The medoid is the customer with the smallest sum of squared distances to the segment's others,
+    K-Means' own measure; that is the customer nearest to the centre, since the sum is n times the
+    squared distance to the mean plus a constant. "Nearest" is to the centre too.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,)
+        Segment ids.
+    distances : ndarray of shape (n,)
+        To the centre of the own segment.
+    silhouettes : DataFrame
+        Columns ``row``, ``segment``, ``silhouette`` of the (sampled) customers.
+    ids : Series of str, length n
+        Settle ties, so that the order of the file does not.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``segment``, ``kind`` (``medoid``, ``typical`` or ``borderline``), ``row``
+        (position of the customer), ``distance``, ``silhouette`` (NaN where not measured), in
+        order: medoid, typical by distance, borderline by silhouette.
+    """
+    silhouette = np.full(len(labels), np.nan)
+    silhouette[silhouettes["row"].to_numpy()] = silhouettes["silhouette"].to_numpy()
+    names = ids.to_numpy(dtype=object)
+    chosen: list[tuple[int, str, int]] = []
+    for segment in range(int(labels.max()) + 1):
+        own = np.flatnonzero(labels == segment)
+        nearest = _lowest(own, distances, names, SHOWN + 1)
+        chosen += [
+            (segment, "typical" if rank else "medoid", row) for rank, row in enumerate(nearest)
+        ]
+        between = own[silhouette[own] < BORDERLINE]
+        chosen += [
+            (segment, "borderline", row) for row in _lowest(between, silhouette, names, SHOWN)
+        ]
+    table = pd.DataFrame(chosen, columns=["segment", "kind", "row"])
+    rows = table["row"].to_numpy(dtype=np.intp)
+    return table.assign(distance=distances[rows], silhouette=silhouette[rows])
+
+
+def _lowest(
+    rows: NDArray[np.intp], by: NDArray[np.float64], names: NDArray[np.object_], count: int
+) -> list[int]:
+    """The `count` of `rows` lowest in `by`, equal ones by name."""
+    values = np.round(by[rows], 9)
+    if len(rows) > count:
+        near = values <= np.partition(values, count - 1)[count - 1]
+        rows, values = rows[near], values[near]
+    ranked = sorted(zip(values.tolist(), names[rows].tolist(), rows.tolist(), strict=True))
+    return [row for *_, row in ranked[:count]]

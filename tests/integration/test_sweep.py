@@ -1,0 +1,173 @@
+"""Sweeps one can trust: no run lost or doubled in parallel, killed sweeps go on where they were."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from segmentation import cli
+
+GRID = ("features=income_spending,age_spending,age_income_spending,all", "k.max=3")
+SCALINGS = "scaling=none,standard,minmax,robust,power,quantile"
+CHEAP = ("choice=silhouette", "engine.effort=fast")
+PARALLEL = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=4")
+
+
+def runs(store_uri: str, name: str = "customer-segments") -> list[Run]:
+    client = MlflowClient(tracking_uri=store_uri)
+    experiment = client.get_experiment_by_name(name)
+    return [] if experiment is None else list(client.search_runs([experiment.experiment_id]))
+
+
+def fitted(store_uri: str) -> list[Run]:
+    return [run for run in runs(store_uri) if "config_hash" in run.data.tags]
+
+
+def finished(store_uri: str) -> list[Run]:
+    return [run for run in fitted(store_uri) if run.info.status == "FINISHED"]
+
+
+def sweep(store_uri: str, *overrides: str) -> int:
+    return cli.run(["fit", "-m", *overrides, *CHEAP, f"tracking.uri={store_uri}"])
+
+
+def command(store_uri: str, *overrides: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "segmentation", "fit", "-m"),
+        *(*overrides, *CHEAP, f"tracking.uri={store_uri}"),
+    ]
+
+
+def test_the_parent_run_answers_the_question(store_uri: str, capfd) -> None:
+    assert sweep(store_uri, *GRID[1:], "features=income_spending,all", "scaling=none,standard") == 0
+    (parent,) = [run for run in runs(store_uri) if run.data.tags.get("study") == "yes"]
+    note = parent.data.tags["mlflow.note.content"]
+    assert "First of 4" in note
+    assert "adjusted Rand index" in note
+    client = MlflowClient(tracking_uri=store_uri)
+    figures = {item.path for item in client.list_artifacts(parent.info.run_id, "figures")}
+    assert figures == {f"figures/{n}.png" for n in ("curves", "grid", "agreement", "distributions")}
+    out, err = capfd.readouterr()
+    assert "[4/4]" in err
+    assert "best so far" in err
+    assert "Agreement of the first 4 runs" in out
+
+
+def test_what_is_done_is_not_done_again(store_uri: str, capfd) -> None:
+    definition = (*GRID[1:], "scaling=none,standard,minmax")
+    assert sweep(store_uri, *definition) == 0
+    first = {run.info.run_id for run in finished(store_uri)}
+    capfd.readouterr()
+    assert sweep(store_uri, *definition) == 0
+    assert {run.info.run_id for run in finished(store_uri)} == first
+    out, err = capfd.readouterr()
+    assert "3 of 3 already done" in err
+    # The ranking is printed all the same.
+    assert "income_spending·minmax" in out
+    assert sweep(store_uri, *definition, "force=true") == 0
+    assert len(finished(store_uri)) == 6
+    # Still one parent run.
+    assert sum(run.data.tags.get("study") == "yes" for run in runs(store_uri)) == 1
+
+
+def test_a_failed_configuration_does_not_stop_the_others(store_uri: str, capfd) -> None:
+    assert sweep(store_uri, "k.max=3,500", "scaling=none,standard") == 2
+    assert len(finished(store_uri)) == 2
+    out, err = capfd.readouterr()
+    assert "2 of 4 finished" in out
+    assert "500" in err
+
+
+def test_a_key_given_twice_is_swept_once(store_uri: str, capfd) -> None:
+    """`scaling` of the sweep file is replaced by the command line's, not multiplied with it."""
+    arguments = ["fit", "sweep=demo", "scaling=robust", "k.max=3", *CHEAP]
+    assert cli.run([*arguments, f"tracking.uri={store_uri}"]) == 0
+    found = [run for run in runs(store_uri, "demo") if "config_hash" in run.data.tags]
+    assert [run.data.tags["scaling"] for run in found] == ["robust", "robust"]
+    assert "[2/2]" in capfd.readouterr().err
+
+
+def test_the_reference_space_is_the_same_for_all(store_uri: str, capfd) -> None:
+    """Runs with equal segments have equal reference numbers, whatever space made them."""
+    scalings = "scaling=none,standard,minmax"
+    assert sweep(store_uri, "features=income_spending", scalings, "k.max=5") == 0
+    for run in finished(store_uri):
+        assert {"reference/silhouette", "reference/wcss"} <= set(run.data.metrics)
+    assert cli.run(["compare", f"tracking.uri={store_uri}"]) == 0
+    assert "ref. silhouette" in capfd.readouterr().out
+
+
+def test_clean_marks_only_what_is_gone(store_uri: str, capfd) -> None:
+    assert sweep(store_uri, "k.max=2", "seed=0,1") == 0
+    client = MlflowClient(tracking_uri=store_uri)
+    gone, here = finished(store_uri)
+    for run in (gone, here):
+        client.update_run(run.info.run_id, status="RUNNING")
+    client.set_tag(gone.info.run_id, "process.start", "1.00")
+    capfd.readouterr()
+    assert cli.run(["clean", f"tracking.uri={store_uri}"]) == 0
+    assert capfd.readouterr().out.startswith("1 runs left behind")
+    assert client.get_run(gone.info.run_id).info.status == "KILLED"
+    assert client.get_run(here.info.run_id).info.status == "RUNNING"
+
+
+@pytest.mark.slow
+def test_parallel_on_a_new_store_loses_and_doubles_nothing(tmp_path: Path, capfd) -> None:
+    for attempt in range(3):
+        uri = f"sqlite:///{tmp_path}/store{attempt}/mlflow.db"
+        assert sweep(uri, *GRID, SCALINGS, *PARALLEL) == 0
+        assert len(finished(uri)) == len(fitted(uri)) == 24
+        assert len({run.data.tags["config_hash"] for run in fitted(uri)}) == 24
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", [(), PARALLEL], ids=["serial", "parallel"])
+def test_killed_at_any_moment_it_goes_on(
+    store_uri: str, fresh_store: Path, tmp_path: Path, launcher: tuple[str, ...], capfd
+) -> None:
+    definition = ("features=income_spending,all", SCALINGS, "k.max=3", *launcher)
+    moments = random.Random(4)
+    for _ in range(5):
+        process = subprocess.Popen(
+            command(store_uri, *definition),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(moments.uniform(1.5, 7))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert sweep(store_uri, *definition) == 0
+    assert not [run for run in runs(store_uri) if run.info.status == "RUNNING"]
+    done = {run.data.tags["config_hash"]: run.data.metrics for run in finished(store_uri)}
+    assert len(done) == len(finished(store_uri)) == 12
+
+    unbroken = f"sqlite:///{tmp_path}/unbroken/mlflow.db"
+    assert sweep(unbroken, *definition) == 0
+    assert {run.data.tags["config_hash"]: run.data.metrics for run in finished(unbroken)} == done
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", [(), PARALLEL], ids=["serial", "parallel"])
+def test_interrupted_it_leaves_the_store_clean(store_uri: str, launcher: tuple[str, ...]) -> None:
+    process = subprocess.Popen(
+        command(store_uri, "seed=range(0,60)", "k.max=4", *launcher),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while len(finished(store_uri)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 130
+    assert finished(store_uri)
+    assert not [run for run in runs(store_uri) if run.info.status == "RUNNING"]
