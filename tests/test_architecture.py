@@ -61,6 +61,7 @@ LAYERS = [
     {"score"},
     {"scorefile"},
     {"monitor"},
+    {"monitor_report"},
     {"agreement"},
     {"study"},
     {"ui"},

@@ -11,7 +11,8 @@ import pytest
 from portable_models import customers, new_store, portable
 from segmentation import flavor
 from segmentation.errors import RegistryError
-from segmentation.registry import MODEL_NAME, GateRefused, champion_version, promote
+from segmentation.registry import copy_champion, promote, rollback
+from segmentation.versions import MODEL_NAME, champion_version, next_segment_id
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +72,12 @@ def test_first_promotion_makes_the_champion_loadable(uri, client, new_run, name)
 
 def test_version_can_be_read_by_somebody_who_was_not_there(uri, client, new_run, name):
     run_id = new_run()
-    promote(run_id, tracking_uri=uri, name=name)
+    tags = {"segment_ids": "[4, 2]"}
+    promote(run_id, tracking_uri=uri, name=name, tags=tags, description="Mind the **gap**.")
     version = champion_version(client, name)
     assert version.run_id == run_id
     assert version.tags == {
+        "segment_ids": "[4, 2]",
         "run_id": run_id,
         "k": "3",
         "features": "age_income",
@@ -82,7 +85,14 @@ def test_version_can_be_read_by_somebody_who_was_not_there(uri, client, new_run,
         "structure": "yes",
         "data_sha256": "ab" * 32,
     }
-    for said in ("3 customer segments", "age_income", "standard", "0.555", run_id):
+    for said in (
+        "3 customer segments",
+        "age_income",
+        "standard",
+        "0.555",
+        run_id,
+        "Mind the **gap**.",
+    ):
         assert said in version.description
     assert "champion" in client.get_registered_model(name).description
 
@@ -164,24 +174,94 @@ def test_run_whose_model_was_deleted(uri, client, new_run, name):
         promote(run_id, tracking_uri=uri, name=name)
 
 
-def test_no_structure_is_a_refusing_gate(uri, client, new_run, name):
-    champion = new_run()
-    promote(champion, tracking_uri=uri, name=name)
-    with pytest.raises(GateRefused, match="no cluster structure"):
-        promote(new_run(structure="no"), tracking_uri=uri, name=name)
-    assert champion_version(client, name).run_id == champion
-    assert len(client.search_model_versions(f"name='{name}'")) == 1
-
-
-def test_champion_is_not_replaced_by_itself(uri, client, new_run, name):
-    run_id = new_run()
-    promote(run_id, tracking_uri=uri, name=name)
-    with pytest.raises(GateRefused, match="already"):
-        promote(run_id, tracking_uri=uri, name=name)
-    assert client.get_registered_model(name).aliases == {"champion": 1}
-
-
 @pytest.mark.parametrize("bad", ["a/b", "a:b", ""])
 def test_name_that_mlflow_does_not_allow(uri, new_run, bad):
     with pytest.raises(RegistryError, match="registered model"):
         promote(new_run(), tracking_uri=uri, name=bad)
+
+
+# --- rollback ----------------------------------------------------------------------------------
+
+
+def test_rollback_brings_the_previous_champion_back_and_undoes_itself(uri, client, new_run, name):
+    for prefix in "ab":
+        promote(new_run(prefix=prefix), tracking_uri=uri, name=name)
+    back = rollback(tracking_uri=uri, name=name, reason="wrong lists")
+    assert (back.version, back.previous) == (1, 2)
+    assert client.get_registered_model(name).aliases == {"champion": 1, "previous": 2}
+    answer = mlflow.pyfunc.load_model(back.uri).predict(customers(3))
+    assert answer["segment_name"].str.startswith("a").all()
+    assert client.get_model_version(name, 2).tags["rolled_back_reason"] == "wrong lists"
+    assert rollback(tracking_uri=uri, name=name).version == 2
+    assert client.get_registered_model(name).aliases == {"champion": 2, "previous": 1}
+
+
+def test_promotion_cut_off_before_its_last_step_does_not_lose_the_way_back(
+    uri, client, new_run, name
+):
+    for prefix in "ab":
+        promote(new_run(prefix=prefix), tracking_uri=uri, name=name)
+    client.set_registered_model_alias(name, "previous", 2)  # what the crash leaves behind
+    assert rollback(tracking_uri=uri, name=name).version == 1
+
+
+def test_rollback_without_a_champion_before(uri, new_run, name):
+    with pytest.raises(RegistryError, match="segment promote"):
+        rollback(tracking_uri=uri, name=name)
+    promote(new_run(), tracking_uri=uri, name=name)
+    with pytest.raises(RegistryError, match="first champion"):
+        rollback(tracking_uri=uri, name=name)
+
+
+def test_rollback_to_a_deleted_version(uri, client, new_run, name):
+    for prefix in "ab":
+        promote(new_run(prefix=prefix), tracking_uri=uri, name=name)
+    client.delete_model_version(name, 1)
+    with pytest.raises(RegistryError, match=r"deleted|first champion"):
+        rollback(tracking_uri=uri, name=name)
+    assert champion_version(client, name).version == 2
+
+
+# --- copies ------------------------------------------------------------------------------------
+
+
+def test_copy_is_champion_there_with_the_same_answers_and_tags(uri, client, new_run, name, capfd):
+    there = f"prod.{name}"
+    for prefix, ids in (("a", "[0, 1, 2]"), ("b", "[0, 1, 3]")):
+        tags = {"segment_ids": ids, "next_segment_id": "4"}
+        promote(new_run(prefix=prefix), tracking_uri=uri, name=name, tags=tags)
+        capfd.readouterr()
+        copy = copy_champion(tracking_uri=uri, name=name, copy_to=there)
+        assert capfd.readouterr() == ("", "")
+        assert client.get_model_version(there, copy.version).tags["segment_ids"] == ids
+    assert (copy.version, copy.previous) == (2, 1)
+    assert client.get_registered_model(there).aliases == {"champion": 2, "previous": 1}
+    assert next_segment_id(client, there) == 4
+    answers = [
+        mlflow.pyfunc.load_model(f"models:/{one}@champion").predict(customers(9))
+        for one in (name, there)
+    ]
+    assert answers[0].equals(answers[1])
+    assert rollback(tracking_uri=uri, name=there).version == 1
+
+
+def test_copy_again_makes_no_other_version(uri, client, new_run, name):
+    promote(new_run(), tracking_uri=uri, name=name)
+    for _ in range(2):
+        copy = copy_champion(tracking_uri=uri, name=name, copy_to=f"prod.{name}")
+    assert copy.version == 1
+    with pytest.raises(RegistryError, match="first champion"):
+        rollback(tracking_uri=uri, name=f"prod.{name}")
+
+
+@pytest.mark.parametrize("copy_to", ["", "a/b"])
+def test_copy_to_a_name_that_is_not_allowed(uri, new_run, copy_to):
+    promote(new_run(), tracking_uri=uri, name="source-of-copies")
+    with pytest.raises(RegistryError, match="registered model"):
+        copy_champion(tracking_uri=uri, name="source-of-copies", copy_to=copy_to)
+
+
+def test_copy_to_itself(uri, new_run, name):
+    promote(new_run(), tracking_uri=uri, name=name)
+    with pytest.raises(RegistryError, match="another registered model"):
+        copy_champion(tracking_uri=uri, name=name, copy_to=name)

@@ -81,6 +81,19 @@ class TrackingConfig:
 
 
 @dataclass
+class NamingConfig:
+    """How segments are named; what is left out is `segmentation.naming`'s English."""
+
+    words: dict[str, str] = field(default_factory=dict)
+    thresholds: dict[str, float] = field(default_factory=dict)
+    # Mappings with keys of the user's own: null and not typed, or Hydra would refuse new keys given
+    # on the command line. `segmentation.naming` checks them.
+    labels: Any = None
+    phrases: Any = None
+    names: Any = None
+
+
+@dataclass
 class ReferenceConfig:
     """The space in which runs of different feature sets and scalings can be compared."""
 
@@ -100,6 +113,8 @@ class FitConfig:
     engine: EngineConfig = MISSING
     tracking: TrackingConfig = MISSING
     compare: ReferenceConfig = field(default_factory=ReferenceConfig)
+    # With a default, so that a run logged without one can be run again.
+    naming: NamingConfig = field(default_factory=NamingConfig)
     seed: int = 0
     run_id: str | None = None
     force: bool = False
@@ -243,7 +258,7 @@ SOURCE_KEYS = {
 _EXAMPLES = {
     "data.path": "customers.csv",
     "out": "scored.csv",
-    "data.url": "${oc.env:DATABASE_URL}",
+    "data.url": "sqlite:///shop.db",
     "data.query": "customers.sql",
     "choice.k": "5",
     "tracking.uri": "http://127.0.0.1:5000",
@@ -284,16 +299,18 @@ def load(plain: Mapping[str, Any], schema: type[Config]) -> Config:
     except ConfigKeyError as error:
         raise ConfigError(unknown_key(str(error.full_key), schema)) from error
     except MissingMandatoryValue as error:
-        key = error.full_key or "a value"
-        raise ConfigError(
-            f"{key} is not set; give it, for example {key}={_EXAMPLES.get(key, 'VALUE')}"
-        ) from error
+        raise ConfigError(not_set(error.full_key or "a value")) from error
     except OmegaConfBaseException as error:
         raise ConfigError(f"config key {error.full_key}: {first_line(error)}") from error
     assert isinstance(config, schema)
     if isinstance(config, FitConfig | DataOnly | ScoreConfig | MonitorConfig):
         _check_source(config.data)
     return config
+
+
+def not_set(key: str) -> str:
+    """Message for a key that must be given."""
+    return f"{key} is not set; give it, for example {key}={_EXAMPLES.get(key, 'VALUE')}"
 
 
 def first_line(error: BaseException) -> str:
@@ -304,10 +321,11 @@ def first_line(error: BaseException) -> str:
 def unknown_key(full_key: str, schema: type) -> str:
     """Message for a key that is not in the schema, with what is allowed there."""
     parent, _, key = full_key.rpartition(".")
-    owner = get_type_hints(schema).get(parent, schema)
+    owner = get_type_hints(schema).get(parent, schema if "." not in parent else None)
     if not is_dataclass(owner):
-        # `choice` and `scaling`: which keys there are depends on the option chosen.
-        return f"the chosen {parent} has no key {full_key}; see conf/{parent}/ for those it has."
+        # `choice`, `scaling`, `naming.words`: which keys there are depends on the option chosen.
+        group = parent.partition(".")[0]
+        return f"the chosen {parent} has no key {full_key}; see conf/{group}/ for those it has."
     allowed = [item.name for item in fields(owner)]
     close = difflib.get_close_matches(key, allowed, n=1)
     hint = f" Did you mean {parent + '.' if parent else ''}{close[0]}?" if close else ""

@@ -23,7 +23,7 @@ def masked_url(url: str) -> str:
     if not separator:
         return MASK
     user, at, place = rest.rpartition("@")
-    if re.search(r"[/?#@\s]", user):
+    if re.search(r"""[/?#@\s'"]""", user):
         # Not escaped as it should be: where the password ends is anyone's guess.
         return f"{scheme}://{MASK}"
     place, option, _ = place.partition("?")

@@ -49,7 +49,9 @@ def reference(
             feature: dict[str, Any] = {"name": name, "categories": list(categories[name])}
         else:
             values = frame[name].to_numpy(dtype=np.float64)
-            feature = {"name": name, "edges": np.unique(np.quantile(values, DECILES)).tolist()}
+            # Values that occur: halfway between two, 0 and 1 would have a bin of their own.
+            edges = np.unique(np.quantile(values, DECILES, method="inverted_cdf"))
+            feature = {"name": name, "edges": edges.tolist()}
         counts = bin_counts(feature, frame[name])
         features.append({**feature, "shares": (counts / len(frame)).tolist()})
     sizes = np.bincount(labels, minlength=k)

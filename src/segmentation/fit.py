@@ -12,7 +12,7 @@ from typing import Any
 from sklearn.preprocessing import StandardScaler
 
 from segmentation import data, metrics, tracking
-from segmentation.config import DataConfig, FitConfig
+from segmentation.config import DataConfig, FitConfig, not_set
 from segmentation.credentials import masked, masked_url
 from segmentation.data import Customers, require_columns
 from segmentation.demo import generate_customers
@@ -203,13 +203,11 @@ def _read(key: str, columns: tuple[str, ...] | None, modified: int | None) -> Cu
         frame = generate_customers(size, config.seed or 0)
         return data.from_frame(frame, **{**options, "id": "customer_id"}, source="demo")
     if config.source == "sql":
-        assert config.url is not None  # config.load has checked
-        assert config.query is not None
-        return read_sql(config.url, config.query, **options)
-    assert config.path is not None  # config.load has checked
+        return read_sql(_given(config, "url"), _given(config, "query"), **options)
+    path = _given(config, "path")
     if config.source == "transactions":
         return read_transactions(
-            config.path,
+            path,
             **{**options, "id": config.id or "customer_id"},
             date=config.date or "date",
             amount=config.amount,
@@ -223,14 +221,22 @@ def _read(key: str, columns: tuple[str, ...] | None, modified: int | None) -> Cu
             encoding=config.encoding,
         )
     if config.source == "parquet":
-        return data.read_parquet(config.path, **options)
+        return data.read_parquet(path, **options)
     return data.read_csv(
-        config.path,
+        path,
         delimiter=config.delimiter,
         decimal=config.decimal or ".",
         encoding=config.encoding,
         **options,
     )
+
+
+def _given(config: DataConfig, key: str) -> str:
+    # `???` in a YAML file becomes None on composition: other sources do without the key.
+    value = getattr(config, key)
+    if value is None:
+        raise ConfigError(not_set(f"data.{key}"))
+    return str(value)
 
 
 def _feature_set(config: FitConfig) -> FeatureSet | None:

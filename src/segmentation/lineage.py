@@ -161,7 +161,7 @@ def means(profile: pd.DataFrame, ids: Sequence[int]) -> pd.DataFrame:
     Parameters
     ----------
     profile : DataFrame
-        From `segmentation.segments.profile`; its segments are 0..k-1.
+        From `segmentation.profiles.profile`; its segments are 0..k-1.
     ids : sequence of int
         Segment id of each of them.
     """
@@ -225,11 +225,15 @@ def _lineage(
     from_old: NDArray[np.float64],
 ) -> Lineage:
     fates = []
-    parts = (from_old >= MOST).sum(axis=1)
+    part_of = from_old >= MOST
+    for j, i in pairs.items():
+        # A segment that goes on under its own id is no part of another, whatever came to it.
+        part_of[:, j] &= np.arange(len(old_ids)) == i
+    parts = part_of.sum(axis=1)
     merged = (to_new >= MOST).sum(axis=0) >= 2
     for j, segment in enumerate(ids):
         sources = np.flatnonzero(to_new[:, j] >= MOST)
-        origin = np.flatnonzero(from_old[:, j] >= MOST)
+        origin = np.flatnonzero(part_of[:, j])
         if merged[j]:
             fates.append(Fate(segment, "merged", tuple(int(old_ids[int(i)]) for i in sources)))
         elif len(origin) and parts[origin[0]] >= 2:

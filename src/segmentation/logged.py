@@ -57,6 +57,8 @@ class File:
     content: bytes
 
 
+#: MLflow keeps 8,000 characters of a tag.
+LONGEST_NOTE = 7900
 LogItem = Param | Metric | Tag | Table | File
 
 
@@ -82,7 +84,8 @@ def iter_log_items(
     data_figures : bool
         Also the figures of the data alone; a sweep draws them once, on its parent run.
     log_customers : bool
-        Also the customer -> segment table.
+        Also what names single customers: the customer -> segment table, and those typical of
+        their segment or on its border.
     """
     yield from _params(result)
     yield from _metrics(result)
@@ -93,13 +96,20 @@ def iter_log_items(
     if result.choice.evidence is not None:
         text = json.dumps(result.choice.evidence.as_dict(), indent=2)
         yield File("evidence.json", text.encode())
+    if result.importance is not None:
+        yield Table("tables/importance.json", result.importance.table)
+    if result.rules is not None:
+        yield Table("tables/rules.json", rule_table(result))
+        yield File("rules.txt", rule_text(result).encode())
     if log_customers:
+        yield Table("tables/typical.json", typical_table(result))
         yield File("customers.csv", customer_csv(result))
     figures = dict(_figures(result))
     for name, png in figures.items():
         if data_figures or name not in DATA_FIGURES:
             yield File(f"figures/{name}.png", png)
-    yield File("report.html", render_report(result, figures=figures, meta=meta).encode())
+    page = render_report(result, figures=figures, meta=meta, show_customers=log_customers)
+    yield File("report.html", page.encode())
 
 
 def _params(result: SegmentationResult) -> Iterator[Param]:
@@ -128,6 +138,8 @@ def _metrics(result: SegmentationResult) -> Iterator[Metric]:
         yield Metric("stability", float(result.stability.stability))
     if result.choice.evidence is not None and result.choice.evidence.gap is not None:
         yield Metric("gap", float(result.choice.evidence.gap))
+    if result.rules is not None:
+        yield Metric("rules_fidelity", result.rules.fidelity)
 
 
 def _tags(result: SegmentationResult) -> Iterator[Tag]:
@@ -142,9 +154,26 @@ def _tags(result: SegmentationResult) -> Iterator[Tag]:
 
 
 def _note(result: SegmentationResult) -> str:
-    lines = [f"**{result.choice.verdict}**", "", "| segment | name | customers | share |"]
-    lines += ["|---|---|---|---|"]
-    lines += [f"| {s.id} | {_cell(s.name)} | {s.size} | {s.share:.1%} |" for s in result.segments]
+    full = _note_of(result, rules=result.rules is not None)
+    if len(full) <= LONGEST_NOTE:
+        return full
+    short = _note_of(result, rules=False)
+    return short if len(short) <= LONGEST_NOTE else f"{short[:LONGEST_NOTE]}…"
+
+
+def _note_of(result: SegmentationResult, *, rules: bool) -> str:
+    told = result.rules.rules if rules and result.rules else None
+    lines = [f"**{result.choice.verdict}**", ""]
+    if result.importance is not None and result.importance.warning is not None:
+        lines += [f"**Careful:** {result.importance.warning}.", ""]
+    head = "| segment | name | customers | share |"
+    lines += [f"{head} how to recognise |" if told else head]
+    lines += ["|---|---|---|---|---|" if told else "|---|---|---|---|"]
+    for segment in result.segments:
+        row = f"| {segment.id} | {_cell(segment.name)} | {segment.size} | {segment.share:.1%} |"
+        lines += [f"{row} {_cell(told[segment.id].text)} |" if told else row]
+    if told and result.rules:
+        lines += ["", f"{result.rules.verdict} {result.rules.measured}"]
     columns = ", ".join(f"`{column}`" for column in result.features.columns)
     lines += ["", f"Clustered on {columns}; scaling {result.scaling}."]
     lines += ["The whole story: `report.html` under Artifacts."]
@@ -156,14 +185,19 @@ def _cell(text: str) -> str:
 
 
 def segment_table(result: SegmentationResult) -> pd.DataFrame:
-    """One row a segment: id, name, customers, share, silhouette, stability, median of each feature."""
+    """One row a segment: id, name, customers, share with its 95 % interval, silhouette, share of
+    borderline customers, stability, median of each feature.
+    """
     rows = pd.DataFrame(
         {
             "segment": [s.id for s in result.segments],
             "name": [s.name for s in result.segments],
             "customers": [s.size for s in result.segments],
             "share": [s.share for s in result.segments],
+            "share_low": [s.share_low for s in result.segments],
+            "share_high": [s.share_high for s in result.segments],
             "silhouette": [s.silhouette for s in result.segments],
+            "borderline": [s.borderline for s in result.segments],
         }
     )
     if result.stability is not None:
@@ -171,6 +205,46 @@ def segment_table(result: SegmentationResult) -> pd.DataFrame:
     numeric = result.profile[result.profile["median"].notna()]
     medians = numeric.pivot(index="segment", columns="feature", values="median")
     return rows.merge(medians.add_prefix("median "), left_on="segment", right_index=True)
+
+
+def rule_table(result: SegmentationResult) -> pd.DataFrame:
+    """One row a segment: its rule, and on held-out customers coverage, precision and fidelity."""
+    assert result.rules is not None
+    rules = result.rules.rules
+    return pd.DataFrame(
+        {
+            "segment": [rule.segment for rule in rules],
+            "name": [result.segments[rule.segment].name for rule in rules],
+            "rule": [rule.text for rule in rules],
+            "coverage": [rule.coverage for rule in rules],
+            "precision": [rule.precision for rule in rules],
+            "fidelity of all rules": result.rules.fidelity,
+        }
+    )
+
+
+def rule_text(result: SegmentationResult) -> str:
+    """The rules to be read or pasted into a mail."""
+    assert result.rules is not None
+    lines = [result.rules.verdict, result.rules.measured, ""]
+    for rule in result.rules.rules:
+        lines += [f"Segment {rule.segment}, {result.segments[rule.segment].name}:"]
+        lines += [f"  {rule.text}"]
+        if rule.branches:
+            right = "" if np.isnan(rule.precision) else f"; {rule.precision:.0%} of its finds are right"
+            lines += [f"  (finds {rule.coverage:.0%} of the segment{right})"]
+        lines += [""]
+    return "\n".join(lines)
+
+
+def typical_table(result: SegmentationResult) -> pd.DataFrame:
+    """The customers of `SegmentationResult.typical` by id, with their values."""
+    table, customers = result.typical, result.customers
+    rows = table["row"].to_numpy()
+    told = table.drop(columns="row")
+    told.insert(2, "customer", customers.ids.iloc[rows].to_numpy())
+    own = customers.frame[list(result.features.used)].iloc[rows].reset_index(drop=True)
+    return told.join(own, rsuffix=" (column)")
 
 
 def customer_csv(result: SegmentationResult) -> bytes:

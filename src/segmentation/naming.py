@@ -66,6 +66,11 @@ class Naming:
     names: Mapping[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        _mapping("naming.labels", self.labels, str, "{annual_income: income}")
+        _mapping("naming.phrases", self.phrases, str, "{recency: {high: long not seen}}", Mapping)
+        for column, phrases in self.phrases.items():
+            _mapping(f"naming.phrases.{column}", phrases, str, "{high: long not seen}")
+        _mapping("naming.names", self.names, int, "{0: Regulars}")
         _known("naming.words", self.words, WORDS)
         _known("naming.thresholds", self.thresholds, THRESHOLDS)
         for column, phrases in self.phrases.items():
@@ -119,6 +124,14 @@ class Naming:
         label = self.labels.get(column, column.replace("_", " "))
         text = self.phrases.get(column, {}).get(level) or self.word(level)
         return text.replace("{feature}", label).replace("{value}", value)
+
+
+def _mapping(where: str, given: Any, key: type, example: str, value: type = str) -> None:
+    right = isinstance(given, Mapping) and all(
+        isinstance(k, key) and isinstance(v, value) for k, v in given.items()
+    )
+    if not right:
+        raise ConfigError(f"{where}={given}: write it as {example}, for example.")
 
 
 def _known(where: str, given: Iterable[str], allowed: Iterable[str]) -> None:
@@ -180,17 +193,16 @@ def name_segments(
     names = dict(naming.names)
     if len(facts) == 1:
         return [names.get(0, naming.word("everybody"))]
+    told = [{fact.key for fact in own} for own in facts]
     for segment, own in enumerate(facts):
-        if segment not in names:
-            others = [
-                {fact.key for fact in other} for other in (*facts[:segment], *facts[segment + 1 :])
-            ]
-            for pair in _pairs(own):
-                text = _text(pair, naming)
-                told = {fact.key for fact in pair}
-                if text not in names.values() and not any(told <= other for other in others):
-                    names[segment] = text
-                    break
+        if segment in names:
+            continue
+        others = [*told[:segment], *told[segment + 1 :]]
+        for pair in _pairs(own):
+            text, keys = _text(pair, naming), {fact.key for fact in pair}
+            if text not in names.values() and not any(keys <= other for other in others):
+                names[segment] = text
+                break
     left = {s: own for s, own in enumerate(facts) if s not in names}
     base = {segment: _text(next(iter(_pairs(own))), naming) for segment, own in left.items()}
     for segment, own in left.items():
@@ -236,9 +248,9 @@ def _facts(table: pd.DataFrame, columns: list[str], naming: Naming) -> list[list
     place = {column: position for position, column in enumerate(columns)}
     clustered = table[table["feature"].isin(columns)]
     facts: list[list[_Fact]] = [[] for _ in range(int(clustered["segment"].max()) + 1)]
-    for (segment, feature), rows in clustered.groupby(["segment", "feature"], sort=False):
+    for (_, feature), rows in clustered.groupby(["segment", "feature"], sort=False):
         fact = _fact(str(feature), rows, place[str(feature)], naming)
-        facts[int(segment)].append(fact)
+        facts[int(rows["segment"].iloc[0])].append(fact)
     for own in facts:
         own.sort(key=lambda fact: (fact.plain, -fact.strength, fact.position))
     return facts

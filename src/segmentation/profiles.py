@@ -214,9 +214,8 @@ def _categories(
     others = (table.sum(axis=0) - table) / np.maximum(n - sizes, 1)
     spread = np.sqrt(np.clip(overall * (1 - overall), 1e-12, None))
     effect = _cramers_v(table[None])[0]
-    drawn = _cramers_v(
-        rng.multinomial(int(n), table.ravel() / n, size=DRAWS).reshape(DRAWS, *table.shape)
-    )
+    again = rng.multinomial(int(n), table.ravel() / n, size=DRAWS).astype(np.float64)
+    drawn = _cramers_v(again.reshape(DRAWS, *table.shape))
     with np.errstate(invalid="ignore"):
         low, high = np.nanquantile(drawn, [0.025, 0.975], axis=0) if k > 1 else (effect, effect)
     c = len(names)

@@ -110,7 +110,8 @@ def lineage_table(assessed: Assessment) -> pd.DataFrame:
         }
         for fate in assessed.lineage.fates
     ]
-    return pd.DataFrame(rows).astype({"customers_before": "Int64", "customers_now": "Int64"})
+    table = pd.DataFrame(rows).sort_values("segment", ignore_index=True)
+    return table.astype({"customers_before": "Int64", "customers_now": "Int64"})
 
 
 def migration_table(assessed: Assessment) -> pd.DataFrame:

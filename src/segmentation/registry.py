@@ -34,6 +34,8 @@ from segmentation.versions import (
 CHALLENGER, PREVIOUS = "challenger", "previous"
 # What the registry page shows of a version's run, so that nobody must open the run.
 COPIED_TAGS = ("features", "scaling", "structure", "confidence", "data_sha256")
+#: Letters of a version's description.
+LONGEST = 5000
 DESCRIPTION = (
     "Customer segments by K-Means. `champion` is the version to use, `previous` the one before it "
     "(`segment rollback` brings it back). A segment id means the same segment in every version. "
@@ -170,6 +172,22 @@ def rollback(*, tracking_uri: str, name: str = MODEL_NAME, reason: str | None = 
     )
 
 
+def check_copy(client: MlflowClient, name: str, copy_to: str) -> ModelVersion | None:
+    """The champion that a copy would replace, if there is one.
+
+    Raises
+    ------
+    RegistryError
+        `copy_to` cannot be used.
+    """
+    if copy_to == name:
+        raise RegistryError(
+            f"copy_to={copy_to} is the model itself: name another registered model, such as "
+            f"copy_to=prod.{name}"
+        )
+    return champion_version(client, copy_to)
+
+
 def _previous_of(client: MlflowClient, champion: ModelVersion, name: str) -> ModelVersion:
     aliases = client.get_registered_model(name).aliases
     number = aliases.get(PREVIOUS)
@@ -209,13 +227,12 @@ def copy_champion(*, tracking_uri: str, name: str, copy_to: str) -> Promotion:
     """
     mlflow.set_tracking_uri(tracking_uri)
     client = MlflowClient(tracking_uri)
+    there = check_copy(client, name, copy_to)
     champion = champion_version(client, name)
-    if copy_to == name or champion is None:
+    if champion is None:
         raise RegistryError(
-            f"copy_to={copy_to}: name another registered model than '{name}', and promote a run "
-            "to that one first"
+            f"registered model '{name}' has no champion to copy; promote a run first"
         )
-    there = champion_version(client, copy_to)
     _make_registered_model(client, copy_to)
     source = f"models:/{name}/{champion.version}"
     made = [v for v in versions(client, copy_to) if v.source == source]
@@ -272,6 +289,8 @@ def _version_of(
         copied["k"] = f"{run.data.metrics['k']:.0f}"
     tags = {**copied, **tags, "run_id": run.info.run_id}
     text = _describe(run, tags) + (f"\n\n{description}" if description else "")
+    if len(text) > LONGEST:  # a PostgreSQL store refuses more
+        text = f"{text[: LONGEST - 1]}…"
     for version in versions(client, name):
         if version.source == source:
             client.update_model_version(name, version.version, text)

@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from pandas.api.types import is_numeric_dtype
 
 from segmentation.figures.scales import signed
-from segmentation.figures.segments import BORDERLINE
 from segmentation.figures.style import DPI, percent, segment_color
+from segmentation.profiles import in_units
+from segmentation.typical import BORDERLINE
 
 if TYPE_CHECKING:
     from segmentation.result import SegmentationResult
 
 #: Features a card shows; the table below the cards has all of them.
 CARD_FEATURES = 6
+#: Columns of the typical customers a card shows.
+TYPICAL_COLUMNS = 5
 #: Standard deviations that fill half of a card's bar.
 FULL_BAR = 2.0
 
@@ -29,6 +31,8 @@ FULL_BAR = 2.0
 FIGURE_PLACES: dict[str, tuple[str, str]] = {
     "segment_map": ("who", "Map of the customers, coloured by segment, with numbered centres"),
     "segment_sizes": ("who", "Bars of the number of customers in each segment"),
+    "rules": ("rules", "Range of each feature that tells each segment, with how well it does"),
+    "feature_importance": ("matter", "Bars of each feature's share of the segments' difference"),
     "profile_heatmap": ("who", "Grid of each segment's mean of each feature, in deviations"),
     "pair_plot": ("who", "Customers in every pair of features, coloured by segment"),
     "silhouette_plot": ("sure", "Silhouette of every customer, sorted within each segment"),
@@ -42,7 +46,7 @@ FIGURE_PLACES: dict[str, tuple[str, str]] = {
 
 #: Columns of the table over k: heading and how a number is written.
 K_COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
-    "wcss": ("WCSS", lambda value: _value(value)),
+    "wcss": ("WCSS", in_units),
     "explained_variance": ("explained variance", percent),
     "silhouette": ("silhouette", lambda value: f"{value:.3f}"),
     "calinski_harabasz": ("Calinski-Harabasz", lambda value: f"{value:.1f}"),
@@ -56,7 +60,11 @@ K_COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
 
 
 def render_report(
-    result: SegmentationResult, *, figures: Mapping[str, bytes], meta: Mapping[str, str]
+    result: SegmentationResult,
+    *,
+    figures: Mapping[str, bytes],
+    meta: Mapping[str, str],
+    show_customers: bool = True,
 ) -> str:
     """The report as one HTML page that loads nothing.
 
@@ -68,23 +76,30 @@ def render_report(
     meta : mapping of str to str
         How the run came about (run name, command, versions, ...), listed as given; ``run`` is the
         page's title and ``command`` is set as code.
+    show_customers : bool
+        Also single customers by id: those typical of each segment.
 
     Returns
     -------
     str
         Text from the customers' file is escaped.
     """
-    places: dict[str, list[dict[str, Any]]] = {"who": [], "sure": [], "choice": [], "data": []}
+    rooms = ("who", "rules", "matter", "sure", "choice", "data")
+    places: dict[str, list[dict[str, Any]]] = {room: [] for room in rooms}
     ordered = [name for name in FIGURE_PLACES if name in figures]
     for name in [*ordered, *(name for name in figures if name not in FIGURE_PLACES)]:
         place, text = FIGURE_PLACES.get(name, ("data", name.replace("_", " ")))
         places[place].append(_figure(figures[name], text))
+    warning = result.importance.warning if result.importance else None
     return _template().render(
         title=meta.get("run", f"{result.features.name}·{result.scaling}·k{result.k}"),
         verdict=_sentence(result.choice.verdict),
         facts=_facts(result),
         sureness=_sureness(result),
-        cards=_cards(result),
+        careful=_sentence(warning) if warning else "",
+        cards=_cards(result, show_customers=show_customers),
+        columns=result.features.columns,
+        rules=result.rules,
         comparison=_comparison(result) if result.k > 1 else None,
         k_table=_k_table(result),
         rule=result.choice.rule,
@@ -117,6 +132,11 @@ def _figure(png: bytes, text: str) -> dict[str, Any]:
         "width": round(width * 96 / DPI),
         "height": round(height * 96 / DPI),
     }
+
+
+def _points(share: float) -> str:
+    """A share without its sign, for the lower end of a range."""
+    return percent(share).rstrip("% \N{NO-BREAK SPACE}")
 
 
 def _facts(result: SegmentationResult) -> list[tuple[str, str]]:
@@ -170,14 +190,13 @@ def _sureness(result: SegmentationResult) -> list[str]:
     return said
 
 
-def _cards(result: SegmentationResult) -> list[dict[str, Any]]:
+def _cards(result: SegmentationResult, *, show_customers: bool) -> list[dict[str, Any]]:
     """What a reader sees of each segment."""
-    everybody = _everybody(result)
     clustered = set(result.features.columns)
     cards = []
     for segment in result.segments:
         own = result.profile[result.profile["segment"] == segment.id]
-        rows = [_card_row(lines, everybody, clustered) for lines in _by_feature(own)]
+        rows = [_card_row(lines, clustered) for lines in _by_feature(own)]
         rows.sort(key=lambda row: -row["size"])
         status = result.stability.status[segment.id] if result.stability else None
         cards.append(
@@ -187,19 +206,46 @@ def _cards(result: SegmentationResult) -> list[dict[str, Any]]:
                 "color": segment_color(segment.id),
                 "size": f"{segment.size:,}",
                 "share": percent(segment.share),
+                "between": f"{_points(segment.share_low)} to {percent(segment.share_high)}",
                 "silhouette": None if segment.silhouette is None else f"{segment.silhouette:.2f}",
+                "borderline": segment.borderline and percent(segment.borderline),
                 "stability": status,
+                "rule": _rule(result, segment.id),
                 "rows": rows[:CARD_FEATURES],
                 "left_out": max(len(rows) - CARD_FEATURES, 0),
                 "telling": _telling(rows) if result.k > 1 else "",
+                "typical": _typical(result, segment.id) if show_customers else [],
             }
         )
     return cards
 
 
-def _card_row(
-    lines: pd.DataFrame, everybody: Mapping[tuple[str, str | None], str], clustered: set[str]
-) -> dict[str, Any]:
+def _rule(result: SegmentationResult, segment: int) -> dict[str, Any] | None:
+    """How to recognise a segment: one line a way, and how well that does."""
+    if result.rules is None:
+        return None
+    rule = result.rules.rules[segment]
+    if not rule.branches:
+        return {"ways": [rule.text], "quality": ""}
+    ways = [" and ".join(condition.text for condition in branch) for branch in rule.branches]
+    right = "" if np.isnan(rule.precision) else f"; {percent(rule.precision)} of its finds are right"
+    return {"ways": ways, "quality": f"finds {percent(rule.coverage)} of the segment{right}"}
+
+
+def _typical(result: SegmentationResult, segment: int) -> list[tuple[str, list[str]]]:
+    """The medoid and the customers nearest to the centre: id and values of the first columns."""
+    own = result.typical[result.typical["segment"] == segment]
+    rows = own.loc[own["kind"] != "borderline", "row"].to_numpy()
+    columns = list(result.features.columns[:TYPICAL_COLUMNS])
+    values = result.customers.frame[columns].iloc[rows]
+    told = [
+        [value if isinstance(value, str) else in_units(float(value)) for value in line]
+        for line in values.itertuples(index=False, name=None)
+    ]
+    return list(zip(result.customers.ids.iloc[rows].astype(str), told, strict=True))
+
+
+def _card_row(lines: pd.DataFrame, clustered: set[str]) -> dict[str, Any]:
     """One feature of one segment; of a category the value that stands out most."""
     line = lines.iloc[int(lines["z"].abs().to_numpy().argmax())]
     feature, category = str(line["feature"]), _category(line)
@@ -207,16 +253,29 @@ def _card_row(
     bar = min(abs(z) / FULL_BAR, 1) * 50
     return {
         "feature": feature if category is None else f"{feature}: {category}",
-        "value": percent(float(line["share"])) if category else _value(line["median"]),
-        "middle": "" if category else f"{_value(line['q25'])} – {_value(line['q75'])}",
-        "all": everybody[feature, category],
-        "z": signed(z),
+        "value": percent(float(line["share"])) if category else in_units(line["median"]),
+        "middle": "" if category else f"{in_units(line['q25'])} – {in_units(line['q75'])}",
+        "all": _everybody(line),
+        "effect": _effect(line),
         "size": round(abs(z), 9),
         "bar_left": f"{50 if z >= 0 else 50 - bar:.1f}",
         "bar_width": f"{bar:.1f}",
         "higher": z >= 0,
         "clustered": feature in clustered,
     }
+
+
+def _effect(line: pd.Series) -> str:
+    """The effect and its interval: ``d +1.9 (+1.6 to +2.2)``; empty where it is not defined."""
+    effect, low, high = (float(line[end]) for end in ("effect", "effect_low", "effect_high"))
+    if not np.isfinite(effect):
+        return ""
+    d = line["measure"] == "Cohen's d"
+    text = f"d {signed(effect)}" if d else f"V {effect:.1f}"
+    if not np.isfinite(low):
+        return text
+    ends = (signed(low), signed(high)) if d else (f"{low:.1f}", f"{high:.1f}")
+    return f"{text} ({ends[0]} to {ends[1]})"
 
 
 def _telling(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -231,35 +290,26 @@ def _telling(rows: Iterable[Mapping[str, Any]]) -> str:
 
 def _comparison(result: SegmentationResult) -> list[tuple[str, bool, str, list[str]]]:
     """Every feature across all segments: label, clustered on or not, all customers, segments."""
-    everybody = _everybody(result)
     clustered = set(result.features.columns)
     rows = []
-    for (feature, category), overall in everybody.items():
-        lines = result.profile[result.profile["feature"] == feature]
-        if category is None:
-            values = lines.set_index("segment")["median"].map(_value)
+    keys = result.profile[["feature", "category"]].drop_duplicates().itertuples(index=False)
+    for feature, category in keys:
+        same = result.profile["feature"] == feature
+        if isinstance(category, str):
+            lines = result.profile[same & (result.profile["category"] == category)]
+            values = [percent(float(share)) for share in lines["share"]]
         else:
-            shares = lines[lines["category"] == category].set_index("segment")["share"]
-            values = shares.map(lambda share: percent(float(share)))
-        cells = [str(values.get(segment.id, "–")) for segment in result.segments]
-        label = feature if category is None else f"{feature}: {category}"
-        rows.append((label, feature in clustered, overall, cells))
+            lines = result.profile[same]
+            values = [in_units(median) for median in lines["median"]]
+        label = f"{feature}: {category}" if isinstance(category, str) else feature
+        rows.append((label, feature in clustered, _everybody(lines.iloc[0]), values))
     return rows
 
 
-def _everybody(result: SegmentationResult) -> dict[tuple[str, str | None], str]:
-    """Median or share of all customers by (feature, category), in the profile's order."""
-    found: dict[tuple[str, str | None], str] = {}
-    for lines in _by_feature(result.profile):
-        feature = str(lines["feature"].iloc[0])
-        values = result.customers.frame[feature]
-        if lines["category"].isna().all() and is_numeric_dtype(values):
-            found[feature, None] = _value(float(values.median()))
-            continue
-        shares = values.astype(str).value_counts(normalize=True)
-        for category in dict.fromkeys(lines["category"]):
-            found[feature, str(category)] = percent(float(shares.get(category, 0.0)))
-    return found
+def _everybody(line: pd.Series) -> str:
+    """Median or share of all customers."""
+    value = float(line["everybody"])
+    return in_units(value) if _category(line) is None else percent(value)
 
 
 def _by_feature(profile: pd.DataFrame) -> list[pd.DataFrame]:
@@ -312,11 +362,3 @@ def _sentence(text: str) -> str:
     """`text` with a capital and a full stop."""
     text = text.strip()
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
-
-
-def _value(value: float) -> str:
-    """A number in the customers' own units: ``45,123``, ``86.5``, ``0.012``."""
-    if not np.isfinite(value):
-        return "–"
-    text = f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.3g}"
-    return text.replace("-", "−")

@@ -84,7 +84,7 @@ def _address(url: str) -> URL:
     if hidden.endswith(f"://{MASK}") and not local:
         raise ConfigError(
             "data.url: percent-encode special characters in user, password and options: "
-            "@ is %40, / is %2F, ? is %3F, # is %23, a blank is %20."
+            "@ is %40, / is %2F, ? is %3F, # is %23, ' is %27, a blank is %20."
         )
     try:
         # Hosting services write postgres://, which SQLAlchemy does not know.

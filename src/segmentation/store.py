@@ -126,6 +126,11 @@ def store_errors(uri: str) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError) as error:
         reason = str(error).strip().splitlines()[0]
         hint = ""
+        if "401" in reason or "not authenticated" in reason.lower():
+            hint = (
+                " The server wants a password: set MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD."
+            )
         if "out-of-date" in reason:
             hint = f" Back the store up, then run: mlflow db upgrade {without_password(uri)}"
         raise TrackingError(f"the store {without_password(uri)} failed: {reason}{hint}") from error

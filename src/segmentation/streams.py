@@ -21,8 +21,8 @@ from segmentation import files
 from segmentation.errors import ConfigError, DataError
 
 #: Bytes of text, and rows of Parquet, that are worked on at once.
-BLOCK = 1 << 24
-BATCH = 100_000
+BLOCK = 1 << 22
+BATCH = 50_000
 #: A record longer than this is a quote that was opened and never closed.
 LONGEST = 1 << 26
 

@@ -288,7 +288,7 @@ def _customers(
         as_of = int(log.day.max(initial=0)) + 1
     late = log.day >= as_of
     if late.any():
-        notes.append(f"{int(late.sum()):,} lines of {_iso(as_of)} and later left out (data.as_of)")
+        notes.append(f"lines left out: {int(late.sum()):,}, of {_iso(as_of)} and later (data.as_of)")
         log = log.where(~late)
     if not len(log.day):
         raise DataError(f"{source} has no purchases before {_iso(as_of)} (data.as_of).")
@@ -296,10 +296,10 @@ def _customers(
     returned = int(log.returned.sum())
     if returned:
         done = {"net": "taken off what was paid", "drop": "left out", "keep": "kept as purchases"}
-        notes.append(f"{returned:,} returns {done[returns]} (data.returns={returns})")
+        notes.append(f"returns: {returned:,}, {done[returns]} (data.returns={returns})")
     only_returns = np.count_nonzero(np.bincount(log.customer)) - len(frame)
     if only_returns:
-        notes.append(f"{only_returns:,} customers with returns and no purchase left out")
+        notes.append(f"customers left out: {only_returns:,}, with returns and no purchase")
     if frame.empty:
         raise DataError(f"{source} has returns only: no amount is 0 or more.")
     first, last = _iso(int(log.day.min())), _iso(int(log.day.max()))

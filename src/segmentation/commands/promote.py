@@ -26,6 +26,8 @@ def run(config: PromoteConfig, call: Call) -> None:
         See `segmentation.assessment.assess` and `segmentation.promotion.promote`.
     """
     store = call.open_store(config.tracking)
+    if config.copy_to is not None:
+        registry.check_copy(store.client, config.model, config.copy_to)
     run_id = config.run_id or _best(store)
     champion = versions.champion_version(store.client, config.model)
     # A copy that was cut off, or is wanted later: there is nothing to promote, only to copy.

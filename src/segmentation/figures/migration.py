@@ -27,6 +27,8 @@ from segmentation.figures.style import (
 NAME_COLUMNS = 26
 #: More segments on a side are drawn without names and numbers in the cells.
 MOST_NAMED = 24
+#: Inches a name on two lines takes.
+LABEL = 0.36
 #: Share of the height between two segments of a side of the flow.
 GAP = 0.02
 
@@ -42,6 +44,7 @@ def heatmap(counts: pd.DataFrame, names: Mapping[int, str]) -> Figure:
     names : mapping of int to str
         Name of every id of both.
     """
+    counts = counts.sort_index().sort_index(axis=1)
     old, new = _ids(counts.index), _ids(counts.columns)
     table = counts.to_numpy(dtype=float)
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
@@ -61,7 +64,7 @@ def heatmap(counts: pd.DataFrame, names: Mapping[int, str]) -> Figure:
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     if len(new) <= MOST_NAMED:
         for i, j in zip(*np.nonzero(table), strict=True):
-            ink = "white" if shares[i, j] > 0.55 else INK
+            ink = "white" if shares[i, j] > 0.5 else INK
             text = f"{percent(shares[i, j])}\n{table[i, j]:,.0f}"
             ax.text(j, i, text, ha="center", va="center", fontsize=8, color=ink)
     ax.set_yticks(range(len(old)), labels)
@@ -82,6 +85,7 @@ def flow(counts: pd.DataFrame, names: Mapping[int, str]) -> Figure:
     counts, names
         See `heatmap`.
     """
+    counts = counts.sort_index().sort_index(axis=1)
     old, new = _ids(counts.index), _ids(counts.columns)
     table = counts.to_numpy(dtype=float)
     total = max(table.sum(), 1.0)
@@ -108,11 +112,13 @@ def flow(counts: pd.DataFrame, names: Mapping[int, str]) -> Figure:
         for segment, y, size in zip(ids, edges, sizes, strict=True):
             box = Rectangle((x - 0.02, y), 0.04, size * scale, color=segment_color(segment), lw=0)
             ax.add_patch(box)
-            if most <= MOST_NAMED:
+        if most <= MOST_NAMED:
+            at, align = (x - 0.035, "right") if x == 0 else (x + 0.035, "left")
+            least = LABEL if any("\n" in label for label in labels) else LABEL / 2
+            heights = _spread(edges + sizes * scale / 2, least / (height - 1.0))
+            for segment, y in zip(ids, heights, strict=True):
                 text = wrapped(_label(segment, names), NAME_COLUMNS)
-                where = (x - 0.035, "right") if x == 0 else (x + 0.035, "left")
-                middle = y + size * scale / 2
-                ax.text(where[0], middle, text, ha=where[1], va="center", fontsize=8.5)
+                ax.text(at, y, text, ha=align, va="center", fontsize=8.5)
     for x, side_name, align in ((-0.02, "champion", "left"), (1.02, "challenger", "right")):
         ax.text(x, -0.02, side_name, ha=align, va="bottom", color=MUTED)
     ax.set_xlim(-0.03, 1.03)
@@ -144,6 +150,14 @@ def _tops(sizes: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
     """Upper edge of each segment of a side, top down."""
     ends = np.cumsum(sizes * scale + GAP)
     return np.concatenate([[0.0], ends[:-1]])
+
+
+def _spread(middles: NDArray[np.float64], least: float) -> NDArray[np.float64]:
+    """The heights moved apart until no two are nearer than `least`, within 0..1 where they fit."""
+    apart = least * np.arange(len(middles))
+    down = np.maximum.accumulate(middles - apart) + apart
+    last = 1 - least / 2
+    return np.asarray(np.minimum(down, last - apart[::-1]))
 
 
 def _band(ax: Axes, left: float, right: float, width: float, color: str, stays: bool) -> None:

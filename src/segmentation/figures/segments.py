@@ -207,7 +207,9 @@ def profile_heatmap(
     note = "segment mean in standard deviations from the mean of all customers"
     if len(features) < wide.shape[1]:
         note += f"; {len(features)} of {wide.shape[1]} features"
-    headline(figure, f"{' and '.join(best)} {verb} the segments apart best", note)
+    # A category may do it better still, and is not drawn here.
+    among = "Of the numbers, " if len(numeric) < len(profile) else ""
+    headline(figure, f"{among}{' and '.join(best)} {verb} the segments apart best", note)
     return figure
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -51,13 +52,15 @@ def feature_weights(table: pd.DataFrame) -> Figure:
     separated = bool(shown["separation_share"].notna().any())
     labels = [shorten(name, 28) for name in shown["feature"]]
     left = max(text_inches(labels) + 0.3, 1.0)
+    width, finding = max(left + 5.2, 6.8), _weight_finding(table, separated)
+    top = 1.12 if len(finding) * 0.106 < width else 1.32
     figure, ax = single(
-        max(left + 5.2, 6.8), 1.75 + 0.36 * len(shown), left=left, right=0.4, top=1.35, bottom=0.35
+        width, top + 0.4 + 0.36 * len(shown), left=left, right=0.4, top=top, bottom=0.35
     )
     rows = np.arange(len(shown))
     ax.barh(rows + (0.19 if separated else 0), shown["distance_share"], height=0.36, color=DISTANCE)
-    handles = [Patch(color=DISTANCE, label="all distances after scaling")]
-    top = float(shown["distance_share"].max())
+    handles: list[Artist] = [Patch(color=DISTANCE, label="all distances after scaling")]
+    most = float(shown["distance_share"].max())
     if separated:
         ax.barh(rows - 0.19, shown["separation_share"], height=0.36, color=SEPARATION)
         ax.plot(shown["moved"], rows, "D", color=MARK, markersize=4, clip_on=False, zorder=4)
@@ -65,14 +68,14 @@ def feature_weights(table: pd.DataFrame) -> Figure:
         handles.append(
             Line2D([], [], marker="D", color=MARK, linestyle="", markersize=4, label="moved")
         )
-        top = max(top, float(shown["separation_share"].max()), float(shown["moved"].max()))
+        most = max(most, float(shown["separation_share"].max()), float(shown["moved"].max()))
     main = shown["separation_share" if separated else "distance_share"].to_numpy()
     for row, (value, moved) in enumerate(zip(main, shown["moved"], strict=True)):
         # Beside the diamond, not under it.
-        x = moved if separated and 0 <= moved - value < 0.09 * top else value
+        x = moved if separated and 0 <= moved - value < 0.09 * most else value
         y = row - (0.19 if separated else 0)
-        ax.text(x + 0.015 * top, y, percent(value), va="center_baseline", fontsize=8)
-    ax.set_xlim(0, min(1.0, top * 1.14) if top < 0.85 else 1.08)
+        ax.text(x + 0.015 * most, y, percent(value), va="center_baseline", fontsize=8)
+    ax.set_xlim(0, most * 1.14 if most < 0.85 else 1.08)
     ticks = [tick for tick in ax.get_xticks() if 0 <= tick <= 1]
     ax.set_xticks(ticks, [percent(tick) for tick in ticks])
     ax.set_yticks(rows, labels)
@@ -81,7 +84,7 @@ def feature_weights(table: pd.DataFrame) -> Figure:
     figure.legend(
         handles=handles,
         loc="lower left",
-        bbox_to_anchor=(0.05 / figure.get_figwidth(), 1 - 1.36 / figure.get_figheight()),
+        bbox_to_anchor=(0.05 / figure.get_figwidth(), 1 - (top + 0.01) / figure.get_figheight()),
         ncols=3,
         handlelength=1.0,
         columnspacing=1.2,
@@ -89,7 +92,7 @@ def feature_weights(table: pd.DataFrame) -> Figure:
     note = "moved: customers who change segments when only this feature is shuffled"
     if len(shown) < len(table):
         note = f"{len(shown)} of {len(table)} features; {note}"
-    headline(figure, _weight_finding(table, separated), note if separated else "")
+    headline(figure, finding, note if separated else "")
     return figure
 
 

@@ -1,0 +1,381 @@
+"""`segment promote` and `segment rollback` on a real store: what a reader of the registry gets."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from segmentation import cli
+from segmentation.demo import generate_customers
+
+NAME = "customer-segments"
+COLUMNS = "features.columns=[annual_income,spending_score]"
+#: The fresh process costs seconds; the tests that are not about it leave it out.
+QUICK = "promotion.loads=false"
+
+
+class Shop:
+    """A store with its customer files; its runs by name."""
+
+    def __init__(self, folder: Path, runs: dict[str, str]) -> None:
+        self.folder, self.runs = folder, runs
+        self.uri = f"sqlite:///{folder}/mlflow.db"
+        self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+
+    def segment(self, command: str, *overrides: str) -> int:
+        return cli.run([command, *overrides, f"tracking.uri={self.uri}"])
+
+    def fit(self, name: str, file: str, *overrides: str) -> None:
+        path = self.folder / file
+        data = ["data=csv", f"data.path={path}", "data.id=customer_id", "k.max=6"]
+        assert self.segment("fit", *data, *overrides) == 0
+        experiment = self.client.get_experiment_by_name("customer-segments")
+        (run, *_) = self.client.search_runs([experiment.experiment_id], max_results=1)
+        self.runs[name] = run.info.run_id
+
+    def promote(self, name: str, *overrides: str) -> int:
+        return self.segment("promote", f"run_id={self.runs[name]}", QUICK, *overrides)
+
+    def aliases(self, name: str = NAME) -> dict[str, int]:
+        return dict(self.client.get_registered_model(name).aliases)
+
+    def answer(self, uri: str, frame: pd.DataFrame) -> pd.DataFrame:
+        mlflow.set_tracking_uri(self.uri)
+        return mlflow.pyfunc.load_model(uri).predict(frame)
+
+    def artifacts(self, name: str) -> Path:
+        run = self.client.get_run(self.runs[name])
+        return Path(unquote(urlsplit(run.info.artifact_uri).path))
+
+    def table(self, run: str, name: str) -> pd.DataFrame:
+        return pd.read_json(self.artifacts(run) / "tables" / f"{name}.json", orient="split")
+
+    def dump(self) -> list[str]:
+        with sqlite3.connect(self.folder / "mlflow.db") as connection:
+            return list(connection.iterdump())
+
+
+@pytest.fixture(scope="module")
+def fitted(fresh_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """Runs on generated customers; made once."""
+    shop = Shop(tmp_path_factory.mktemp("shop"), {})
+    shutil.copy(fresh_store, shop.folder / "mlflow.db")
+    frame = generate_customers(150, seed=1)
+    frame.to_csv(shop.folder / "customers.csv", index=False)
+    rng = np.random.default_rng(0)
+    shuffled = frame.assign(**{c: rng.permutation(frame[c]) for c in frame.columns[1:]})
+    shuffled.to_csv(shop.folder / "shuffled.csv", index=False)
+    shop.fit("five", "customers.csv", COLUMNS, "choice=fixed", "choice.k=5")
+    shop.fit("six", "customers.csv", COLUMNS, "choice=fixed", "choice.k=6")
+    shop.fit("age", "customers.csv", "features.columns=[age]", "choice=fixed", "choice.k=2")
+    return shop
+
+
+@pytest.fixture
+def shop(fitted: Shop, tmp_path: Path) -> Shop:
+    """The same runs and files in a store of the test's own."""
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    for path in fitted.folder.iterdir():
+        if path.is_file():
+            shutil.copy(path, folder)
+    return Shop(folder, dict(fitted.runs))
+
+
+@pytest.fixture(scope="module")
+def customers(fitted: Shop) -> pd.DataFrame:
+    return pd.read_csv(fitted.folder / "customers.csv")
+
+
+def test_first_champion(shop: Shop, customers, capfd) -> None:
+    run_id = shop.runs["five"]
+    assert shop.segment("promote", f"run_id={run_id}") == 0
+    out = capfd.readouterr().out
+    assert f"{NAME} version 1 is champion now" in out
+    assert shop.aliases() == {"champion": 1}
+    gates = shop.table("five", "gates").set_index("gate")["answer"].to_dict()
+    # The run did not test for structure; promotion did.
+    assert gates.pop("structure") == "passed"
+    assert gates.pop("loads") == "passed"
+    assert set(gates.values()) <= {"passed", "nothing to compare"}
+    version = shop.client.get_model_version(NAME, "1")
+    assert json.loads(version.tags["segment_ids"]) == [0, 1, 2, 3, 4]
+    assert version.tags["next_segment_id"] == "5"
+    assert "structure: passed" in version.tags["gates"]
+    assert "| 0 |" in version.description
+    assert shop.answer(f"models:/{NAME}@champion", customers)["segment"].nunique() == 5
+
+
+def test_segments_keep_their_ids_and_names(shop: Shop, customers, capfd) -> None:
+    assert shop.promote("five") == 0
+    assert shop.promote("six") == 0
+    before = shop.answer(f"models:/{NAME}/1", customers)
+    after = shop.answer(f"models:/{NAME}@champion", customers)
+    moved = (before["segment"] != after["segment"]).mean()
+    version = shop.client.get_model_version(NAME, "2")
+    assert 0 < moved <= 0.3
+    assert float(version.tags["moved"]) == pytest.approx(moved, abs=1e-4)
+    ids = json.loads(version.tags["segment_ids"])
+    assert sorted(ids) == [0, 1, 2, 3, 4, 5]
+    assert set(after.loc[before["segment"] != after["segment"], "segment"]) == {5}
+    names = before.set_index("segment")["segment_name"].to_dict()
+    kept = after[after["segment"] != 5]
+    assert kept["segment_name"].tolist() == [names[one] for one in kept["segment"]]
+    assert after["segment_name"].nunique() == 6
+    # The scikit-learn flavour still gives the cluster index.
+    index = mlflow.sklearn.load_model(f"models:/{NAME}@champion").predict(customers)
+    assert [ids[one] for one in index] == after["segment"].tolist()
+
+    lineage = shop.table("six", "lineage").set_index("segment")
+    assert lineage.loc[5, "lineage"] == "split"
+    assert (lineage["lineage"] == "same").sum() == 4
+    assert lineage["customers_now"].sum() == len(customers)
+    migration = shop.table("six", "migration")
+    assert migration["customers"].sum() == len(customers)
+    stays = migration.loc[migration["from"] == migration["to"], "customers"].sum()
+    assert stays == (before["segment"] == after["segment"]).sum()
+    figures = shop.artifacts("six") / "figures"
+    assert (figures / "migration.png").exists()
+    assert (figures / "migration_flow.png").exists()
+
+
+def test_the_promoted_model_is_the_fitted_one_but_for_ids_and_names(shop: Shop, capfd) -> None:
+    assert shop.promote("five") == 0
+    assert shop.promote("six") == 0
+    version = shop.client.get_model_version(NAME, "2")
+    original = shop.client.get_run(shop.runs["six"]).outputs.model_outputs[0].model_id
+    assert version.tags["copy_of"] == original != version.model_id
+    assert shop.client.get_logged_model(original).tags["promoted_as"] == version.model_id
+    mlflow.set_tracking_uri(shop.uri)
+    folders = [
+        Path(mlflow.artifacts.download_artifacts(f"models:/{one}"))
+        for one in (original, version.model_id)
+    ]
+    files = [
+        {str(p.relative_to(f)): p.read_bytes() for p in f.rglob("*") if p.is_file()}
+        for f in folders
+    ]
+    differing = {name for name in files[0].keys() | files[1].keys()}
+    differing = {name for name in differing if files[0].get(name) != files[1].get(name)}
+    assert differing - {"registered_model_meta"} == {"MLmodel", "artifacts/segments.json"}
+    segments = [json.loads(one["artifacts/segments.json"]) for one in files]
+    for one in segments:
+        for segment in one["segments"]:
+            del segment["id"], segment["name"]
+    assert segments[0] == segments[1]
+
+
+def test_dry_run_shows_all_and_changes_nothing(shop: Shop, capfd) -> None:
+    assert shop.promote("five") == 0
+    assert shop.promote("age", "dry_run=true") == 0
+    before = shop.dump()
+    files = sorted(shop.artifacts("age").rglob("*"))
+    capfd.readouterr()
+    assert shop.promote("six", "dry_run=true") == 0
+    out = capfd.readouterr().out
+    for said in ("migration", "split", "change their segment", "Nothing was changed"):
+        assert said in out
+    assert shop.promote("age", "dry_run=true") == 0
+    assert "would be refused" in capfd.readouterr().out
+    assert shop.dump() == before
+    assert sorted(shop.artifacts("age").rglob("*")) == files
+
+
+def test_shuffled_columns_are_refused_whether_the_run_tested_or_not(shop: Shop, capfd) -> None:
+    assert shop.promote("five") == 0
+    shop.fit("untested", "shuffled.csv", COLUMNS, "choice=fixed", "choice.k=5")
+    shop.fit("tested", "shuffled.csv", COLUMNS)
+    for name in ("untested", "tested"):
+        capfd.readouterr()
+        assert shop.promote(name) == 3
+        err = capfd.readouterr().err
+        assert "structure" in err
+        assert "What to do" in err
+        assert shop.client.get_run(shop.runs[name]).data.tags["promotion"] == "refused"
+        table = shop.table(name, "gates").set_index("gate")
+        assert table.loc["structure", "answer"] == "failed"
+        assert table.loc["structure", "advice"]
+    assert shop.aliases() == {"champion": 1}
+    assert len(shop.client.search_model_versions(f"name='{NAME}'")) == 1
+
+
+def test_override_is_written_down(shop: Shop, customers, capfd) -> None:
+    assert shop.promote("five") == 0
+    assert shop.promote("age") == 3
+    assert shop.promote("age", 'override="agreed with marketing, see minutes"') == 0
+    assert shop.aliases() == {"champion": 2, "previous": 1}
+    tags = shop.client.get_model_version(NAME, "2").tags
+    assert tags["override_reason"] == "agreed with marketing, see minutes"
+    assert tags["override_by"]
+    assert tags["override_at"].endswith("UTC")
+    assert "agreed with marketing" in shop.client.get_model_version(NAME, "2").description
+    # What ended is recorded, and what is new has an id of its own.
+    ids, retired = json.loads(tags["segment_ids"]), json.loads(tags["retired_ids"])
+    assert not set(ids) & set(retired)
+    assert set(retired) <= set(range(5))
+    # The table of the second attempt stands alone.
+    assert shop.table("age", "gates")["gate"].is_unique
+    # Back again: no id is used for anything else.
+    assert shop.promote("six", "override=back") == 0
+    third = json.loads(shop.client.get_model_version(NAME, "3").tags["segment_ids"])
+    assert not set(third) & set(retired)
+
+
+def test_a_champion_is_not_replaced_by_itself(shop: Shop, capfd) -> None:
+    assert shop.promote("five") == 0
+    assert shop.promote("five") == 3
+    assert "already" in capfd.readouterr().err
+    shop.fit("again", "customers.csv", COLUMNS, "choice=fixed", "choice.k=5", "seed=7")
+    assert shop.promote("again") == 3
+    assert "differs" in capfd.readouterr().err
+    assert shop.aliases() == {"champion": 1}
+
+
+def test_changed_customers_are_refused_and_matched_by_their_centres(shop: Shop, capfd) -> None:
+    assert shop.promote("five") == 0
+    path = shop.folder / "later.csv"
+    generate_customers(150, seed=2).to_csv(path, index=False)
+    shop.fit("later", "later.csv", COLUMNS, "choice=fixed", "choice.k=5")
+    path.write_text(path.read_text().replace("\n", "\n9", 2))
+    assert shop.promote("later") == 3
+    assert "other customers" in capfd.readouterr().err
+    path.unlink()
+    assert shop.promote("later") == 3
+    assert "later.csv" in capfd.readouterr().err
+    assert shop.promote("later", "override=known") == 0
+    tags = shop.client.get_model_version(NAME, "2").tags
+    assert sorted(json.loads(tags["segment_ids"])) == [0, 1, 2, 3, 4]
+    assert {one["lineage"] for one in json.loads(tags["lineage"])} == {"same"}
+    assert "moved" not in tags
+
+
+def test_next_months_customers_are_compared_by_both_models(shop: Shop, capfd) -> None:
+    assert shop.promote("five") == 0
+    frame = generate_customers(150, seed=2)
+    frame.to_csv(shop.folder / "later.csv", index=False)
+    shop.fit("later", "later.csv", COLUMNS, "choice=fixed", "choice.k=5")
+    assert shop.promote("later") == 0
+    before, after = (shop.answer(f"models:/{NAME}/{one}", frame) for one in (1, 2))
+    assert (before["segment"] == after["segment"]).mean() > 0.9
+
+
+def test_champion_lacks_a_column(shop: Shop, capfd) -> None:
+    assert shop.promote("age") == 0
+    frame = generate_customers(150, seed=2).drop(columns="age")
+    frame.to_csv(shop.folder / "no_age.csv", index=False)
+    shop.fit("no_age", "no_age.csv", COLUMNS, "choice=fixed", "choice.k=5")
+    capfd.readouterr()
+    assert shop.promote("no_age") == 3
+    err = capfd.readouterr().err
+    assert "'age'" in err
+    assert "migration: not measured" in err
+    assert "data_known" not in err
+
+
+def test_rollback_and_promotion_again(shop: Shop, customers, capfd) -> None:
+    assert shop.promote("five") == 0
+    assert shop.promote("six") == 0
+    assert shop.segment("rollback", "reason=wrong") == 0
+    out = capfd.readouterr().out
+    assert "version 1 is champion again (was version 2)" in out
+    assert out.rstrip().endswith("segment rollback")
+    assert shop.aliases() == {"champion": 1, "previous": 2}
+    # Nothing of the second version has changed, so it is used again.
+    assert shop.promote("six") == 0
+    assert shop.aliases() == {"champion": 2, "previous": 1}
+
+
+def test_copy_to_another_registered_model(shop: Shop, customers, capfd) -> None:
+    there = "prod.customer-segments"
+    assert shop.promote("five", f"copy_to={there}") == 0
+    assert shop.promote("six") == 0
+    # Later, when the run is champion already, too.
+    assert shop.promote("six", f"copy_to={there}") == 0
+    assert shop.aliases(there) == {"champion": 2, "previous": 1}
+    answers = [shop.answer(f"models:/{one}@champion", customers) for one in (NAME, there)]
+    assert answers[0].equals(answers[1])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["promotion=lax"], "strict"),
+        (["promotion.max_movd=0.1"], "max_moved"),
+        (["promotion.max_moved=many"], "max_moved"),
+        (["run_id=0123"], "segment compare"),
+        (["model=a/b"], "a/b"),
+        (["copy_to=a/b"], "a/b"),
+        (["copy_to=customer-segments"], "another registered model"),
+        (["dryrun=true"], "dry_run"),
+    ],
+)
+def test_bad_input(shop: Shop, capfd, overrides, said) -> None:
+    before = shop.dump()
+    if not any(one.startswith("run_id") for one in overrides):
+        overrides = [f"run_id={shop.runs['five']}", *overrides]
+    assert shop.segment("promote", QUICK, *overrides) == 2
+    err = capfd.readouterr().err
+    assert said in err
+    assert "Traceback" not in err
+    assert shop.dump() == before
+
+
+def test_rollback_without_champion(shop: Shop, capfd) -> None:
+    assert shop.segment("rollback") == 2
+    assert "segment promote" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_a_champion_loads(
+    shop: Shop, customers, customers_csv, monkeypatch
+) -> None:
+    """kill -9 at random moments: the alias names the old or the new champion, and it loads."""
+    assert shop.promote("five") == 0
+    command = [sys.executable, "-m", "segmentation", "promote", f"run_id={shop.runs['six']}"]
+    command += [f"tracking.uri={shop.uri}", QUICK]
+
+    def promote(after: float | None) -> bool:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            return process.wait(after) == 0
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            return False
+
+    backup = shop.folder / "before.db"
+    shutil.copy(shop.folder / "mlflow.db", backup)
+    started = time.monotonic()
+    assert promote(None)
+    whole = time.monotonic() - started
+    rng = random.Random(0)
+    seen = set()
+    for attempt in range(10):
+        shutil.copy(backup, shop.folder / "mlflow.db")
+        # Importing takes the first part; the store is written in the last.
+        promote(whole * rng.uniform(0.5 if attempt else 0.05, 1.0))
+        version = shop.aliases()["champion"]
+        seen.add(version)
+        answer = shop.answer(f"models:/{NAME}@champion", customers)
+        assert answer["segment"].nunique() == (5 if version == 1 else 6)
+        # Whatever was left behind, the command can be repeated and the way back is there.
+        if attempt % 3 == 0:
+            assert promote(None) or version == 2
+            assert shop.aliases()["champion"] == 2
+            assert shop.segment("rollback") == 0
+            assert shop.aliases()["champion"] == 1
+    assert seen <= {1, 2}

@@ -1,0 +1,106 @@
+"""A shared MLflow server: sweeps over HTTP, PostgreSQL behind it, a password in front of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import REPO
+from mlflow import MlflowClient
+
+from segmentation import cli
+from segmentation.demo import generate_customers
+
+from .conftest import mlflow_server
+
+pytestmark = pytest.mark.slow
+
+SWEEP = ["features=income_spending,age_spending,age_income_spending,all", "k.max=3"]
+SWEEP += ["scaling=none,standard,minmax,robust,power,quantile", "choice=silhouette"]
+SWEEP += ["engine.effort=fast", "hydra/launcher=joblib", "hydra.launcher.n_jobs=4"]
+
+
+@pytest.fixture(scope="module")
+def server(fresh_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(fresh_store, folder / "mlflow.db")
+    with mlflow_server(f"sqlite:///{folder}/mlflow.db", folder) as address:
+        yield address
+
+
+def finished(client: MlflowClient) -> list[str]:
+    experiment = client.get_experiment_by_name("customer-segments")
+    runs = client.search_runs([experiment.experiment_id], "attributes.status = 'FINISHED'")
+    return [run.data.tags["config_hash"] for run in runs if "config_hash" in run.data.tags]
+
+
+def test_a_parallel_sweep_over_http_loses_nothing(server: str, capfd) -> None:
+    assert cli.run(["fit", "-m", *SWEEP, "tracking=server", f"tracking.uri={server}"]) == 0
+    done = finished(MlflowClient(tracking_uri=server))
+    assert len(done) == len(set(done)) == 24
+    # The links of the last lines are the server's own.
+    assert f"Sweep:  {server}/#/experiments/" in capfd.readouterr().out
+
+
+def test_customer_rows_stay_here(server: str, capfd) -> None:
+    """`tracking=server` keeps the customer table off the shared server, unless told otherwise."""
+    arguments = ["fit", "choice=silhouette", "k.max=3", f"tracking.uri={server}", "tracking=server"]
+    assert cli.run([*arguments, "tracking.experiment=private"]) == 0
+    client = MlflowClient(tracking_uri=server)
+    experiment = client.get_experiment_by_name("private")
+    (run,) = client.search_runs([experiment.experiment_id])
+    paths = {item.path for item in client.list_artifacts(run.info.run_id)}
+    assert "report.html" in paths
+    assert "customers.csv" not in paths
+
+
+def test_behind_a_password_with_postgresql(
+    postgres: str, tmp_path: Path, monkeypatch, capfd
+) -> None:
+    """docs/server.md: SQLite to PostgreSQL with basic auth; the model is loaded over HTTP only."""
+    pytest.importorskip("flask_wtf")
+    ini = tmp_path / "auth.ini"
+    ini.write_text(
+        "[mlflow]\ndefault_permission = EDIT\n"
+        f"database_uri = sqlite:///{tmp_path}/auth.db\n"
+        "admin_username = admin\nadmin_password = a-long-password\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+    )
+    secrets = {"MLFLOW_AUTH_CONFIG_PATH": str(ini), "MLFLOW_FLASK_SERVER_SECRET_KEY": "k" * 32}
+    with mlflow_server(
+        postgres, tmp_path, "--app-name", "basic-auth", environment=secrets
+    ) as address:
+        arguments = ["fit", "tracking=server", f"tracking.uri={address}"]
+        assert cli.run(arguments) == 2
+        assert "MLFLOW_TRACKING_USERNAME" in capfd.readouterr().err
+
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "a-long-password")
+        assert cli.run([*arguments, "features=income_spending"]) == 0
+        assert cli.run(["promote", "tracking=server", f"tracking.uri={address}"]) == 0
+        customers = tmp_path / "customers.csv"
+        generate_customers().to_csv(customers, index=False)
+        code = (
+            "import sys, mlflow, pandas as pd; mlflow.set_tracking_uri(sys.argv[1]); "
+            "model = mlflow.pyfunc.load_model('models:/customer-segments@champion'); "
+            "print(model.predict(pd.read_csv(sys.argv[2])).segment.nunique())"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, address, str(customers)],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": ""},
+        )
+        assert done.stdout.strip() == "5", done.stderr
+
+
+def test_the_document_names_what_is_tested() -> None:
+    text = (REPO / "docs" / "server.md").read_text(encoding="utf-8")
+    for word in ("basic-auth", "postgresql+psycopg", "MLFLOW_TRACKING_USERNAME", "tracking=server"):
+        assert word in text
