@@ -214,7 +214,7 @@ def test_unreachable_server(fit, write_csv, capfd) -> None:
 
 def test_unknown_command(capsys) -> None:
     assert cli.run(["fitt"]) == 2
-    assert "fit, compare, promote, ui" in capsys.readouterr().err
+    assert f"Allowed: {', '.join(cli.COMMANDS)}" in capsys.readouterr().err
 
 
 def test_nothing_to_compare(store_uri, capfd) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from matplotlib import colors
 from PIL import Image
 
+from conftest import REPO
 from segmentation import figures as figures_package
 from segmentation.features import FeatureSet
 from segmentation.figures import DATA_FIGURES, FIGURES, segment_color, to_png
@@ -40,7 +42,9 @@ from segmentation.figures.style import (
     text_columns,
     wrapped,
 )
+from segmentation.figures.telling import feature_weights, rule_chart
 from segmentation.result import SegmentationResult, segment
+from segmentation.rules import Condition, Rule, Rules
 
 HOSTILE = ["$\\frac{ price_$x$", "名前の列", "a" * 200, "\u202e<b>&\ttab\nline"]
 
@@ -117,6 +121,7 @@ def test_a_single_segment_has_no_figures_of_segments(one_segment: SegmentationRe
         "silhouette_curve",
         "clustergram",
         "distributions",
+        "feature_importance",
     }
     assert "One segment" in texts(FIGURES["elbow"](one_segment))
 
@@ -395,6 +400,81 @@ def test_stability_counts_what_dissolves() -> None:
     assert "1 dissolves" in texts(figure)
 
 
+def weights(*shares: float, moved: float = 0.2) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "feature": [f"${i}_a long name of a feature" for i in range(len(shares))],
+            "distance_share": 1 / len(shares),
+            "separation_share": shares,
+            "explained": 0.5,
+            "moved": moved,
+        }
+    )
+
+
+def test_feature_weights_say_who_makes_the_difference() -> None:
+    assert "makes 90 % of the segments' difference" in words(feature_weights(weights(0.9, 0.1)))
+    assert "make 70 % of the segments' difference" in words(feature_weights(weights(0.4, 0.3, 0.3)))
+    many = feature_weights(weights(*[1 / 40] * 40))
+    assert "24 of 40 features" in words(many)
+    alone = weights(np.nan, np.nan, moved=np.nan)
+    assert "What each feature has to say" in words(feature_weights(alone))
+    one = feature_weights(weights(1.0, moved=1.0))
+    for figure in (many, one):
+        height, width, _ = decoded(to_png(figure)).shape
+        assert width < 1600
+        assert height < 2000
+
+
+def words(figure: object) -> str:
+    return texts(figure).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_rules_are_drawn_as_the_part_of_the_customers_they_let_through() -> None:
+    frame = pd.DataFrame({"a$b_c": [1.0, 2, 3, 1000], "kind": ["x", "y", "z", "z"]})
+    low = (Condition("a$b_c", at_most=2.0),)
+    middle = (Condition("a$b_c", above=2.0, at_most=1e6),)
+    kinds = (Condition("kind", values=("x", "y"), all_values=("x", "y", "z")),)
+    rules = Rules(
+        rules=(
+            Rule(0, (low, kinds), 0.75, 0.5),
+            Rule(1, (middle,), 1.0, 1.0),
+            Rule(2, (), 0.0, float("nan")),
+        ),
+        fidelity=0.875,
+        leaves=3,
+        rows=4,
+        folds=2,
+    )
+    figure = rule_chart(rules, frame, ["first", "second", "third"])
+    assert figure is not None
+    told = words(figure)
+    for part in ("≤ 2", "2 to 1,000,000", "not z", "88 %", "75 %", "too few", "or", "a$b c"):
+        assert part in told, part
+    bars = [
+        patch.get_width()
+        for patch in figure.axes[0].patches
+        if colors.to_hex(patch.get_facecolor()) == segment_color(0)
+    ]
+    assert bars == [pytest.approx(0.5 * 0.88)]
+    assert rule_chart(None, frame, ["all customers"]) is None
+
+
+def test_rules_of_many_segments_and_features_fit_on_a_page() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 12, 600)
+    values = rng.normal(0, 3, (12, 20))[labels] + rng.normal(0, 1, (600, 20))
+    columns = [f"monthly spending on category {i}" for i in range(20)]
+    result = segment(
+        pd.DataFrame(values, columns=columns), choice="fixed", k=12, k_max=12, effort="fast"
+    )
+    figure = FIGURES["rules"](result)
+    assert figure is not None
+    height, width, _ = decoded(to_png(figure)).shape
+    assert width < 1800
+    assert height < 1500
+
+
 def test_widths_of_flows_in_the_clustergram_are_the_customers_they_carry() -> None:
     first, second = np.array([0, 0, 0, 1], dtype=np.int32), np.array([0, 0, 1, 1], dtype=np.int32)
     Z = np.array([[0.0], [0.1], [5.0], [6.0]])
@@ -410,3 +490,12 @@ def test_widths_of_flows_in_the_clustergram_are_the_customers_they_carry() -> No
 def test_a_figure_that_does_not_apply_is_none_in_the_table(one_segment: SegmentationResult) -> None:
     alone = SimpleNamespace(**{**vars(one_segment), "curve": one_segment.curve.iloc[:1], "k": 1})
     assert FIGURES["elbow"](alone) is None  # type: ignore[arg-type]
+
+
+def test_every_figure_has_its_sentence_in_the_gallery() -> None:
+    spec = importlib.util.spec_from_file_location("gallery", REPO / "docs" / "make_figures.py")
+    assert spec is not None
+    assert spec.loader is not None
+    gallery = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(gallery)
+    assert set(gallery.SENTENCES) == set(FIGURES)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from segmentation import lineage, segment
 from segmentation.data import read_csv
+from segmentation.figures import migration, to_png
 from segmentation.profiles import profile
 
 
@@ -160,3 +161,22 @@ def test_refits_on_resamples_of_the_mall_customers_keep_the_ids(shared_data) -> 
         assert sorted(found.ids) == list(range(5))
         kept.append(1 - lineage.moved(table, found.ids))
     assert min(kept) >= 0.95
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pd.DataFrame([[100]], index=[0], columns=[0]),
+        pd.DataFrame([[5, 0, 7], [0, 9, 0]], index=[4, 0], columns=[0, 4, 7]),
+        pd.DataFrame([[1, 2]], index=[0], columns=[5, 6]),
+        pd.DataFrame(np.eye(30, dtype=int), index=range(30), columns=range(30)),
+    ],
+)
+def test_figures_draw_any_migration_in_order_of_the_ids(table) -> None:
+    names = {segment: f"low $income_{segment}, high spend^ing" for segment in range(40)}
+    stays = sum(int(table.loc[one, one]) for one in table.index if one in table.columns)
+    for draw in (migration.heatmap, migration.flow):
+        figure = draw(table, names)
+        said = figure.texts[0].get_text()
+        assert ("keep their segment" in said) == (stays == table.to_numpy().sum())
+        assert to_png(figure) == to_png(draw(table.iloc[::-1, ::-1], names))

@@ -125,6 +125,46 @@ def test_every_segment_has_a_card_with_its_size_and_medians(
     assert f"{result.customers.frame[ATTACK].median():.3g}" in text
 
 
+def test_every_card_tells_the_rule_the_effects_and_typical_customers(
+    html: str, result: SegmentationResult
+) -> None:
+    text = Page(html).text
+    assert result.rules is not None
+    assert result.rules.verdict in text
+    assert result.rules.measured in text
+    for rule in result.rules.rules:
+        assert rule.ways[0] in text
+        assert rule.quality in text
+    assert "Cohen's d" in text
+    assert re.search(r"d [+−]\d\.\d \([+−]\d\.\d to [+−]\d\.\d\)", text)
+    assert text.count("Typical customers") == result.k
+    assert text.count("(most typical)") == result.k
+    assert "no p-values" in text
+
+
+def test_shares_come_with_what_they_are_likely_to_be(html: str, result: SegmentationResult) -> None:
+    assert len(re.findall(r"\(likely \d+ to \d+\s%\)", Page(html).text)) == result.k
+
+
+def test_single_customers_are_left_out_on_demand() -> None:
+    frame = customers().assign(customer_id=[f"<b>customer-{i}</b>" for i in range(150)])
+    result = segment(frame, features=[ATTACK, QUOTE], choice="fixed", k=3, k_max=3)
+    shown = render_report(result, figures={}, meta=META)
+    assert "customer-" in Page(shown).text
+    assert "<b>" not in shown
+    hidden = render_report(result, figures={}, meta=META, show_customers=False)
+    assert "customer-" not in hidden
+
+
+def test_one_column_that_does_it_all_is_said_at_the_top() -> None:
+    frame = pd.DataFrame({"gender": ["f", "m"] * 40, "age": np.arange(80) % 37})
+    result = segment(
+        frame, features=["gender", "age"], scaling="minmax", choice="fixed", k=2, k_max=2
+    )
+    text = Page(render_report(result, figures={}, meta=META)).text
+    assert 0 < text.find("Careful. Gender alone") < text.find("How sure?")
+
+
 def test_every_figure_is_inline_once_with_an_alternative_text(
     html: str, result: SegmentationResult
 ) -> None:

@@ -221,15 +221,30 @@ def test_no_trace_of_credentials_in_a_run(
     assert "40 customers from shop.db (sqlite)" in err
     assert SECRET not in out + err
     (stored,) = check_no_trace(tmp_path / "store")
-    assert f"sqlite:///{database}?***" in stored.read_text()
-
-    # The run has lost its credentials: to run it again they must be given again.
+    # The run keeps where the address was found, and finds it there again.
+    assert "url: ${oc.env:DATABASE_URL}" in stored.read_text()
     again = ["fit", f"run_id={stored.parents[1].name}", to]
-    assert cli.run(again) == 2
-    assert "Give the whole address again" in capfd.readouterr().err
-    assert cli.run([*again, f"data.url='{url}'"]) == 0
+    assert cli.run(again) == 0
     assert SECRET not in "".join(capfd.readouterr())
     assert len(check_no_trace(tmp_path / "store")) == 2
+    monkeypatch.delenv("DATABASE_URL")
+    assert cli.run(again) == 2
+    assert "DATABASE_URL" in capfd.readouterr().err
+
+
+def test_an_address_that_was_typed_must_be_given_again(
+    database: Path, store_uri: str, tmp_path: Path, capfd
+) -> None:
+    url = f"data.url='sqlite:///{database}?timeout={SECRET}'"
+    to = f"tracking.uri={store_uri}"
+    assert cli.run([*FROM_SQL, *QUICK, to, url]) == 0
+    (stored,) = check_no_trace(tmp_path / "store")
+    assert f"url: sqlite:///{database}?***" in stored.read_text()
+    again = ["fit", f"run_id={stored.parents[1].name}", to]
+    assert cli.run(again) == 2
+    assert "without its credentials" in capfd.readouterr().err
+    assert cli.run([*again, url]) == 0
+    assert SECRET not in "".join(capfd.readouterr())
 
 
 @pytest.mark.slow

@@ -130,7 +130,7 @@ def assess(
     relabelled = (matched.ids, names) != (folder.ids, folder.names)
     moved = None if counts is None else lineage.moved(counts, matched.ids)
     findings = replace(
-        _findings(run, problem, folder, compared),
+        _findings(run, problem, folder, compared, rules),
         first=champion is None,
         moved=moved,
     )
@@ -267,7 +267,13 @@ def _names(matched: Lineage, folder: ModelFolder, old: ModelFolder | None) -> tu
     return lineage.keep_names(matched.ids, folder.names, dict(zip(old.ids, old.names, strict=True)))
 
 
-def _findings(run: Run, problem: str | None, folder: ModelFolder, compared: _Compared) -> Findings:
+def _findings(
+    run: Run,
+    problem: str | None,
+    folder: ModelFolder,
+    compared: _Compared,
+    rules: PromotionConfig,
+) -> Findings:
     """All that the gates ask for but what depends on the new ids."""
     tags, metrics = run.data.tags, run.data.metrics
     tested = {"yes": True, "no": False}.get(tags.get("structure", ""))
@@ -287,17 +293,17 @@ def _findings(run: Run, problem: str | None, folder: ModelFolder, compared: _Com
         return found
     frame, index = compared.frame, compared.challenger
     seed = int(run.data.params.get("seed", 0))
-    if tested is None:
+    if tested is None and rules.structure:
         k_max = int(run.data.params.get("k_max", len(folder.ids)))
         gate = challenge.structure(folder.pipeline(), frame, k_max=k_max, seed=seed)
         found = replace(found, structure=gate.structure, structure_reason=gate.reason)
-    if found.stability is None and len(folder.ids) > 1:
+    if found.stability is None and rules.min_stability is not None and len(folder.ids) > 1:
         measured = challenge.stability(folder.pipeline(), frame, seed=seed)
         found = replace(found, stability=measured.stability)
     if found.smallest_share is None:
         sizes = np.bincount(index, minlength=len(folder.ids))
         found = replace(found, smallest_share=float(sizes.min() / len(index)))
-    if compared.champion is None:
+    if compared.champion is None or rules.max_quality_loss is None:
         return found
     X = challenge.reference_space(frame, compared.columns)
     ours, theirs = challenge.silhouettes(X, index, compared.champion, seed=seed)

@@ -5,7 +5,9 @@ Exit codes: 0 done; 1 a fault of ours; 2 the user's input is wrong; 3 a gate ref
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
 import math
 import os
 import re
@@ -18,7 +20,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TextIO
 
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath
@@ -35,6 +37,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from segmentation import config
 from segmentation.commands.call import Call, SweepDefinition
+from segmentation.credentials import masked
 from segmentation.errors import GateRefused, SegmentationError
 
 PACKAGE = Path(__file__).resolve().parent
@@ -110,6 +113,25 @@ def _register() -> None:
 _register()
 
 
+class _Masked(io.TextIOBase):
+    """A stream that takes user and password out of addresses."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write(masked(text))
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+
 def main() -> None:
     """Entry point of the ``segment`` command."""
     sys.exit(run(sys.argv[1:]))
@@ -145,7 +167,9 @@ def run(arguments: list[str]) -> int:
     # SIGTERM ends a run as KILLED just as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return _guarded(lambda: _hydra(command, rest))
+        # Hydra names a failed job with its overrides, and a debug traceback names anything.
+        with contextlib.redirect_stderr(_Masked(sys.stderr)):
+            return _guarded(lambda: _hydra(command, rest))
     finally:
         if "segmentation.commands.sweep" in sys.modules:
             _command("sweep").close()
@@ -245,12 +269,19 @@ def _command(name: str) -> ModuleType:
 
 def _call() -> Call:
     # The callbacks of a sweep run before Hydra has a job and its overrides.
-    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else ()
-    return Call(home=HOME, overrides=tuple(str(override) for override in overrides))
+    overrides = _overrides(HydraConfig.get()) if HydraConfig.initialized() else []
+    # They are shown and logged.
+    return Call(home=HOME, overrides=tuple(masked(override) for override in overrides))
+
+
+def _overrides(hydra_cfg: Any) -> list[str]:
+    # As typed: iterating would put the password in for ${oc.env:DATABASE_URL}.
+    typed = OmegaConf.to_container(hydra_cfg.overrides.task, resolve=False)
+    return [str(override) for override in typed or ()]
 
 
 def _sweep(cfg: DictConfig) -> SweepDefinition:
-    overrides = [str(override) for override in cfg.hydra.overrides.task]
+    overrides = _overrides(cfg.hydra)
     parser = OverridesParser.create()
     parsed = parser.parse_overrides(overrides)
     given = {str(each.key_or_group) for each in parsed}

@@ -14,7 +14,7 @@ UNRANKED = ("silhouette", "explained_variance", "wcss", "smallest_share")
 #: The same three, of the same segments, in one space for all runs on the same customers.
 REFERENCE = ("reference_silhouette", "reference_explained_variance", "reference_wcss")
 SHOWN = ("run", "k", *RANKED, *UNRANKED[:3], *REFERENCE, "run_id")
-#: Headers of the printed table, which is wide enough without the full names.
+#: Headers of the tables for reading, which are wide enough without the full names.
 SHORT = {
     "explained_variance": "explained",
     "reference_silhouette": "ref. silhouette",
@@ -90,7 +90,8 @@ def render(ranked: pd.DataFrame, *, form: str, top: int) -> str:
     if form == "json":
         return str(best.to_json(orient="records", date_format="iso", indent=2))
     shown = _readable(best)
-    return markdown(shown) if form == "markdown" else _table(shown.rename(columns=SHORT))
+    shown = shown.rename(columns=SHORT)
+    return markdown(shown) if form == "markdown" else _table(shown)
 
 
 def advice(ranked: pd.DataFrame) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 #: Stands where something was taken out; an address with it cannot be connected to.
@@ -28,6 +29,22 @@ def masked_url(url: str) -> str:
         return f"{scheme}://{MASK}"
     place, option, _ = place.partition("?")
     return f"{scheme}://{MASK + at if at else ''}{place}{option + MASK if option else ''}"
+
+
+def kept_url(url: str) -> str:
+    """An address as a run may keep it: the environment variable that holds it, or masked.
+
+    A variable is written ``${oc.env:NAME}``, which the config resolves again.
+
+    Parameters
+    ----------
+    url : str
+    """
+    hidden = masked_url(url)
+    if hidden == url:
+        return url
+    name = next((name for name, value in sorted(os.environ.items()) if value == url), None)
+    return hidden if name is None else f"${{oc.env:{name}}}"
 
 
 def masked(text: str, url: str | None = None) -> str:

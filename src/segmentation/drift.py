@@ -104,6 +104,31 @@ def psi_noise(bins: int, n_then: float, n_now: float, confidence: float) -> floa
     return float(stats.chi2.ppf(confidence, bins - 1) * (1 / n_then + 1 / n_now))
 
 
+def beyond_noise(then: NDArray[np.float64], now: NDArray[np.float64], confidence: float) -> float:
+    """The share beyond the training 99th percentiles that chance alone stays below.
+
+    Of a segment of m training customers the percentile is an estimate itself: what lies beyond it
+    is Beta distributed with mean 1 - (0.99 (m - 1) + 1) / (m + 1) (David and Nagaraja 2003, Order
+    Statistics, sec. 2.5), which is 6 % rather than 1 % at m = 20. The number of new customers
+    beyond it is then beta-binomial; the segments are taken together by mean and variance.
+
+    Parameters
+    ----------
+    then, now : ndarray of shape (k,)
+        Customers in each segment.
+    confidence : float
+    """
+    n = now.sum()
+    if n <= 0:
+        return 1.0
+    expected = 1 - (0.99 * (then - 1) + 1) / (then + 1)
+    mean = float(now @ expected / n)
+    variance = float(np.square(now / n) @ (expected * (1 - expected) / (then + 2)))
+    total = mean * (1 - mean) / variance - 1
+    most = stats.betabinom.ppf(confidence, int(n), mean * total, (1 - mean) * total)
+    return float(most / n)
+
+
 def wilson(count: float, n: float, confidence: float) -> tuple[float, float]:
     """Interval of a share, which also holds near 0 and 1 (Wilson 1927, JASA 22, eq. 7)."""
     if n <= 0:

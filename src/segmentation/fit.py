@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from segmentation import data, metrics, tracking
 from segmentation.config import DataConfig, FitConfig, not_set
-from segmentation.credentials import masked, masked_url
+from segmentation.credentials import kept_url, masked
 from segmentation.data import Customers, require_columns
 from segmentation.demo import generate_customers
 from segmentation.errors import ConfigError, DataError
@@ -57,7 +57,7 @@ def settings(config: FitConfig) -> dict[str, Any]:
     for key in ("tracking", "run_id", "force"):
         del plain[key]
     if config.data.url is not None:
-        plain["data"]["url"] = masked_url(config.data.url)
+        plain["data"]["url"] = kept_url(config.data.url)
     return plain
 
 

@@ -32,6 +32,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType
 from sklearn.pipeline import Pipeline
 
+from segmentation.credentials import masked_url
 from segmentation.errors import RegistryError
 from segmentation.model import SegmentModel
 
@@ -185,7 +186,7 @@ def load(uri: str, *, tracking_uri: str) -> LoadedModel:
             model = _read(folder, about)
     except (MlflowException, OSError) as error:
         raise RegistryError(
-            f"model={uri}: there is no such model in {tracking_uri} "
+            f"model={uri}: there is no such model in {masked_url(tracking_uri)} "
             f"({str(error).splitlines()[0].strip()}). Make a champion with `segment promote`, or "
             "name another one, such as model=models:/customer-segments/1"
         ) from error

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 
@@ -11,6 +12,7 @@ from segmentation.config import PromotionConfig
 
 PASSED, FAILED, OFF, NOTHING = "passed", "failed", "switched off", "nothing to compare"
 NO_CHAMPION = "there is no champion yet"
+ALONE = "is one single segment, which has no silhouette"
 UNMEASURED = (
     "give both models the same customers: fit on a file that has the champion's columns too"
 )
@@ -64,11 +66,11 @@ class Findings:
 class Answer:
     """The answer of one gate: what was found, what is asked, and what to do when it failed."""
 
-    gate: str
     answer: str
     found: str
     asked: str
     advice: str = ""
+    gate: str = ""
 
     @property
     def failed(self) -> bool:
@@ -76,11 +78,9 @@ class Answer:
         return self.answer == FAILED
 
 
-def data_known(found: Findings, asked: PromotionConfig) -> Answer:
+def data_known(found: Findings, _: bool) -> Answer:
     """The run's customers can be read again, and they are the ones it was fitted on."""
     return _answer(
-        "data_known",
-        asked.data_known,
         found.data_problem is None,
         found.data_problem or "the customers were read again and are those of the run",
         "",
@@ -88,11 +88,9 @@ def data_known(found: Findings, asked: PromotionConfig) -> Answer:
     )
 
 
-def structure(found: Findings, asked: PromotionConfig) -> Answer:
+def structure(found: Findings, _: bool) -> Answer:
     """The customers fall into groups at all."""
     return _answer(
-        "structure",
-        asked.structure,
         found.structure is True,
         found.structure_reason,
         "",
@@ -100,92 +98,76 @@ def structure(found: Findings, asked: PromotionConfig) -> Answer:
     )
 
 
-def stability(found: Findings, asked: PromotionConfig) -> Answer:
+def stability(found: Findings, least: float) -> Answer:
     """The weakest segment comes back when the customers are drawn again."""
-    least = asked.min_stability
     return _answer(
-        "stability",
-        least is not None,
-        found.stability is not None and found.stability >= (least or 0),
+        found.stability is not None and found.stability >= least,
         f"the weakest segment comes back to {_percent(found.stability)}",
         f"at least {_percent(least)} when the customers are drawn again",
         "try fewer segments, or features that part the customers more clearly",
     )
 
 
-def smallest_share(found: Findings, asked: PromotionConfig) -> Answer:
+def smallest_share(found: Findings, least: float) -> Answer:
     """No segment is too small to act on."""
-    least = asked.min_smallest_share
     return _answer(
-        "smallest_share",
-        least is not None,
-        found.smallest_share is not None and found.smallest_share >= (least or 0),
+        found.smallest_share is not None and found.smallest_share >= least,
         f"the smallest segment holds {_percent(found.smallest_share)} of the customers",
         f"at least {_percent(least)}",
         "try fewer segments, or log1p for columns with a few very large values",
     )
 
 
-def quality(found: Findings, asked: PromotionConfig) -> Answer:
+def quality(found: Findings, loss: float) -> Answer:
     """The segments are not worse separated than the champion's."""
-    loss = asked.max_quality_loss
-    wanted = f"a silhouette at most {loss or 0:g} below the champion's"
+    asked = f"a silhouette at most {loss:g} below the champion's"
     advice = "keep the champion, or find features or a k with a higher silhouette"
-    if loss is not None and found.first:
-        return Answer("quality", NOTHING, NO_CHAMPION, wanted)
+    if found.first:
+        return Answer(NOTHING, NO_CHAMPION, asked)
     if found.incomparable is not None:
-        return _answer("quality", loss is not None, False, _not(found), wanted, UNMEASURED)
+        return _answer(False, f"not measured: {found.incomparable}", asked, UNMEASURED)
     ours, theirs = found.silhouette, found.champion_silhouette
     if theirs is None:
-        text = "the champion is one single segment, which has no silhouette"
-        return Answer("quality", NOTHING if loss is not None else OFF, text, wanted)
+        return Answer(NOTHING, f"the champion {ALONE}", asked)
     if ours is None:
-        text = "the challenger is one single segment, which has no silhouette"
-        return _answer("quality", loss is not None, False, text, wanted, advice)
+        return _answer(False, f"the challenger {ALONE}", asked, advice)
     text = f"silhouette {ours:.3f}, the champion's {theirs:.3f}"
-    return _answer("quality", loss is not None, ours >= theirs - (loss or 0), text, wanted, advice)
+    return _answer(ours >= theirs - loss, text, asked, advice)
 
 
-def migration(found: Findings, asked: PromotionConfig) -> Answer:
+def migration(found: Findings, most: float) -> Answer:
     """Not too many customers change their segment."""
-    most = asked.max_moved
-    wanted = f"at most {_percent(most)}" if most is not None else ""
-    if most is not None and found.first:
-        return Answer("migration", NOTHING, NO_CHAMPION, wanted)
+    asked = f"at most {_percent(most)}"
+    if found.first:
+        return Answer(NOTHING, NO_CHAMPION, asked)
     if found.moved is None:
-        return _answer("migration", most is not None, False, _not(found), wanted, UNMEASURED)
+        return _answer(False, f"not measured: {found.incomparable}", asked, UNMEASURED)
     return _answer(
-        "migration",
-        most is not None,
-        found.moved <= (most or 0),
+        found.moved <= most,
         f"{_percent(found.moved)} of the customers change their segment",
-        wanted,
+        asked,
         "see in the migration table who would move; if the change is wanted, raise "
         "promotion.max_moved",
     )
 
 
-def differs(found: Findings, asked: PromotionConfig) -> Answer:
+def differs(found: Findings, _: bool) -> Answer:
     """It is another model than the champion."""
     if found.first:
-        return Answer("differs", NOTHING, NO_CHAMPION, "")
+        return Answer(NOTHING, NO_CHAMPION, "")
+    if found.differs:
+        return Answer(PASSED, "it is another model", "")
     return _answer(
-        "differs",
-        True,
-        found.differs,
-        "it is another model"
-        if found.differs
-        else "every customer gets the same segment at the same distance as from the champion",
+        False,
+        "every customer gets the same segment at the same distance as from the champion",
         "",
         "there is nothing to promote: the champion is this segmentation already",
     )
 
 
-def loads(found: Findings, asked: PromotionConfig) -> Answer:
+def loads(found: Findings, _: bool) -> Answer:
     """A fresh process without this project can use the model."""
     return _answer(
-        "loads",
-        asked.loads,
         found.load_problem is None,
         found.load_problem or "a fresh process loaded it and got the expected segments",
         "",
@@ -193,22 +175,29 @@ def loads(found: Findings, asked: PromotionConfig) -> Answer:
     )
 
 
-#: Every gate, in the order of the table. Adding one is a function, a key of the config and a line.
-GATES: tuple[Callable[[Findings, PromotionConfig], Answer], ...] = (
-    data_known,
-    structure,
-    stability,
-    smallest_share,
-    quality,
-    migration,
-    differs,
-    loads,
+#: Every gate, in the order of the table, with its key in the config: None or False there switches
+#: it off; a gate without a key cannot be. Adding one is a function, a key and a line.
+GATES: tuple[tuple[Callable[[Findings, Any], Answer], str | None], ...] = (
+    (data_known, "data_known"),
+    (structure, "structure"),
+    (stability, "min_stability"),
+    (smallest_share, "min_smallest_share"),
+    (quality, "max_quality_loss"),
+    (migration, "max_moved"),
+    (differs, None),
+    (loads, "loads"),
 )
 
 
 def check(found: Findings, asked: PromotionConfig) -> list[Answer]:
     """The answers of all gates."""
-    return [gate(found, asked) for gate in GATES]
+    answers = []
+    for gate, key in GATES:
+        wanted = True if key is None else getattr(asked, key)
+        off = wanted is None or wanted is False
+        answer = Answer(OFF, "", "") if off else gate(found, wanted)
+        answers.append(replace(answer, gate=gate.__name__))
+    return answers
 
 
 def table(answers: Sequence[Answer]) -> pd.DataFrame:
@@ -224,14 +213,8 @@ def table(answers: Sequence[Answer]) -> pd.DataFrame:
     )
 
 
-def _answer(gate: str, on: bool, passed: bool, found: str, asked: str, advice: str) -> Answer:
-    if not on:
-        return Answer(gate, OFF, found, "")
-    return Answer(gate, PASSED if passed else FAILED, found, asked, "" if passed else advice)
-
-
-def _not(found: Findings) -> str:
-    return f"not measured: {found.incomparable or NO_CHAMPION}"
+def _answer(passed: bool, found: str, asked: str, advice: str) -> Answer:
+    return Answer(PASSED if passed else FAILED, found, asked, "" if passed else advice)
 
 
 def _percent(share: float | None) -> str:

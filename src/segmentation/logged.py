@@ -132,7 +132,7 @@ def _metrics(result: SegmentationResult) -> Iterator[Metric]:
         for k, value in column.dropna().items():
             yield Metric(f"curve/{name}", float(value), step=int(str(k)))
     yield Metric("k", float(result.k))
-    for name, value in result.curve.loc[result.k].dropna().items():
+    for name, value in result.curve.loc[result.k].dropna().to_dict().items():
         yield Metric(str(name), float(value))
     if result.stability is not None:
         yield Metric("stability", float(result.stability.stability))
@@ -230,9 +230,8 @@ def rule_text(result: SegmentationResult) -> str:
     for rule in result.rules.rules:
         lines += [f"Segment {rule.segment}, {result.segments[rule.segment].name}:"]
         lines += [f"  {rule.text}"]
-        if rule.branches:
-            right = "" if np.isnan(rule.precision) else f"; {rule.precision:.0%} of its finds are right"
-            lines += [f"  (finds {rule.coverage:.0%} of the segment{right})"]
+        if rule.quality:
+            lines += [f"  ({rule.quality})"]
         lines += [""]
     return "\n".join(lines)
 
@@ -244,7 +243,9 @@ def typical_table(result: SegmentationResult) -> pd.DataFrame:
     told = table.drop(columns="row")
     told.insert(2, "customer", customers.ids.iloc[rows].to_numpy())
     own = customers.frame[list(result.features.used)].iloc[rows].reset_index(drop=True)
-    return told.join(own, rsuffix=" (column)")
+    # A column of the customers may be called as one of ours.
+    own.columns = pd.Index([f"{c} (column)" if c in told else c for c in own.columns])
+    return pd.concat([told, own], axis=1)
 
 
 def customer_csv(result: SegmentationResult) -> bytes:

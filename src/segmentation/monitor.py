@@ -163,7 +163,11 @@ def monitor(
         *_feature_findings(features, rules),
         *_segment_findings(segments, psi_segments, reference["n"], n, rules),
         *_distance_findings(reference, mean, spread, n, rules),
-        *_range_findings(beyond / n if n else 0.0, interval, rules),
+        *_range_findings(
+            beyond / n if n else 0.0,
+            drift.beyond_noise(then_counts, sizes, rules.confidence),
+            rules,
+        ),
     ]
     return Monitored(
         features=features,
@@ -195,6 +199,8 @@ def _features(
     rules: MonitoringConfig,
 ) -> pd.DataFrame:
     rows = []
+    # Of many features one is past any line by chance: each gets its part of the error (Bonferroni).
+    level = 1 - (1 - rules.confidence) / len(reference["features"])
     for feature in reference["features"]:
         now = counts[feature["name"]]
         # The last bin of a category is what training has not seen.
@@ -203,7 +209,7 @@ def _features(
         if n:
             value = drift.psi(then, now)
         bins = int(np.count_nonzero(then + now))
-        chance = drift.psi_noise(bins, reference["n"], n, rules.confidence)
+        chance = drift.psi_noise(bins, reference["n"], n, level)
         unseen = now[-1] / read if "categories" in feature and read else 0.0
         rows.append(
             {
@@ -324,12 +330,9 @@ def _distance_findings(
     return [Finding(verdict, text)]
 
 
-def _range_findings(
-    share: float, interval: tuple[float, float], rules: MonitoringConfig
-) -> list[Finding]:
+def _range_findings(share: float, chance: float, rules: MonitoringConfig) -> list[Finding]:
     verdict = _past(share, rules.out_of_range)
-    # One in a hundred is out of range by definition.
-    if verdict == "ok" or interval[0] <= 0.01:
+    if verdict == "ok" or share <= chance:
         return []
     text = f"{share:.1%} of the customers are farther out than 99 % of the training customers were"
     return [Finding(verdict, text)]

@@ -215,7 +215,8 @@ def _categories(
     spread = np.sqrt(np.clip(overall * (1 - overall), 1e-12, None))
     effect = _cramers_v(table[None])[0]
     again = rng.multinomial(int(n), table.ravel() / n, size=DRAWS).astype(np.float64)
-    drawn = _cramers_v(again.reshape(DRAWS, *table.shape))
+    # A table drawn from a table that was drawn has the chance of both in it.
+    drawn = _cramers_v(again.reshape(DRAWS, *table.shape), chance=2)
     with np.errstate(invalid="ignore"):
         low, high = np.nanquantile(drawn, [0.025, 0.975], axis=0) if k > 1 else (effect, effect)
     c = len(names)
@@ -250,7 +251,7 @@ def _counts(values: pd.Series, labels: NDArray[np.int32], k: int) -> tuple[Array
     return table.astype(np.float64), names
 
 
-def _cramers_v(tables: Array) -> Array:
+def _cramers_v(tables: Array, *, chance: int = 1) -> Array:
     """Cramér's V of each segment against all others, corrected for chance.
 
     The plain V of a column that has nothing to do with the segments grows with its number of
@@ -260,6 +261,8 @@ def _cramers_v(tables: Array) -> Array:
     ----------
     tables : ndarray of shape (draws, k, c)
         Counts by segment and category.
+    chance : int
+        How many times what chance adds is taken off.
 
     Returns
     -------
@@ -276,7 +279,7 @@ def _cramers_v(tables: Array) -> Array:
         cells = (tables - expected) ** 2 * (1 / expected + 1 / rest)
         phi2 = np.nansum(cells, axis=2) / n
         c = (columns > 0).sum(axis=2)
-        phi2 = np.maximum(phi2 - (c - 1) / (n - 1), 0)
+        phi2 = np.maximum(phi2 - chance * (c - 1) / (n - 1), 0)
         r_corrected = 2 - 1 / (n - 1)
         c_corrected = c - (c - 1) ** 2 / (n - 1)
         v: Array = np.sqrt(np.minimum(phi2 / (np.minimum(r_corrected, c_corrected) - 1), 1))

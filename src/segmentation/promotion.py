@@ -46,17 +46,17 @@ def promote(store: Store, assessed: Assessment, *, override: str | None = None) 
         labels = {key: tags[key] for key in ("segment_ids", "segment_names")}
         run_id = assessed.run.info.run_id
         earlier = versions.same_version(store.client, assessed.name, run_id, labels)
-        if earlier is not None and earlier.model_id:
-            model_id = str(earlier.model_id)
+        if earlier is not None:
+            source = str(earlier.source)
         elif assessed.relabelled:
-            model_id = _log_copy(store, assessed)
+            source = f"models:/{_log_copy(store, assessed)}"
         else:
-            model_id = assessed.model_id
+            source = f"models:/{assessed.model_id}"
         return registry.promote(
             run_id,
             tracking_uri=store.uri,
             name=assessed.name,
-            model_id=model_id,
+            source=source,
             tags=tags,
             description=_description(assessed, override),
         )

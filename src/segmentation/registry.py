@@ -53,7 +53,7 @@ class Promotion:
         Registered model.
     version : int
         The version that is champion now.
-    run_id, model_id : str
+    run_id : str
         Where it comes from.
     previous : int or None
         The version that was champion until now.
@@ -62,7 +62,6 @@ class Promotion:
     name: str
     version: int
     run_id: str
-    model_id: str
     previous: int | None
 
     @property
@@ -76,7 +75,7 @@ def promote(
     *,
     tracking_uri: str,
     name: str = MODEL_NAME,
-    model_id: str | None = None,
+    source: str | None = None,
     tags: Mapping[str, str] | None = None,
     description: str | None = None,
 ) -> Promotion:
@@ -92,8 +91,8 @@ def promote(
         The MLflow store of runs and registered models; it becomes the process's.
     name : str
         Registered model; made when it does not exist.
-    model_id : str, optional
-        The logged model to register; the run's own by default.
+    source : str, optional
+        The logged model to register, ``models:/m-…``; the run's own by default.
     tags : mapping, optional
         Tags of the version besides the run's id and what is copied from the run.
     description : str, optional
@@ -108,15 +107,14 @@ def promote(
     mlflow.set_tracking_uri(tracking_uri)
     client = MlflowClient(tracking_uri)
     run = finished_run(client, run_id)
-    model_id = model_id or model_of(client, run)
+    source = source or f"models:/{model_of(client, run)}"
     champion = champion_version(client, name)
-    version = _version_of(client, run, model_id, name, dict(tags or {}), description)
+    version = _version_of(client, run, source, name, dict(tags or {}), description)
     make_champion(client, name, version.version, champion)
     return Promotion(
         name=name,
         version=int(version.version),
         run_id=run_id,
-        model_id=model_id,
         previous=None if champion is None else int(champion.version),
     )
 
@@ -167,7 +165,6 @@ def rollback(*, tracking_uri: str, name: str = MODEL_NAME, reason: str | None = 
         name=name,
         version=int(previous.version),
         run_id=str(previous.run_id),
-        model_id=str(previous.model_id),
         previous=int(champion.version),
     )
 
@@ -247,7 +244,6 @@ def copy_champion(*, tracking_uri: str, name: str, copy_to: str) -> Promotion:
         name=copy_to,
         version=int(copy.version),
         run_id=str(champion.run_id),
-        model_id=str(champion.model_id),
         previous=None if there is None else int(there.version),
     )
 
@@ -276,13 +272,12 @@ def _make_registered_model(client: MlflowClient, name: str) -> None:
 def _version_of(
     client: MlflowClient,
     run: Run,
-    model_id: str,
+    source: str,
     name: str,
     tags: dict[str, str],
     description: str | None,
 ) -> ModelVersion:
     """The model's version of the registered model, made if there is none."""
-    source = f"models:/{model_id}"
     _make_registered_model(client, name)
     copied = {key: run.data.tags[key] for key in COPIED_TAGS if key in run.data.tags}
     if "k" in run.data.metrics:
@@ -299,7 +294,12 @@ def _version_of(
             return version
     logging.getLogger("mlflow.store.model_registry.abstract_store").setLevel(logging.WARNING)
     return client.create_model_version(
-        name, source, run_id=run.info.run_id, model_id=model_id, tags=tags, description=text
+        name,
+        source,
+        run_id=run.info.run_id,
+        model_id=source.removeprefix("models:/"),
+        tags=tags,
+        description=text,
     )
 
 

@@ -225,11 +225,7 @@ def _rule(result: SegmentationResult, segment: int) -> dict[str, Any] | None:
     if result.rules is None:
         return None
     rule = result.rules.rules[segment]
-    if not rule.branches:
-        return {"ways": [rule.text], "quality": ""}
-    ways = [" and ".join(condition.text for condition in branch) for branch in rule.branches]
-    right = "" if np.isnan(rule.precision) else f"; {percent(rule.precision)} of its finds are right"
-    return {"ways": ways, "quality": f"finds {percent(rule.coverage)} of the segment{right}"}
+    return {"ways": rule.ways, "quality": rule.quality}
 
 
 def _typical(result: SegmentationResult, segment: int) -> list[tuple[str, list[str]]]:

@@ -105,12 +105,26 @@ class Rule:
     precision: float
 
     @property
+    def ways(self) -> list[str]:
+        """Each branch in words."""
+        if not self.branches:
+            return ["too few to have a simple rule"]
+        return [" and ".join(c.text for c in branch) or "everybody" for branch in self.branches]
+
+    @property
     def text(self) -> str:
         """In words."""
+        return "; or ".join(self.ways)
+
+    @property
+    def quality(self) -> str:
+        """Coverage and precision in words; empty without a rule."""
         if not self.branches:
-            return "too few to have a simple rule"
-        told = [" and ".join(c.text for c in branch) or "everybody" for branch in self.branches]
-        return "; or ".join(told)
+            return ""
+        told = f"finds {100 * self.coverage:.0f} % of the segment"
+        if np.isnan(self.precision):
+            return told
+        return f"{told}; {100 * self.precision:.0f} % of its finds are right"
 
 
 @dataclass(frozen=True)

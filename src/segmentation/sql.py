@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote, quote_plus
+from uuid import UUID
 
 import pandas as pd
 import sqlalchemy
@@ -76,8 +77,9 @@ def _address(url: str) -> URL:
     hidden = masked_url(url)
     if MASK in url and hidden == url and not url.endswith(f"://{MASK}"):
         raise ConfigError(
-            f"data.url={url} is the address as a run keeps it, without its credentials. Give the "
-            "whole address again, for example 'data.url=${oc.env:DATABASE_URL}'."
+            f"data.url={url} is the address as a run keeps it, without its credentials. Fit with "
+            "the whole address in an environment variable, 'data.url=${oc.env:DATABASE_URL}': "
+            "the run keeps the variable's name and can be used again."
         )
     # A file's path may hold what elsewhere must be encoded; a file has no password.
     local = url.startswith("sqlite:")
@@ -163,7 +165,11 @@ def _rows(engine: Engine, statement: str) -> pd.DataFrame:
         names, rows = list(result.keys()), [tuple(row) for row in result]
         connection.rollback()
     # Objects: pandas would turn whole numbers beside a missing one into floats.
-    return pd.DataFrame(rows, columns=names, dtype=object)
+    frame = pd.DataFrame(rows, columns=names, dtype=object)
+    for i in range(len(names)):
+        if any(isinstance(value, UUID) for value in frame.iloc[:1, i]):
+            frame.isetitem(i, [None if value is None else str(value) for value in frame.iloc[:, i]])
+    return frame
 
 
 def _without_credentials(text: str, address: URL) -> str:

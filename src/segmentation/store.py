@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 import logging
 import os
 import sqlite3
 import tempfile
+import time
 import urllib.error
 import urllib.request
 import warnings
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +39,24 @@ Each run fits K-Means over a whole range of k for one configuration (feature set
 - `wcss`, `silhouette`, `explained_variance` are measured in the run's own scaled space: compare
   them only between runs with the same features and scaling.
 """
+
+#: A saved view of the runs table: at first visit MLflow shows no metric at all.
+VIEW_KEY = "segments"
+VIEW = {
+    "searchFilter": "metrics.k > 0",
+    "orderByKey": "metrics.`stability`",
+    "orderByAsc": False,
+    "startTime": "ALL",
+    "lifecycleFilter": "Active",
+    "datasetsFilter": [],
+    "modelVersionFilter": "All Runs",
+    "selectedColumns": [
+        *(f"metrics.`{name}`" for name in ("k", "stability", "gap", "silhouette")),
+        *(f"tags.`{name}`" for name in ("structure", "confidence")),
+    ],
+    "runsHiddenMode": "FIRST_20_RUNS",
+    "hideEmptyCharts": True,
+}
 
 # A foreign deprecation inside mlflow's own use of SQLAlchemy; nothing a user could act on.
 warnings.filterwarnings("ignore", category=SADeprecationWarning)
@@ -64,8 +86,11 @@ class Store:
         For a SQLite or other database store, `base` is where `segment ui` serves it.
         """
         root = self.uri.rstrip("/") if urlsplit(self.uri).scheme in SERVERS else base
-        run = f"/runs/{run_id}" if run_id else ""
-        return f"{root}/#/experiments/{self.experiment_id}{run}?workflowType=machine_learning"
+        place = f"{root}/#/experiments/{self.experiment_id}/runs"
+        mode = "workflowType=machine_learning"
+        if run_id:
+            return f"{place}/{run_id}?{mode}"
+        return f"{place}?viewStateShareKey={VIEW_KEY}&{mode}"
 
 
 def resolve_uri(uri: str | None, home: Path) -> str:
@@ -147,7 +172,7 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
     if found is None:
         try:
             made = client.create_experiment(
-                name, artifact_location=artifacts, tags={"mlflow.note.content": EXPERIMENT_NOTE}
+                name, artifact_location=artifacts, tags=_experiment_tags()
             )
             return str(made)
         except MlflowException:
@@ -162,6 +187,21 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
             "tracking.experiment=NAME."
         )
     return str(found.experiment_id)
+
+
+def _experiment_tags() -> dict[str, str]:
+    state = base64.b64encode(zlib.compress(json.dumps(VIEW).encode())).decode()
+    now = int(time.time() * 1000)
+    view = {
+        "name": "Segments",
+        "createdAt": now,
+        "updatedAt": now,
+        "state": f"deflate;{state}",
+    }
+    return {
+        "mlflow.note.content": EXPERIMENT_NOTE,
+        f"mlflow.sharedViewState.{VIEW_KEY}": json.dumps(view),
+    }
 
 
 def _check_server(uri: str) -> None:

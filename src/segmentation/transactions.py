@@ -288,7 +288,9 @@ def _customers(
         as_of = int(log.day.max(initial=0)) + 1
     late = log.day >= as_of
     if late.any():
-        notes.append(f"lines left out: {int(late.sum()):,}, of {_iso(as_of)} and later (data.as_of)")
+        notes.append(
+            f"lines left out: {int(late.sum()):,}, of {_iso(as_of)} and later (data.as_of)"
+        )
         log = log.where(~late)
     if not len(log.day):
         raise DataError(f"{source} has no purchases before {_iso(as_of)} (data.as_of).")

@@ -248,6 +248,8 @@ def test_every_overlay_of_experiments_runs(store_uri, client, shared_data, capfd
             overrides.append(f"data.path={mall}")
         if "/data: wholesale" in text:
             overrides.append(f"data.path='{wholesale}'")
+        if "/data: cdnow" in text:
+            overrides.append(f"data.path={shared_data / 'CDNOW_master.txt'}")
         assert fit(store_uri, *overrides) == 0, path
         capfd.readouterr()
 

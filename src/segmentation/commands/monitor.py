@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 
@@ -10,6 +11,7 @@ from segmentation.commands.call import Call
 from segmentation.commands.customers import open_customers
 from segmentation.commands.output import ui_hint
 from segmentation.config import MonitorConfig, MonitoringConfig
+from segmentation.credentials import masked
 from segmentation.errors import ConfigError, DataError, GateRefused
 from segmentation.monitor import VERDICTS, monitor
 from segmentation.monitor_report import monitor_items
@@ -44,7 +46,7 @@ def run(config: MonitorConfig, call: Call) -> None:
         "run": f"monitor·{stream.source}",
         "model": loaded.title,
         "data": stream.source,
-        "command": f"segment monitor {' '.join(call.overrides)}".rstrip(),
+        "command": masked(f"segment monitor {shlex.join(call.overrides)}", config.data.url),
         "versions": ", ".join(f"{name} {number}" for name, number in tracking.versions().items()),
     }
     tags = {"mlflow.source.name": "segment monitor"}

@@ -47,10 +47,13 @@ def shares(segments: pd.DataFrame) -> Figure:
     ax.set_xlim(left=0)
     ax.xaxis.set_major_formatter(lambda value, _: percent(value))
     moved = shown.iloc[int((shown["now"] - shown["then"]).abs().to_numpy().argmax())]
+    finding = (
+        f"Segment {moved['segment']} moved most: {percent(moved['then'])} then, "
+        f"{percent(moved['now'])} now"
+    )
     headline(
         figure,
-        f"Segment {moved['segment']} moved most: {percent(moved['then'])} then, "
-        f"{percent(moved['now'])} now",
+        "No segment's share is past its limit" if set(shown["verdict"]) == {"ok"} else finding,
         "Share of the customers: hollow then, filled now, lines: intervals",
     )
     return figure
@@ -75,9 +78,9 @@ def features(table: pd.DataFrame, watch: float, retrain: float) -> Figure:
     ax.plot(shown["chance"], range(len(shown)), "|", color=INK, ms=14, mew=1.5)
     for limit, name in ((watch, "watch"), (retrain, "retrain")):
         ax.axvline(limit, color=_COLORS[name], lw=1.2, ls="--")
-        ax.text(limit, -0.62, f" {name}", fontsize=8.5, color=MUTED, va="top")
+        ax.text(limit, -0.86, f" {name}", fontsize=8.5, color=MUTED, va="top")
     ax.set_yticks(range(len(shown)), labels, parse_math=False)
-    ax.set_ylim(len(shown) - 0.4, -0.7)
+    ax.set_ylim(len(shown) - 0.4, -0.9)
     ax.set_xlim(0, max(1.15 * retrain, 1.1 * float(shown["psi"].max())))
     count = int((shown["verdict"] != "ok").sum())
     headline(
