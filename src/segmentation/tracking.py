@@ -246,12 +246,18 @@ def write_result(
 def write_items(store: Store, run_id: str, items: list[LogItem]) -> None:
     """Log items in as few calls as MLflow allows: one batch, one folder, one call a table."""
     now = int(time.time() * 1000)
+    # A param is written once; `mlflow run` has written the ones of its entry point.
+    given = store.client.get_run(run_id).data.params
     store.client.log_batch(
         run_id,
         metrics=[
             MlflowMetric(i.name, i.value, now, i.step) for i in items if isinstance(i, Metric)
         ],
-        params=[MlflowParam(i.name, i.value) for i in items if isinstance(i, Param)],
+        params=[
+            MlflowParam(i.name, i.value)
+            for i in items
+            if isinstance(i, Param) and i.name not in given
+        ],
         tags=[RunTag(i.name, i.value) for i in items if isinstance(i, Tag)],
     )
     with tempfile.TemporaryDirectory(prefix="segment-") as folder:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import REPO
 from mlflow import MlflowClient
 
+from conftest import REPO
 from segmentation import cli
 from segmentation.demo import generate_customers
 
