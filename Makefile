@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo test test-slow check bench bench-quality install clean
+.PHONY: demo test test-slow check bench bench-quality docs-figures install clean
 
 demo: install  ## segment generated customers, print the ranking and where to look
 	$(BIN)/segment fit sweep=demo
@@ -21,10 +21,15 @@ check: install  ## lint, format and types
 
 bench: install  ## speed, side by side with the obvious script
 	$(BIN)/python benchmarks/run_cost.py
+	$(BIN)/python benchmarks/score.py
 
 bench-quality: install  ## quality of WCSS and of the choice of k
 	$(BIN)/python benchmarks/quality_wcss.py
 	$(BIN)/python benchmarks/quality_k.py
+
+docs-figures: install  ## the pictures of docs/ from generated customers; the UI's need Chromium
+	$(BIN)/python docs/make_figures.py
+	$(BIN)/python docs/make_screenshots.py
 
 install: $(INSTALLED)  ## make .venv with the exact versions of constraints.txt
 

@@ -49,7 +49,7 @@ def main() -> None:
         "# Figures",
         "",
         "Every run logs these figures under `figures/` and shows them in its `report.html`. Here "
-    XX
+        "they are drawn from the demo data by `make docs-figures`.",
     ]
     for name in [*SENTENCES, *(name for name in FIGURES if name not in SENTENCES)]:
         figure = FIGURES[name](result)

@@ -19,6 +19,7 @@ from segmentation.demo import generate_customers
 from segmentation.errors import ConfigError, DataError
 from segmentation.features import FeatureSet, resolve
 from segmentation.logged import run_name
+from segmentation.naming import Naming
 from segmentation.result import SegmentationResult, segment
 from segmentation.sql import read_sql
 from segmentation.store import Store
@@ -56,6 +57,9 @@ def settings(config: FitConfig) -> dict[str, Any]:
     plain = asdict(config)
     for key in ("tracking", "run_id", "force"):
         del plain[key]
+    if config.data.path is not None:
+        # A rerun, or a promotion, may start from another folder.
+        plain["data"]["path"] = str(Path(config.data.path).absolute())
     if config.data.url is not None:
         plain["data"]["url"] = kept_url(config.data.url)
     return plain
@@ -83,6 +87,7 @@ def compute(config: FitConfig) -> SegmentationResult:
         The file, a column or an option cannot be used.
     """
     scaling, choice = _scaling(config.scaling), _choice(config.choice)
+    naming = Naming(**{key: value or {} for key, value in asdict(config.naming).items()})
     customers = customers_of(config)
     return segment(
         customers,
@@ -94,6 +99,7 @@ def compute(config: FitConfig) -> SegmentationResult:
         k=choice[1],
         engine=config.engine.name,
         effort=config.engine.effort,
+        naming=naming,
         seed=config.seed,
     )
 

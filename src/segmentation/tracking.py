@@ -354,7 +354,7 @@ def config_hash(config: Mapping[str, Any], digest: str) -> str:
 
     Starts with a letter, since Hydra reads ``12e45678`` as a number.
     """
-    keys = ("features", "scaling", "k", "choice", "engine", "seed")
+    keys = ("features", "scaling", "k", "choice", "engine", "seed", "naming", "compare")
     settings = {key: config[key] for key in keys if key in config}
     content = json.dumps([settings, digest, code_version()], sort_keys=True, default=str)
     return "c" + hashlib.sha256(content.encode()).hexdigest()[:15]
