@@ -1,6 +1,6 @@
 """Make the pictures of docs/mlflow-ui.md: a sweep of generated customers in MLflow's own UI.
 
-    python docs/make_screenshots.py        needs Chromium and playwright
+python docs/make_screenshots.py        needs Chromium and playwright
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 #: Third-party packages that only these modules may import.
 ONLY_IN = {
     "hydra": {"cli"},
-    "mlflow": {"store", "tracking", "study", "registry", "flavor", "model"}
+    "mlflow": {"store", "runs", "tracking", "study", "registry", "flavor", "model"}
     | {"versions", "model_folder", "assessment"},
     "matplotlib": {"figures", "report"},
     "seaborn": {"figures", "report"},
@@ -51,6 +51,7 @@ LAYERS = [
     {"model"},
     {"flavor"},
     {"store", "process"},
+    {"runs"},
     {"tracking"},
     {"compare"},
     {"versions", "model_folder"},

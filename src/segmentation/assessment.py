@@ -16,7 +16,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
-from segmentation import challenge, config, fit, gates, lineage, model_folder, tracking, versions
+from segmentation import challenge, config, fit, gates, lineage, model_folder, runs, versions
 from segmentation.config import PromotionConfig
 from segmentation.data import Customers
 from segmentation.errors import GateRefused, SegmentationError
@@ -161,7 +161,7 @@ def _customers(
 ) -> tuple[Customers | None, str | None]:
     """The customers the run was fitted on, or why they are not known any more."""
     try:
-        stored = tracking.stored_config(store, run.info.run_id)
+        stored = runs.stored_config(store, run.info.run_id)
         data = config.load({"data": stored["data"]}, config.DataOnly).data
         customers = fit.read_customers(data, _read_columns(stored))
     except SegmentationError as error:
@@ -223,7 +223,7 @@ def _compare(
 
 def _wider(store: Store, run: Run, columns: tuple[str, ...]) -> pd.DataFrame:
     """The run's customers with more of the file's columns."""
-    stored = tracking.stored_config(store, run.info.run_id)
+    stored = runs.stored_config(store, run.info.run_id)
     data = config.load({"data": stored["data"]}, config.DataOnly).data
     return fit.read_customers(data, tuple(dict.fromkeys(columns))).frame
 

@@ -40,7 +40,7 @@ def rank(runs: pd.DataFrame, *, sort: str | None = None) -> pd.DataFrame:
     Parameters
     ----------
     runs : DataFrame
-        From `segmentation.tracking.finished_runs`.
+        From `segmentation.runs.finished_runs`.
     sort : str, optional
         A column to sort on instead.
 

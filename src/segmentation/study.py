@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from segmentation import compare, tracking
+from segmentation import compare, runs, tracking
 from segmentation.agreement import agreement, sentence
 from segmentation.data import Customers
 from segmentation.figures import sweep as drawings
@@ -85,10 +85,10 @@ def start(
 
 def _runs(store: Store, identity: str) -> pd.DataFrame:
     """The sweep's finished runs of today's code; older code's stay in the store, unranked."""
-    runs = tracking.finished_runs(store, sweep_id=identity)
-    if runs.empty:
-        return runs
-    current = runs[runs["code_version"] == tracking.code_version()]
+    finished = runs.finished_runs(store, sweep_id=identity)
+    if finished.empty:
+        return finished
+    current = finished[finished["code_version"] == tracking.code_version()]
     return current.drop_duplicates("config_hash")
 
 
@@ -131,7 +131,7 @@ def agreement_of_best(store: Store, ranked: pd.DataFrame) -> pd.DataFrame:
     """Adjusted Rand index between the first runs that logged their customers."""
     found: dict[str, pd.Series] = {}
     for place, row in enumerate(ranked.head(COMPARED_RUNS).itertuples(), 1):
-        segments = tracking.customer_segments(store, str(row.run_id))
+        segments = runs.customer_segments(store, str(row.run_id))
         if segments is not None:
             found[f"{place} {row.run}"] = segments
     return agreement(found)
@@ -143,7 +143,7 @@ def _summary(store: Store, ranked: pd.DataFrame, question: str) -> Iterator[LogI
     curves = {
         name: pd.DataFrame(
             {
-                metric: tracking.k_curve(store, str(row.run_id), metric)
+                metric: runs.k_curve(store, str(row.run_id), metric)
                 for metric in ("wcss", "silhouette")
             }
         )

@@ -1,4 +1,4 @@
-"""WHERE a result is logged: runs of an MLflow store, written in few calls and read back."""
+"""WHERE a result is logged: a run of an MLflow store, written in few calls, that always ends."""
 
 from __future__ import annotations
 
@@ -15,28 +15,24 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import mlflow
 import numpy as np
 import pandas as pd
 import yaml
-from mlflow.entities import Dataset, DatasetInput, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, RunTag
 from mlflow.entities import Metric as MlflowMetric
 from mlflow.entities import Param as MlflowParam
-from mlflow.exceptions import MlflowException
 from pandas.api.types import is_numeric_dtype
 
-from segmentation import drift, flavor, process
-from segmentation.errors import TrackingError
+from segmentation import drift, flavor, process, runs
 from segmentation.logged import File, LogItem, Metric, Param, Table, Tag, iter_log_items, run_name
 from segmentation.result import SegmentationResult
 from segmentation.store import Store, open_store, resolve_uri, store_errors
 
 #: Rows the logged model is asked about before its run counts as finished.
 VERIFIED_ROWS = 10_000
-CONFIG_FILE = "config.yaml"
-CUSTOMERS_FILE = "customers.csv"
+LOGGED_TABLES = "mlflow.loggedArtifacts"
 
 
 @dataclass(frozen=True)
@@ -120,10 +116,10 @@ def tracked_run(
     try:
         yield run_id
     except Exception as error:
-        _end(store, run_id, "FAILED", f"{type(error).__name__}: {error}")
+        runs.end(store, run_id, "FAILED", f"{type(error).__name__}: {error}")
         raise
     except BaseException:
-        _end(store, run_id, "KILLED", "interrupted")
+        runs.end(store, run_id, "KILLED", "interrupted")
         raise
     with store_errors(store.uri):
         client.set_terminated(run_id, "FINISHED")
@@ -134,54 +130,6 @@ def reopen(store: Store, run_id: str, tags: Mapping[str, str]) -> None:
     store.client.update_run(run_id, status="RUNNING")
     every = {**process.tags(), **tags}
     store.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in every.items()])
-
-
-def mark_left_behind(store: Store) -> int:
-    """End as KILLED the runs of this experiment whose process is gone; returns how many.
-
-    Only a process that certainly ended counts: same host, and no process of that id and start.
-    """
-    with store_errors(store.uri):
-        running = _search(store, "attributes.status = 'RUNNING'")
-        left = [run.info.run_id for run in running if process.is_gone(run.data.tags)]
-    for run_id in left:
-        _end(store, run_id, "KILLED", "its process ended without a word (killed?)")
-    return len(left)
-
-
-def is_finished(store: Store, sweep_id: str, identity: str) -> bool:
-    """Whether a sweep has a finished run of the configuration with this `config_hash`."""
-    where = (
-        f"attributes.status = 'FINISHED' and tags.sweep_id = '{sweep_id}' "
-        f"and tags.config_hash = '{identity}'"
-    )
-    with store_errors(store.uri):
-        return bool(store.client.search_runs([store.experiment_id], where, max_results=1))
-
-
-def running_in_sweep(store: Store, sweep_id: str) -> bool:
-    """Whether a job of the sweep is still marked as running; its parent run does not count."""
-    running = _search(store, f"attributes.status = 'RUNNING' and tags.sweep_id = '{sweep_id}'")
-    return any("mlflow.parentRunId" in run.data.tags for run in running)
-
-
-def _search(store: Store, where: str) -> list[Run]:
-    """All active runs of the experiment that match, page by page."""
-    found: list[Run] = []
-    token: str | None = None
-    while True:
-        page = store.client.search_runs([store.experiment_id], where, page_token=token)
-        found.extend(page)
-        token = page.token
-        if not token:
-            return found
-
-
-def _end(store: Store, run_id: str, status: str, reason: str) -> None:
-    # The store may be what failed; the first error is the one to report.
-    with contextlib.suppress(Exception):
-        store.client.set_tag(run_id, "error", reason[:5000])
-        store.client.set_terminated(run_id, status)
 
 
 def write_result(
@@ -225,7 +173,7 @@ def write_result(
     )
     if config is not None:
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-        items.append(File(CONFIG_FILE, text.encode()))
+        items.append(File(runs.CONFIG_FILE, text.encode()))
         items.append(Tag("config_hash", config_hash(config, result.customers.digest)))
     items.append(Tag("code_version", code_version()))
     items.extend(Metric(f"reference/{key}", number) for key, number in (reference or {}).items())
@@ -239,7 +187,7 @@ def write_result(
         name=run_name(result),
         link=store.link(run_id),
         model_uri=model_uri,
-        report=artifact_file(artifacts, "report.html") or store.link(run_id),
+        report=runs.artifact_file(artifacts, "report.html") or store.link(run_id),
     )
 
 
@@ -247,7 +195,9 @@ def write_items(store: Store, run_id: str, items: list[LogItem]) -> None:
     """Log items in as few calls as MLflow allows: one batch, one folder, one call a table."""
     now = int(time.time() * 1000)
     # A param is written once; `mlflow run` has written the ones of its entry point.
-    given = store.client.get_run(run_id).data.params
+    run = store.client.get_run(run_id).data
+    tables = json.loads(run.tags.get(LOGGED_TABLES, "[]"))
+    tables += [{"path": i.path, "type": "table"} for i in items if isinstance(i, Table)]
     store.client.log_batch(
         run_id,
         metrics=[
@@ -256,20 +206,27 @@ def write_items(store: Store, run_id: str, items: list[LogItem]) -> None:
         params=[
             MlflowParam(i.name, i.value)
             for i in items
-            if isinstance(i, Param) and i.name not in given
+            if isinstance(i, Param) and i.name not in run.params
         ],
-        tags=[RunTag(i.name, i.value) for i in items if isinstance(i, Tag)],
+        tags=[
+            *(RunTag(i.name, i.value) for i in items if isinstance(i, Tag)),
+            # By this the UI knows which files are tables.
+            RunTag(LOGGED_TABLES, json.dumps([*{t["path"]: t for t in tables}.values()])),
+        ],
     )
     with tempfile.TemporaryDirectory(prefix="segment-") as folder:
         for item in items:
-            if isinstance(item, File):
+            if isinstance(item, File | Table):
                 path = Path(folder, item.path)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(item.content)
+                path.write_bytes(item.content if isinstance(item, File) else _table_json(item))
         store.client.log_artifacts(run_id, folder)
-    for item in items:
-        if isinstance(item, Table):
-            store.client.log_table(run_id, item.frame, item.path)
+
+
+def _table_json(table: Table) -> bytes:
+    """The file `MlflowClient.log_table` would write, without its calls for each table."""
+    text = table.frame.to_json(orient="split", index=False, date_format="iso")
+    return str(text).encode()
 
 
 def _write_dataset(store: Store, run_id: str, result: SegmentationResult) -> None:
@@ -341,14 +298,6 @@ def _typical_row(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame([row])
 
 
-def artifact_file(artifact_uri: str, name: str) -> str | None:
-    """Path of a run's artifact as a ``file://`` link, or None when it lies on a server."""
-    parts = urlsplit(artifact_uri)
-    if parts.scheme not in ("", "file"):
-        return None
-    return (Path(unquote(parts.path)) / name).as_uri()
-
-
 def config_hash(config: Mapping[str, Any], digest: str) -> str:
     """Identity of a configuration: its settings, the data's digest and the code, no paths.
 
@@ -386,126 +335,3 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
-
-
-def find_run(store: Store, run_id: str) -> Run:
-    """The run with this id.
-
-    Raises
-    ------
-    TrackingError
-        There is none.
-    """
-    try:
-        return store.client.get_run(run_id)
-    except MlflowException as error:
-        raise TrackingError(
-            f"there is no run {run_id} in {store.uri}. `segment compare` lists the run ids."
-        ) from error
-
-
-def stored_config(store: Store, run_id: str) -> dict[str, Any]:
-    """The resolved config a run was made from.
-
-    Raises
-    ------
-    TrackingError
-        No such run, or it was logged without a config (by a notebook).
-    """
-    run = find_run(store, run_id)
-    try:
-        with tempfile.TemporaryDirectory(prefix="segment-") as folder:
-            path = store.client.download_artifacts(run.info.run_id, CONFIG_FILE, folder)
-            loaded: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-            return loaded
-    except (MlflowException, OSError) as error:
-        raise TrackingError(
-            f"run {run_id} has no stored config ({CONFIG_FILE}): it was logged from a notebook "
-            "or did not get that far. Give the configuration itself instead of run_id."
-        ) from error
-
-
-def finished_runs(
-    store: Store, *, sweep_id: str | None = None, where: str | None = None
-) -> pd.DataFrame:
-    """All finished runs of the experiment that fitted a configuration, one row each.
-
-    Parameters
-    ----------
-    store : Store
-    sweep_id : str, optional
-        Only the runs of this sweep.
-    where : str, optional
-        A filter in MLflow's syntax, such as ``metrics.k > 3``.
-
-    Returns
-    -------
-    DataFrame
-        ``run_id``, ``run``, ``start`` and what `segmentation.compare` ranks by and shows.
-
-    Raises
-    ------
-    TrackingError
-        The filter is not MLflow's syntax.
-    """
-    conditions = ["attributes.status = 'FINISHED'", "metrics.k > 0"]
-    if sweep_id is not None:
-        conditions.append(f"tags.sweep_id = '{sweep_id}'")
-    if where:
-        conditions.append(where)
-    try:
-        found = _search(store, " and ".join(conditions))
-    except MlflowException as error:
-        raise TrackingError(
-            f"filter={where!r} was refused by MLflow: {str(error).splitlines()[0]} "
-            """Write for example 'filter="metrics.k > 3"' or """
-            """'filter="tags.scaling = \'standard\'"'."""
-        ) from error
-    return pd.DataFrame([_row(run) for run in found])
-
-
-def k_curve(store: Store, run_id: str, metric: str) -> pd.Series:
-    """A stepped metric of a run, such as ``wcss``, as a Series indexed by k."""
-    with store_errors(store.uri):
-        history = store.client.get_metric_history(run_id, f"curve/{metric}")
-    return pd.Series({point.step: point.value for point in history}, dtype=float).sort_index()
-
-
-def customer_segments(store: Store, run_id: str) -> pd.Series | None:
-    """Segment of each customer by id, or None when the run kept the customer rows back."""
-    with tempfile.TemporaryDirectory(prefix="segment-") as folder:
-        try:
-            path = store.client.download_artifacts(run_id, CUSTOMERS_FILE, folder)
-        except (MlflowException, OSError):
-            return None
-        table = pd.read_csv(path, dtype={0: "str"})
-    return table.set_index(table.columns[0])["segment"]
-
-
-def _row(run: Run) -> dict[str, Any]:
-    data = run.data
-    return {
-        "run": run.info.run_name,
-        "features": data.tags.get("features"),
-        "scaling": data.tags.get("scaling"),
-        "k": int(data.metrics["k"]),
-        "structure": data.tags.get("structure"),
-        "confidence": data.tags.get("confidence"),
-        "stability": data.metrics.get("stability", np.nan),
-        "gap": data.metrics.get("gap", np.nan),
-        "silhouette": data.metrics.get("silhouette", np.nan),
-        "explained_variance": data.metrics.get("explained_variance", np.nan),
-        "wcss": data.metrics.get("wcss", np.nan),
-        "smallest_share": data.metrics.get("smallest_share", np.nan),
-        "reference_silhouette": data.metrics.get("reference/silhouette", np.nan),
-        "reference_explained_variance": data.metrics.get("reference/explained_variance", np.nan),
-        "reference_wcss": data.metrics.get("reference/wcss", np.nan),
-        "seed": data.params.get("seed"),
-        "config_hash": data.tags.get("config_hash"),
-        "code_version": data.tags.get("code_version"),
-        "sweep_id": data.tags.get("sweep_id"),
-        "data_sha256": data.tags.get("data_sha256"),
-        "start": pd.Timestamp(run.info.start_time, unit="ms"),
-        "run_id": run.info.run_id,
-        "artifact_uri": run.info.artifact_uri,
-    }

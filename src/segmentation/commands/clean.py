@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from segmentation.commands.call import Call
 from segmentation.config import CleanConfig
-from segmentation.tracking import mark_left_behind
+from segmentation.runs import mark_left_behind
 
 
 def run(config: CleanConfig, call: Call) -> None:

@@ -8,8 +8,8 @@ from segmentation.commands.call import Call
 from segmentation.commands.output import print_best, ui_hint
 from segmentation.config import CompareConfig
 from segmentation.errors import ConfigError
+from segmentation.runs import finished_runs
 from segmentation.study import agreement_of_best
-from segmentation.tracking import finished_runs
 
 
 def run(config: CompareConfig, call: Call) -> None:

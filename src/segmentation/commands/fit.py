@@ -19,14 +19,9 @@ from segmentation.commands.output import ui_hint
 from segmentation.commands.sweep import current_job, job_ended, job_started
 from segmentation.config import FitConfig, TrackingConfig
 from segmentation.fit import SweepJob
+from segmentation.runs import find_run, is_finished, mark_left_behind, stored_config
 from segmentation.store import Store
-from segmentation.tracking import (
-    config_hash,
-    find_run,
-    is_finished,
-    mark_left_behind,
-    stored_config,
-)
+from segmentation.tracking import config_hash
 
 
 def run(config: FitConfig, call: Call) -> None:

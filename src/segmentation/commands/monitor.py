@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Iterator
 
-from segmentation import flavor, tracking
+from segmentation import flavor, runs, tracking
 from segmentation.commands.call import Call
 from segmentation.commands.customers import open_customers
 from segmentation.commands.output import ui_hint
@@ -66,7 +66,7 @@ def run(config: MonitorConfig, call: Call) -> None:
         count = monitored.rejected.total()
         kinds = reasons(Tally(rejected=monitored.rejected))
         print(f"  {count:,} rows could not be scored ({kinds})")
-    print(f"Report: {tracking.artifact_file(artifacts, 'report.html') or store.link(run_id)}")
+    print(f"Report: {runs.artifact_file(artifacts, 'report.html') or store.link(run_id)}")
     print(f"Run:    {store.link(run_id)}{ui_hint(store)}")
     print(f"Next:   {monitored.advice}", flush=True)
     if config.fail_on and VERDICTS.index(monitored.verdict) >= VERDICTS.index(config.fail_on):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from segmentation import compare
+from segmentation.runs import artifact_file
 from segmentation.store import SQLITE, Store
-from segmentation.tracking import artifact_file
 
 
 def ui_hint(store: Store) -> str:

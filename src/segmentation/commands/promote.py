@@ -11,8 +11,8 @@ from segmentation.commands.call import Call
 from segmentation.commands.output import ui_hint
 from segmentation.config import PromoteConfig
 from segmentation.errors import ConfigError
+from segmentation.runs import finished_runs
 from segmentation.store import Store
-from segmentation.tracking import finished_runs
 
 
 def run(config: PromoteConfig, call: Call) -> None:

@@ -8,7 +8,7 @@ import sys
 import time
 from dataclasses import asdict
 
-from segmentation import agreement, compare, fit, study, tracking
+from segmentation import agreement, compare, fit, runs, study
 from segmentation import config as schema
 from segmentation.commands.call import Call, SweepDefinition
 from segmentation.commands.output import print_best, ui_hint
@@ -49,7 +49,7 @@ def start(sweep: SweepDefinition, call: Call) -> None:
         {"tracking": sweep.base["tracking"]}, schema.PromoteConfig
     ).tracking
     store = call.open_store(tracking_config)
-    left = tracking.mark_left_behind(store)
+    left = runs.mark_left_behind(store)
     varied = [
         override
         for override in sweep.overrides
@@ -109,8 +109,8 @@ def close() -> None:
 def _reap(store: Store, job: SweepJob) -> None:
     """Wait for the sweep's other processes to end, and mark what they left behind."""
     deadline = time.monotonic() + GRACE_SECONDS
-    while tracking.running_in_sweep(store, job.sweep_id) and time.monotonic() < deadline:
-        if not tracking.mark_left_behind(store):
+    while runs.running_in_sweep(store, job.sweep_id) and time.monotonic() < deadline:
+        if not runs.mark_left_behind(store):
             time.sleep(0.2)
 
 
