@@ -1,5 +1,7 @@
 # Two commands do all the set-up: `make demo` and `make test`. Both make .venv when it is missing.
 PYTHON ?= python3
+# What is installed beside the project itself; `make EXTRAS=dev,spark test` adds Spark.
+EXTRAS ?= dev
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
@@ -36,7 +38,7 @@ install: $(INSTALLED)  ## make .venv with the exact versions of constraints.txt
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "segment needs Python 3.11 or newer; say which with: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRAS)]"
 	@touch $@
 
 clean:  ## remove .venv and caches; the store in mlruns/ stays
