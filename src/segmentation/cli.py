@@ -216,6 +216,9 @@ def _guarded(action: Callable[[], None]) -> int:
         return _fail("interrupted; what was running is marked KILLED.", 130)
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 0
+    except BrokenPipeError:
+        # `segment compare | head`: the reader has seen enough. Python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC):
             raise
