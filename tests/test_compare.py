@@ -20,6 +20,7 @@ def runs(*rows: tuple) -> pd.DataFrame:
     frame["explained_variance"] = frame["wcss"] = frame["smallest_share"] = 0.5
     frame["reference_silhouette"] = frame["reference_explained_variance"] = 0.4
     frame["reference_wcss"] = 10.0
+    frame["careful"] = None
     frame["data_sha256"] = "d"
     frame["start"] = pd.date_range("2026-01-01", periods=len(frame))
     frame["run_id"] = frame["run"] + "-id"
@@ -76,5 +77,7 @@ def test_advice_warns_of_different_data_and_spaces() -> None:
     assert advice(same) == []
     assert any("not tested" in note for note in advice(rank(same[same.structure == "untested"])))
     assert any("own space" in note for note in advice(RUNS))
+    careful = same.assign(careful="one column decides it all: this is a gender split")
+    assert any("gender split" in note for note in advice(careful))
     mixed = same.assign(data_sha256=list("abcd"))
     assert any("4 different data sets" in note for note in advice(mixed))

@@ -158,3 +158,15 @@ def test_picks_of_small_tables() -> None:
     assert criteria.first_gap(values, errors) == 3
     assert criteria.largest_strong(pd.Series([1.0, 0.79, 0.8, 0.1], index=[1, 2, 3, 4])) == 3
     assert criteria.largest_strong(pd.Series([0.1], index=[2])) is None
+
+
+def test_the_end_of_the_range_is_never_agreed() -> None:
+    """Five groups and k.max=3: nobody can know that 3 is right."""
+    from segmentation import segment
+    from segmentation.demo import generate_customers
+
+    columns = ["annual_income", "spending_score"]
+    result = segment(generate_customers(), features=columns, k_max=3)
+    assert (result.k, result.confidence) == (3, "contested")
+    assert "raise k.max" in result.choice.verdict
+    assert segment(generate_customers(), features=columns).confidence == "agreed"

@@ -29,7 +29,7 @@ def answers(found: Findings, asked: PromotionConfig = ASKED) -> dict[str, str]:
 
 def test_a_good_challenger_passes_every_gate() -> None:
     assert set(answers(GOOD).values()) == {PASSED}
-    assert len(answers(GOOD)) == len(gates.GATES) == 8
+    assert len(answers(GOOD)) == len(gates.GATES) == 9
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,7 @@ def test_a_good_challenger_passes_every_gate() -> None:
         ({"data_problem": "the file is gone"}, {"data_known"}),
         ({"structure": False}, {"structure"}),
         ({"structure": None}, {"structure"}),
+        ({"one_column": "this is a split by gender"}, {"several_columns"}),
         ({"stability": 0.59}, {"stability"}),
         ({"stability": None}, {"stability"}),
         ({"smallest_share": 0.01}, {"smallest_share"}),
@@ -76,6 +77,7 @@ def test_gates_can_be_switched_off_but_for_a_champion_replaced_by_itself() -> No
     off = PromotionConfig(
         data_known=False,
         structure=False,
+        several_columns=False,
         min_stability=None,
         min_smallest_share=None,
         max_quality_loss=None,
@@ -100,7 +102,10 @@ def test_the_first_champion_has_nothing_to_be_compared_with() -> None:
 
 
 def test_a_champion_of_one_segment_has_no_quality_to_keep() -> None:
-    assert answers(replace(GOOD, champion_silhouette=None))["quality"] == NOTHING
+    single = replace(GOOD, champion_silhouette=None, champion_single=True)
+    assert answers(single)["quality"] == NOTHING
+    # Not measured for another reason is no reason to let it pass.
+    assert answers(replace(GOOD, champion_silhouette=None))["quality"] == FAILED
 
 
 def test_the_table_says_in_words_what_was_found_and_asked() -> None:

@@ -80,6 +80,7 @@ class _Compared:
     champion: NDArray[np.int64] | None = None
     frame: pd.DataFrame | None = None
     columns: tuple[str, ...] = ()
+    champion_single: bool = False
     differs: bool = True
     problem: str | None = None
 
@@ -217,6 +218,7 @@ def _compare(
         champion=theirs["segment"].to_numpy(),
         frame=frame,
         columns=(*folder.columns, *old.columns),
+        champion_single=len(old.ids) == 1,
         differs=not (same and near and set(folder.columns) == set(old.columns)),
     )
 
@@ -262,7 +264,8 @@ def _means(store: Store, run_id: str, ids: Sequence[int]) -> pd.DataFrame:
 
 
 def _names(matched: Lineage, folder: ModelFolder, old: ModelFolder | None) -> tuple[str, ...]:
-    if old is None:
+    # A name says what its model knows: "gender Female" is none for a model without the gender.
+    if old is None or set(old.columns) != set(folder.columns):
         return folder.names
     return lineage.keep_names(matched.ids, folder.names, dict(zip(old.ids, old.names, strict=True)))
 
@@ -281,6 +284,7 @@ def _findings(
         first=False,
         structure=tested,
         structure_reason=f"the run found {'' if tested else 'no '}cluster structure",
+        one_column=run.data.tags.get("careful"),
         stability=metrics.get("stability"),
         smallest_share=metrics.get("smallest_share"),
         differs=compared.differs,
@@ -307,4 +311,9 @@ def _findings(
         return found
     X = challenge.reference_space(frame, compared.columns)
     ours, theirs = challenge.silhouettes(X, index, compared.champion, seed=seed)
-    return replace(found, silhouette=ours, champion_silhouette=theirs)
+    return replace(
+        found,
+        silhouette=ours,
+        champion_silhouette=theirs,
+        champion_single=compared.champion_single,
+    )

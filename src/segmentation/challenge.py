@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pandas.api.types import is_numeric_dtype
 from scipy.spatial.distance import cdist
 from sklearn.metrics import silhouette_score
 from sklearn.pipeline import Pipeline
@@ -23,7 +22,7 @@ STRUCTURE_ROWS = 10_000
 
 
 def reference_space(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.float64]:
-    """The space two models are compared in: their numeric columns, standardised.
+    """The space two models are compared in: their columns, one-hot where text, standardised.
 
     Neither model's own scaling, as each would look best in its own.
 
@@ -31,14 +30,13 @@ def reference_space(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.f
     ----------
     frame : DataFrame of n customers
     columns : sequence of str
-        All columns either model uses; those that hold no numbers or one value are left out.
+        All columns either model uses; those of one value are left out.
 
     Returns
     -------
-    ndarray of shape (n, numeric columns)
+    ndarray of shape (n, columns and categories)
     """
-    numeric = [name for name in dict.fromkeys(columns) if is_numeric_dtype(frame[name])]
-    X = frame[numeric].to_numpy(dtype=np.float64)
+    X = pd.get_dummies(frame[[*dict.fromkeys(columns)]], dtype=float).to_numpy(dtype=np.float64)
     spread = X.std(axis=0)
     return np.asarray((X - X.mean(axis=0))[:, spread > 0] / spread[spread > 0])
 

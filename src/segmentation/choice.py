@@ -151,8 +151,9 @@ def _sentence(found: Evidence) -> str:
         by_k.setdefault(k, []).append(WORDS[name])
     # The chosen k first, then the alternatives, the most named first.
     order = sorted(by_k, key=lambda k: (k != found.k, -len(by_k[k]), k))
-    named = "; ".join(f"k={k} by {' and '.join(by_k[k])}" for k in order)
-    return f"{found.k} segments, contested: {named}"
+    named = "; ".join(f"k={k} by {', '.join(by_k[k])}" for k in order)
+    end = "; this is the largest k tried, raise k.max" if found.at_end else ""
+    return f"{found.k} segments, contested: {named}{end}"
 
 
 def silhouette(fitted: Fitted) -> Choice:

@@ -47,6 +47,8 @@ ROOT = PACKAGE if INSTALLED else PACKAGE.parents[1]
 #: Folder of the default store: the checkout's, or the current directory's when installed.
 HOME = (Path.cwd() if INSTALLED else ROOT) / "mlruns"
 COMMANDS = tuple(config.SCHEMAS)
+#: Exit code after Ctrl-C or SIGTERM.
+INTERRUPTED = 130
 
 USAGE = """\
 segment: experiment-tracked customer segmentation with K-Means
@@ -165,21 +167,26 @@ def run(arguments: list[str]) -> int:
         known = ", ".join(COMMANDS)
         print(f"segment: there is no command {command!r}. Allowed: {known}.", file=sys.stderr)
         return 2
+    code = 1
     # SIGTERM ends a run as KILLED just as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         # Hydra names a failed job with its overrides, and a debug traceback names anything.
         with contextlib.redirect_stderr(_Masked(sys.stderr)):
-            return _guarded(lambda: _hydra(command, rest))
+            code = _guarded(lambda: _hydra(command, rest))
     finally:
         if "segmentation.commands.sweep" in sys.modules:
-            _command("sweep").close()
+            _command("sweep").close(interrupted=code == INTERRUPTED)
+    return code
 
 
 def _split(argument: str) -> list[str]:
     # An MLproject parameter arrives as ONE argument: `overrides=a=1 b=2` stands for `a=1 b=2`.
     given = argument.removeprefix("overrides=")
-    return [argument] if given == argument else shlex.split(given)
+    parts = [argument] if given == argument else shlex.split(given)
+    # Hydra takes no new names in a mapping, as in features.weights={age: 2}, unless told to add
+    # them; a name that should not be there is refused by `config.load`.
+    return [f"++{part}" if re.match(r"[\w.]+=\{", part) else part for part in parts]
 
 
 def _hydra(command: str, arguments: list[str]) -> None:
@@ -194,6 +201,7 @@ def _hydra(command: str, arguments: list[str]) -> None:
         except Exception as error:
             # Hydra's own line, naming the job's overrides, helps in a sweep and only there.
             if HydraConfig.get().mode == RunMode.MULTIRUN:
+                print(f"segment: failed: {masked(str(error))}", file=sys.stderr)
                 raise
             failed.append(error)
 
@@ -213,7 +221,7 @@ def _guarded(action: Callable[[], None]) -> int:
     except (HydraException, OmegaConfBaseException) as error:
         return _fail(_composition_error(error), 2)
     except KeyboardInterrupt:
-        return _fail("interrupted; what was running is marked KILLED.", 130)
+        return _fail("interrupted; a run that was being logged is marked KILLED.", INTERRUPTED)
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 0
     except BrokenPipeError:

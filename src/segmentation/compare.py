@@ -34,8 +34,10 @@ def rank(runs: pd.DataFrame, *, sort: str | None = None) -> pd.DataFrame:
     """Runs in order, best first.
 
     The default order is structure, confidence, stability, standardised gap against the null, then
-    the newest first. WCSS, silhouette and explained variance take no part: measured in different
-    scaled spaces they are different quantities.
+    the newest first; a split by one single column (`segmentation.importance`) comes after all other
+    runs with structure, since a column of two values is always found again. WCSS, silhouette and
+    explained variance take no part: measured in different scaled spaces they are different
+    quantities.
 
     Parameters
     ----------
@@ -56,6 +58,9 @@ def rank(runs: pd.DataFrame, *, sort: str | None = None) -> pd.DataFrame:
         raise ConfigError(f"sort={sort}: allowed are {allowed}.")
     keys = [*RANKED, _FALLBACK_SORT] if sort is None else [sort, _FALLBACK_SORT]
     values = runs[keys].copy()
+    if sort is None:
+        keys.insert(1, "careful")
+        values["careful"] = runs["careful"].isna()
     for column in values.columns.intersection(list(_ORDER)):
         values[column] = values[column].map(_ORDER[column]).fillna(-1)
     ascending = [key in _LOWER_IS_BETTER for key in keys]
@@ -94,17 +99,21 @@ def render(ranked: pd.DataFrame, *, form: str, top: int) -> str:
     return markdown(shown) if form == "markdown" else _table(shown)
 
 
-def advice(ranked: pd.DataFrame) -> list[str]:
-    """What the reader of a ranking should know: comparability and mixed data."""
+def advice(ranked: pd.DataFrame, *, sort: str | None = None) -> list[str]:
+    """What the reader of a ranking should know: order, comparability and mixed data."""
     notes = []
     if ranked["structure"].iloc[0] == "untested":
         notes.append(
             "Structure was not tested in the first of these runs, so being first means little: "
             "fit with choice=evidence before you promote."
         )
+    careful = ranked["careful"].iloc[0]
+    if isinstance(careful, str):
+        notes.append(f"Careful with the first of these runs: {careful}.")
     if ranked[["features", "scaling"]].drop_duplicates().shape[0] > 1:
+        order = f"Ranked by {', '.join(RANKED)}" if sort is None else f"Sorted on {sort}"
         notes.append(
-            f"Ranked by {', '.join(RANKED)}. {', '.join(UNRANKED[:3])} are measured in each run's "
+            f"{order}. {', '.join(UNRANKED[:3])} are measured in each run's "
             "own space: compare them only between equal features and scaling. The ref. columns are "
             "measured in one space for all, which favours runs that used its columns."
         )

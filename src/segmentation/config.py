@@ -77,7 +77,7 @@ class TrackingConfig:
 
     uri: str | None = None
     experiment: str = "customer-segments"
-    log_customers: bool = True
+    log_customers: bool | None = None
 
 
 @dataclass
@@ -145,6 +145,7 @@ class PromotionConfig:
 
     data_known: bool = True
     structure: bool = True
+    several_columns: bool = True
     min_stability: float | None = 0.6
     min_smallest_share: float | None = 0.02
     max_quality_loss: float | None = 0.02

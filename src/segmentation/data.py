@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -239,7 +238,7 @@ def _take_ids(
     ids = as_text(raw.columns[position])
     advice = "" if asked else " Name the id column with data.id if it is another one."
     if ids.null_count:
-        at = _places(raw, ids.is_null().to_numpy(zero_copy_only=False))
+        at = raw.places(ids.is_null().to_numpy(zero_copy_only=False))
         raise DataError(
             f"{raw.source}, column '{id}': missing ids ({ids.null_count}: {at}).{advice}"
         )
@@ -250,7 +249,7 @@ def _take_ids(
         raise DataError(
             f"{raw.source}: ids in '{id}' are not unique, {len(rows)} rows share one "
             f"({', '.join(values[:_SHOWN])}{', ...' if len(values) > _SHOWN else ''}; "
-            f"{_places(raw, repeated)}). One row a customer is needed.{advice}"
+            f"{raw.places(repeated)}). One row a customer is needed.{advice}"
         )
     rest = [i for i in range(len(raw.names)) if i != position]
     table = replace(
@@ -290,7 +289,7 @@ def _check_values(raw: RawTable, name: str, column: Column, decimal: str) -> Non
         mask = np.zeros(len(column.values), dtype=bool)
         mask[bad] = True
         raise DataError(
-            f"{where}: not a number: {values} ({len(bad)} in all; {_places(raw, mask)}). {advice}"
+            f"{where}: not a number: {values} ({len(bad)} in all; {raw.places(mask)}). {advice}"
         )
     if column.kind == "number":
         numbers = column.values.to_numpy(zero_copy_only=False)
@@ -301,7 +300,7 @@ def _check_values(raw: RawTable, name: str, column: Column, decimal: str) -> Non
             kind = f"beyond {LARGEST:g}, too large to square" if np.isfinite(value) else "infinite"
             raise DataError(
                 f"{where}: {kind}: {value} ({int(too_large.sum())} in all; "
-                f"{_places(raw, too_large)}). Correct it or leave the field empty."
+                f"{raw.places(too_large)}). Correct it or leave the field empty."
             )
 
 
@@ -317,7 +316,7 @@ def _handle_missing(
     if not masks:
         return table, None, []
     per_column = ", ".join(
-        f"{name} {int(mask.sum())} ({_places(raw, mask)})" for name, mask in masks.items()
+        f"{name} {int(mask.sum())} ({raw.places(mask)})" for name, mask in masks.items()
     )
     if policy == "error":
         raise DataError(
@@ -335,7 +334,7 @@ def _handle_missing(
         if table[name].kind == "text":
             raise DataError(
                 f"{raw.source}: values of text column '{name}' are missing ({int(mask.sum())}: "
-                f"{_places(raw, mask)}) and text has no median; set data.missing=drop."
+                f"{raw.places(mask)}) and text has no median; set data.missing=drop."
             )
         values = table[name].values
         median = float(np.median(values.drop_null().to_numpy()))
@@ -344,14 +343,6 @@ def _handle_missing(
         filled[name] = Column(pc.fill_null(values, pa.scalar(median).cast(values.type)), "number")
         notes.append(
             f"missing values of {name} filled with its median {median:g} "
-            f"({int(mask.sum())}: {_places(raw, mask)})"
+            f"({int(mask.sum())}: {raw.places(mask)})"
         )
     return filled, None, notes
-
-
-def _places(raw: RawTable, mask: npt.NDArray[np.bool_]) -> str:
-    """Say where: "line 3", "lines 3, 9, ..."; the first few only."""
-    rows = np.flatnonzero(mask)
-    numbers = ", ".join(str(n) for n in raw.number(rows[:_SHOWN].tolist()))
-    unit = raw.unit if len(rows) == 1 else f"{raw.unit}s"
-    return f"{unit} {numbers}{', ...' if len(rows) > _SHOWN else ''}"

@@ -80,7 +80,13 @@ class Evidence:
         """
         if not self.gate.structure:
             return None
-        return "agreed" if self.agreeing >= AGREEMENT else "contested"
+        # At the end of the range nobody knows what the next k would have said.
+        return "agreed" if self.agreeing >= AGREEMENT and not self.at_end else "contested"
+
+    @property
+    def at_end(self) -> bool:
+        """Whether k is the largest of the range."""
+        return self.k == int(self.table.index.max())
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able; what is undefined is null."""
@@ -176,10 +182,11 @@ def _picks(table: pd.DataFrame) -> dict[str, int]:
 
 def _decide(table: pd.DataFrame, picks: Mapping[str, int], k_min: int) -> int:
     """The k with the largest sum of ICL's and the silhouette's relative values."""
-    if picks["icl"] == 1:
-        return picks["silhouette"]
     several = table.loc[table.index >= max(2, k_min)]
     gain = table["icl"][1] - several["icl"]
+    # Not picks["icl"] == 1 alone: with k_min above 1 no criterion may name 1.
+    if not gain.max() > 0:
+        return picks["silhouette"]
     width = several["silhouette"].clip(lower=0).fillna(0)
     score = gain / gain.max() + SILHOUETTE_WEIGHT * width / (width.max() or 1.0)
     return int(score.index.to_numpy()[score.to_numpy().argmax()])

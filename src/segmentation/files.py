@@ -31,7 +31,7 @@ WHITESPACE = "whitespace"
 _SHOWN = 5
 _SAMPLE_RECORDS = 100
 _SAMPLE_CHARS = 1 << 18
-_FOREIGN_FILES = (
+FOREIGN_FILES = (
     (b"PK\x03\x04", "an Excel workbook or zip archive: save it as CSV first"),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook: save it as CSV first"),
     (b"PAR1", "a Parquet file: read it with data=parquet"),
@@ -90,12 +90,12 @@ def read_csv_table(
     if not text or text.isspace():
         raise DataError(f"{file.name} is empty: a header line and one line a customer are needed.")
     if delimiter == WHITESPACE:
-        text, delimiter = _tabbed(text), "\t"
-    used = _check_delimiter(delimiter) if delimiter else detect_delimiter(text)
+        text, delimiter = tabbed(text), "\t"
+    used = check_delimiter(delimiter) if delimiter else detect_delimiter(text)
     if delimiter is None and used != ",":
-        notes.append(f"separator {_shown(used)} detected")
-    header = next(_records(_head(text), used))[1]
-    _check_header(header, text, used, delimiter, file.name)
+        notes.append(f"separator {shown(used)} detected")
+    header = next(records(head(text), used))[1]
+    check_header(header, text, used, delimiter, file.name)
     if text.count('"') % 2:  # pyarrow reads on to the end of the file after a lost quote
         _check_lines(text, used, header, file.name)
     table = _parse(text, used, header, file.name)
@@ -187,13 +187,13 @@ def detect_delimiter(text: str) -> str:
     return best
 
 
-def _tabbed(text: str) -> str:
+def tabbed(text: str) -> str:
     """Blanks within a line as one tab, so that lines keep their numbers."""
     text = re.sub(r"^[ \t]+|[ \t]+(?=\r?$)", "", text, flags=re.MULTILINE)
     return re.sub(r"[ \t]+", "\t", text)
 
 
-def _head(text: str) -> str:
+def head(text: str) -> str:
     """First lines of a text, each of them whole."""
     end = text.find("\n", _SAMPLE_CHARS)
     return text if end < 0 else text[: end + 1]
@@ -201,14 +201,14 @@ def _head(text: str) -> str:
 
 def _field_counts(text: str, delimiter: str) -> list[int]:
     """Fields in each of the first records; none when this delimiter leaves them unreadable."""
-    records = itertools.islice(_records(_head(text), delimiter), _SAMPLE_RECORDS)
+    sample = itertools.islice(records(head(text), delimiter), _SAMPLE_RECORDS)
     try:
-        return [len(fields) for _, fields in records]
+        return [len(fields) for _, fields in sample]
     except DataError:
         return []
 
 
-def _records(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def records(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Yield (first line, fields) of every record that is not an empty line."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     line = 1
@@ -226,7 +226,7 @@ def _records(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 def _line_numbers(text: str, delimiter: str, rows: Sequence[int]) -> list[int]:
     wanted, last = set(rows), max(rows, default=-1)
     found: dict[int, int] = {}
-    for row, (line, _) in enumerate(_records(text, delimiter), start=-1):
+    for row, (line, _) in enumerate(records(text, delimiter), start=-1):
         if row in wanted:
             found[row] = line
         if row >= last:
@@ -246,7 +246,7 @@ def _read_bytes(file: Path) -> bytes:
 
 def _decode(data: bytes, name: str, encoding: str | None) -> tuple[str, list[str]]:
     notes: list[str] = []
-    for magic, what in _FOREIGN_FILES:
+    for magic, what in FOREIGN_FILES:
         if data.startswith(magic):
             raise DataError(f"{name} is no CSV file but {what}.")
     if encoding is not None:
@@ -264,7 +264,7 @@ def _decode(data: bytes, name: str, encoding: str | None) -> tuple[str, list[str
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and len(data) % 2 == 0:
         notes.append("read as UTF-16")
         return data.decode("utf-16", errors="replace"), notes
-    if _binary(data[: 1 << 16]):
+    if binary(data[: 1 << 16]):
         raise DataError(f"{name} is no text file: it holds bytes that no CSV file has.")
     try:
         return data.decode("utf-8-sig"), notes
@@ -273,13 +273,14 @@ def _decode(data: bytes, name: str, encoding: str | None) -> tuple[str, list[str
         return data.decode("latin-1"), notes
 
 
-def _binary(head: bytes) -> bool:
+def binary(head: bytes) -> bool:
     """NUL bytes, or more control characters than a text would ever have."""
     control = sum(head.count(bytes([code])) for code in range(32) if code not in (9, 10, 12, 13))
     return b"\0" in head or control > len(head) / 100
 
 
-def _check_delimiter(delimiter: str) -> str:
+def check_delimiter(delimiter: str) -> str:
+    """The delimiter a user asked for as the character it stands for; refuses what cannot be one."""
     delimiter = {"\\t": "\t", "tab": "\t"}.get(delimiter, delimiter)
     if len(delimiter) != 1 or delimiter in '"\r\n' or delimiter.isalnum():
         raise ConfigError(
@@ -289,21 +290,22 @@ def _check_delimiter(delimiter: str) -> str:
     return delimiter
 
 
-def _check_header(
+def check_header(
     header: list[str], text: str, delimiter: str, asked: str | None, name: str
 ) -> None:
+    """Refuse a header line that shows that the file was read with the wrong delimiter."""
     if len(header) > 1:
         return
     for other in (*DELIMITERS, *":^~", WHITESPACE):
         if other == WHITESPACE:
-            counts = _field_counts(_tabbed(_head(text)), "\t")
+            counts = _field_counts(tabbed(head(text)), "\t")
         else:
             counts = [] if other == delimiter else _field_counts(text, other)
         if counts and counts[0] > 1 and (asked or len(set(counts)) == 1):
-            setting = f"data.delimiter={_shown(other)}"
+            setting = f"data.delimiter={shown(other)}"
             raise DataError(
-                f"{name} has one column only, {header[0]!r}, when cut at {_shown(delimiter)}. "
-                f"Is {_shown(other)} the separator? Set {setting}."
+                f"{name} has one column only, {header[0]!r}, when cut at {shown(delimiter)}. "
+                f"Is {shown(other)} the separator? Set {setting}."
             )
 
 
@@ -327,18 +329,19 @@ def _parse(text: str, delimiter: str, header: list[str], name: str) -> pa.Table:
 def _check_lines(text: str, delimiter: str, header: list[str], name: str) -> None:
     """Raise a `DataError` for the first line with more or fewer fields than the header."""
     last_line, last_fields = 1, header
-    for line, fields in _records(text, delimiter):
+    for line, fields in records(text, delimiter):
         if len(fields) != len(header):
             raise DataError(
                 f"{name}, line {line}: not as many fields ({len(fields)}) as the header has "
-                f"({len(header)}), cut at {_shown(delimiter)}. Put it right or set data.delimiter."
+                f"({len(header)}), cut at {shown(delimiter)}. Put it right or set data.delimiter."
             )
         last_line, last_fields = line, fields
     if any("\n" in field for field in last_fields) and text.count('"') % 2:
         raise DataError(f"{name}, line {last_line}: a quote is opened and never closed.")
 
 
-def _shown(delimiter: str) -> str:
+def shown(delimiter: str) -> str:
+    """The delimiter as a message shows it."""
     if delimiter == WHITESPACE:
         return WHITESPACE
     return "'\\t'" if delimiter == "\t" else f"'{delimiter}'"

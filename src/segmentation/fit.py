@@ -165,8 +165,14 @@ def log(
             reference=reference,
             command=masked(command, config.data.url),
             data_figures=sweep is None or not sweep.has_data_figures,
-            log_customers=config.tracking.log_customers,
+            log_customers=_keeps_customers(config, store),
         )
+
+
+def _keeps_customers(config: FitConfig, store: Store) -> bool:
+    # A server's readers may not be allowed to see customers, however its address was given.
+    asked = config.tracking.log_customers
+    return store.is_local if asked is None else asked
 
 
 def read_customers(config: DataConfig, columns: tuple[str, ...] | None) -> Customers:

@@ -30,12 +30,16 @@ class Findings:
         Whether its data have cluster structure.
     structure_reason : str
         In plain words.
+    one_column : str or None
+        In plain words, when a single column makes the segments.
     stability : float or None
         Mean Jaccard of the weakest segment over bootstraps.
     smallest_share : float or None
         Share of the customers in the smallest segment.
     silhouette, champion_silhouette : float or None
         Of both models' segments, for the same customers in the same space.
+    champion_single : bool
+        The champion has one segment, so there is no separation to be worse than.
     moved : float or None
         Share of the customers whose segment id changes.
     differs : bool
@@ -51,10 +55,12 @@ class Findings:
     first: bool
     structure: bool | None = None
     structure_reason: str = ""
+    one_column: str | None = None
     stability: float | None = None
     smallest_share: float | None = None
     silhouette: float | None = None
     champion_silhouette: float | None = None
+    champion_single: bool = False
     moved: float | None = None
     differs: bool = True
     incomparable: str | None = None
@@ -98,6 +104,16 @@ def structure(found: Findings, _: bool) -> Answer:
     )
 
 
+def several_columns(found: Findings, _: bool) -> Answer:
+    """The segments are more than the values of one column, which nobody needs a model for."""
+    return _answer(
+        found.one_column is None,
+        found.one_column or "no single column makes the segments",
+        "",
+        "give that column less weight (features.weights) or describe it only (features.profile)",
+    )
+
+
 def stability(found: Findings, least: float) -> Answer:
     """The weakest segment comes back when the customers are drawn again."""
     return _answer(
@@ -127,8 +143,11 @@ def quality(found: Findings, loss: float) -> Answer:
     if found.incomparable is not None:
         return _answer(False, f"not measured: {found.incomparable}", asked, UNMEASURED)
     ours, theirs = found.silhouette, found.champion_silhouette
-    if theirs is None:
+    if found.champion_single:
         return Answer(NOTHING, f"the champion {ALONE}", asked)
+    if theirs is None:
+        text = "not measured: the champion puts all of these customers into one segment"
+        return _answer(False, text, asked, UNMEASURED)
     if ours is None:
         return _answer(False, f"the challenger {ALONE}", asked, advice)
     text = f"silhouette {ours:.3f}, the champion's {theirs:.3f}"
@@ -180,6 +199,7 @@ def loads(found: Findings, _: bool) -> Answer:
 GATES: tuple[tuple[Callable[[Findings, Any], Answer], str | None], ...] = (
     (data_known, "data_known"),
     (structure, "structure"),
+    (several_columns, "several_columns"),
     (stability, "min_stability"),
     (smallest_share, "min_smallest_share"),
     (quality, "max_quality_loss"),

@@ -13,6 +13,9 @@ from scipy.spatial.distance import cdist
 
 #: Two segments are related when most customers of one of them are in the other.
 MOST = 0.5
+#: They are the same segment when they also share this much of the customers in either (Jaccard):
+#: half of a small segment in a corner of a large one makes no successor.
+SHARED = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,8 @@ def match_customers(
     """Match by the customers both segmentations label: as many as can be keep their id.
 
     The assignment is optimal (Kuhn 1955, Nav. Res. Logist. Q. 2). A pair of it counts only when
-    most customers of one of the two segments are in the other: the id of a segment that dissolved
-    must not go to strangers.
+    most customers of one of the two segments are in the other and they share a third of all in
+    either: the id of a segment that dissolved must not go to strangers.
 
     Parameters
     ----------
@@ -105,7 +108,8 @@ def match_customers(
     to_new = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     from_old = table / np.maximum(table.sum(axis=0, keepdims=True), 1)
     rows, columns = linear_sum_assignment(-table)
-    related = (to_new >= MOST) | (from_old >= MOST)
+    both = table.sum(axis=1, keepdims=True) + table.sum(axis=0, keepdims=True) - table
+    related = ((to_new >= MOST) | (from_old >= MOST)) & (table >= SHARED * np.maximum(both, 1))
     pairs = {int(j): int(i) for i, j in zip(rows, columns, strict=True) if related[i, j]}
     ids, next_id = _ids(counts.index.to_list(), table.shape[1], pairs, used, earlier or {})
     return _lineage(counts.index.to_list(), ids, next_id, pairs, to_new, from_old)

@@ -118,7 +118,7 @@ def _params(result: SegmentationResult) -> Iterator[Param]:
     yield Param("features", result.features.name)
     yield Param("n_features", str(len(result.features.columns)))
     yield Param("scaling", result.scaling)
-    yield Param("k_min", str(min((k for k in result.clusterings if k > 1), default=1)))
+    yield Param("k_min", str(result.k_min))
     yield Param("k_max", str(max(result.clusterings)))
     yield Param("choice", result.choice.rule)
     yield Param("engine", result.engine)
@@ -150,6 +150,8 @@ def _tags(result: SegmentationResult) -> Iterator[Tag]:
     yield Tag("features", result.features.name)
     yield Tag("scaling", result.scaling)
     yield Tag("data_sha256", result.customers.digest)
+    if result.importance is not None and result.importance.warning is not None:
+        yield Tag("careful", result.importance.warning)
     yield Tag("mlflow.note.content", _note(result))
 
 

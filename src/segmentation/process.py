@@ -1,7 +1,8 @@
-"""Which process is behind a run, and whether it is still there."""
+"""Who and which process is behind a run, and whether that process is still there."""
 
 from __future__ import annotations
 
+import getpass
 import os
 import socket
 from collections.abc import Mapping
@@ -35,3 +36,11 @@ def _started(pid: int) -> str | None:
         return f"{process.create_time():.2f}"
     except psutil.Error:
         return None
+
+
+def user() -> str:
+    """Who is at the keyboard, for the record."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())

@@ -7,17 +7,16 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from segmentation import gates, model_folder, registry, tracking, versions
+from segmentation import gates, model_folder, process, registry, tracking, versions
 from segmentation.assessment import Assessment
 from segmentation.compare import markdown
 from segmentation.errors import GateRefused
 from segmentation.figures import migration, to_png
-from segmentation.logged import File, LogItem, Tag
+from segmentation.logged import File, LogItem, Table, Tag
 from segmentation.registry import Promotion
 from segmentation.store import Store, store_errors
 
 #: MLflow's own tag for the files that its UI shows as tables.
-SHOWN_AS_TABLE = "mlflow.loggedArtifacts"
 
 
 def promote(store: Store, assessed: Assessment, *, override: str | None = None) -> Promotion:
@@ -85,13 +84,8 @@ def evidence_items(assessed: Assessment) -> list[LogItem]:
         for name, draw in (("migration", migration.heatmap), ("migration_flow", migration.flow)):
             figure = draw(assessed.counts, assessed.names)
             items.append(File(f"figures/{name}.png", to_png(figure)))
-    shown = json.loads(assessed.run.data.tags.get(SHOWN_AS_TABLE, "[]"))
-    for name, frame in tables.items():
-        path = f"tables/{name}.json"
-        # As a file, since MLflow's log_table would add to the rows of an earlier attempt.
-        items.append(File(path, frame.to_json(orient="split", index=False).encode()))
-        shown += [] if (entry := {"path": path, "type": "table"}) in shown else [entry]
-    return [*items, Tag(SHOWN_AS_TABLE, json.dumps(shown))]
+    items += [Table(f"tables/{name}.json", frame) for name, frame in tables.items()]
+    return items
 
 
 def lineage_table(assessed: Assessment) -> pd.DataFrame:
@@ -157,14 +151,14 @@ def _tags(assessed: Assessment, override: str | None) -> dict[str, str]:
         "next_segment_id": str(assessed.lineage.next_id),
         "lineage": json.dumps([asdict(fate) for fate in assessed.lineage.fates]),
         "gates": ", ".join(f"{one.gate}: {one.answer}" for one in assessed.answers),
-        "promoted": f"{registry.now()} by {registry.user()}",
+        "promoted": f"{registry.now()} by {process.user()}",
         "copy_of": assessed.model_id,
     }
     if assessed.moved is not None:
         tags["moved"] = f"{assessed.moved:.4f}"
     if assessed.failed and override is not None:
         tags["override_reason"] = override
-        tags["override_by"], tags["override_at"] = registry.user(), registry.now()
+        tags["override_by"], tags["override_at"] = process.user(), registry.now()
     return tags
 
 
@@ -183,6 +177,6 @@ def _description(assessed: Assessment, override: str | None) -> str:
     if assessed.failed and override is not None:
         parts.append(
             f"**Promoted against {', '.join(one.gate for one in assessed.failed)}** by "
-            f"{registry.user()} on {registry.now()}: {override}"
+            f"{process.user()} on {registry.now()}: {override}"
         )
     return "\n\n".join(parts)

@@ -8,7 +8,6 @@ a champion that loads.
 from __future__ import annotations
 
 import contextlib
-import getpass
 import io
 import logging
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from segmentation import process
 from segmentation.errors import RegistryError
 from segmentation.versions import (
     CHAMPION,
@@ -32,6 +32,8 @@ from segmentation.versions import (
 )
 
 CHALLENGER, PREVIOUS = "challenger", "previous"
+#: Tags of a version that was taken back: when and by whom, and why.
+ROLLED_BACK = ("rolled_back", "rolled_back_reason")
 # What the registry page shows of a version's run, so that nobody must open the run.
 COPIED_TAGS = ("features", "scaling", "structure", "confidence", "data_sha256")
 #: Letters of a version's description.
@@ -128,8 +130,17 @@ def make_champion(
         # Written down too: a crash after the next line would leave `previous` on the champion.
         client.set_model_version_tag(name, version, "replaces", str(champion.version))
         client.set_registered_model_alias(name, PREVIOUS, champion.version)
+    _clear_rollback(client, name, version)
     client.set_registered_model_alias(name, CHAMPION, version)
     client.delete_registered_model_alias(name, CHALLENGER)
+
+
+def _clear_rollback(client: MlflowClient, name: str, version: str) -> None:
+    """A version that becomes champion again was not taken back any more."""
+    tags = client.get_model_version(name, version).tags
+    for key in ROLLED_BACK:
+        if key in tags:
+            client.delete_model_version_tag(name, version, key)
 
 
 def rollback(*, tracking_uri: str, name: str = MODEL_NAME, reason: str | None = None) -> Promotion:
@@ -156,10 +167,11 @@ def rollback(*, tracking_uri: str, name: str = MODEL_NAME, reason: str | None = 
             "`segment promote`, or name another registered model with model=NAME"
         )
     previous = _previous_of(client, champion, name)
-    taken = {"rolled_back": f"{now()} by {user()}", "rolled_back_reason": reason or "not given"}
-    for key, value in taken.items():
+    taken = (f"{now()} by {process.user()}", reason or "not given")
+    for key, value in zip(ROLLED_BACK, taken, strict=True):
         client.set_model_version_tag(name, champion.version, key, value)
     client.set_registered_model_alias(name, PREVIOUS, champion.version)
+    _clear_rollback(client, name, str(previous.version))
     client.set_registered_model_alias(name, CHAMPION, previous.version)
     return Promotion(
         name=name,
@@ -246,14 +258,6 @@ def copy_champion(*, tracking_uri: str, name: str, copy_to: str) -> Promotion:
         run_id=str(champion.run_id),
         previous=None if there is None else int(there.version),
     )
-
-
-def user() -> str:
-    """Who is at the keyboard, for the record."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
 
 
 def now() -> str:

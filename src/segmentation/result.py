@@ -35,7 +35,7 @@ EFFORTS = ("fast", "default", "thorough")
 DESCRIBED_ROWS = 10_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SegmentationResult:
     """Everything one configuration found out. Nothing in it depends on MLflow or Hydra.
 
@@ -52,6 +52,8 @@ class SegmentationResult:
         Names of the d columns of `Z`.
     clusterings : mapping of k to `Clustering`
         Every fitted k; cluster indices of the chosen k are not yet segment ids.
+    k_min : int
+        Smallest k that could be chosen, apart from "no structure".
     curve : DataFrame
         Indexed by k, one column a metric of `segmentation.metrics.METRICS`.
     choice : Choice
@@ -87,6 +89,7 @@ class SegmentationResult:
     Z: NDArray[np.float64]
     encoded_names: tuple[str, ...]
     clusterings: Mapping[int, Clustering]
+    k_min: int
     curve: pd.DataFrame
     choice: Choice
     labels: NDArray[np.int32]
@@ -99,6 +102,11 @@ class SegmentationResult:
     importance: Importance | None
     typical: pd.DataFrame
     pipeline: Pipeline
+
+    def __repr__(self) -> str:
+        lines = [f"SegmentationResult: {self.choice.verdict}"]
+        lines += [f"  {s.id}  {s.size:>8,}  {s.share:6.1%}  {s.name}" for s in self.segments]
+        return "\n".join(lines)
 
     @property
     def k(self) -> int:
@@ -220,6 +228,7 @@ def segment(
         Z=Z,
         encoded_names=tuple(encoder.get_feature_names_out()),
         clusterings=clusterings,
+        k_min=k_min,
         curve=curve,
         choice=chosen,
         labels=labels,

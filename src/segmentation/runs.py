@@ -195,6 +195,7 @@ def _row(run: Run) -> dict[str, Any]:
         "seed": data.params.get("seed"),
         "config_hash": data.tags.get("config_hash"),
         "code_version": data.tags.get("code_version"),
+        "careful": data.tags.get("careful"),
         "sweep_id": data.tags.get("sweep_id"),
         "data_sha256": data.tags.get("data_sha256"),
         "start": pd.Timestamp(run.info.start_time, unit="ms"),

@@ -113,9 +113,9 @@ def require_headers(
     missing = [column["name"] for column in model.columns if column["name"] not in found]
     if missing:
         raise DataError(
-            f"{stream.source} has no column {', '.join(map(repr, missing))}, which the model "
-            f"needs. Columns: {', '.join(stream.names)}. Where a column has another name, rename "
-            "it in the file or in a data config (see rename in conf/data/mall.yaml)."
+            f"{stream.source} lacks {', '.join(map(repr, missing))}, which the model needs. "
+            f"Columns: {', '.join(stream.names)}. Name the data config the model was fitted with "
+            "(such as data=mall), which knows the file's headers, or rename the columns."
         )
     return found
 

@@ -80,6 +80,11 @@ class Store:
     experiment_id: str
     experiment: str
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the store is a file of this machine's, not a server or database."""
+        return self.uri.startswith(SQLITE)
+
     def link(self, run_id: str | None = None, *, base: str = "http://127.0.0.1:5000") -> str:
         """Address of the experiment, or of a run, in the UI's model-training mode.
 
@@ -139,6 +144,27 @@ def open_store(uri: str, experiment: str) -> Store:
     with store_errors(uri):
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         return Store(uri, client, _experiment(client, experiment, artifacts), experiment)
+
+
+def check_store(uri: str) -> None:
+    """Say now what `open_store` would say after a long computation; writes nothing.
+
+    Raises
+    ------
+    TrackingError
+        Unreachable, unreadable, not a store, or in a folder that cannot be written.
+    """
+    if urlsplit(uri).scheme in SERVERS:
+        _check_server(uri)
+    if not uri.startswith(SQLITE):
+        return
+    path = Path(uri.removeprefix(SQLITE))
+    if path.is_file() and path.stat().st_size > 0:
+        _check_sqlite(path)
+        return
+    folder = next(parent for parent in path.parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise TrackingError(_cannot_be_made(path, f"{folder} cannot be written"))
 
 
 @contextlib.contextmanager
@@ -226,10 +252,14 @@ def _check_or_create(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         _create_sqlite(path)
     except OSError as error:
-        raise TrackingError(
-            f"the store {path} cannot be made: {error.strerror or error}. Choose a place you may "
-            "write to with tracking.uri=sqlite:///path/to/mlflow.db."
-        ) from error
+        raise TrackingError(_cannot_be_made(path, error.strerror or str(error))) from error
+
+
+def _cannot_be_made(path: Path, reason: str) -> str:
+    return (
+        f"the store {path} cannot be made: {reason}. Choose a place you may write to with "
+        "tracking.uri=sqlite:///path/to/mlflow.db."
+    )
 
 
 def _check_sqlite(path: Path) -> None:

@@ -104,14 +104,14 @@ def stream_csv(
     if not first.strip():
         raise DataError(f"{file.name} is empty: a header line and one line a customer are needed.")
     blanks = delimiter == files.WHITESPACE
-    head = files._head(first.decode(errors="replace"))
+    head = files.head(first.decode(errors="replace"))
     if blanks:
-        head, delimiter = files._tabbed(head), "\t"
-    used = files._check_delimiter(delimiter) if delimiter else files.detect_delimiter(head)
+        head, delimiter = files.tabbed(head), "\t"
+    used = files.check_delimiter(delimiter) if delimiter else files.detect_delimiter(head)
     if delimiter is None and used != ",":
-        notes.append(f"separator {files._shown(used)} detected")
-    header = next(files._records(head, used))[1]
-    files._check_header(header, head, used, delimiter, file.name)
+        notes.append(f"separator {files.shown(used)} detected")
+    header = next(files.records(head, used))[1]
+    files.check_header(header, head, used, delimiter, file.name)
     _check_names(header, file.name)
 
     def everything() -> Iterator[tuple[bytes, float]]:
@@ -241,10 +241,10 @@ def _cut(text: bytes, newline: bytes, delimiter: str, name: str, line: int) -> i
 
 
 def _records(text: str, delimiter: str, name: str, line: int) -> Iterator[tuple[int, list[str]]]:
-    """`files._records` with lines counted from `line`."""
+    """`files.records` with lines counted from `line`."""
     start = line
     try:
-        for start, fields in files._records(text, delimiter):
+        for start, fields in files.records(text, delimiter):
             start += line - 1
             yield start, fields
     except DataError:
@@ -264,7 +264,7 @@ def _parse(
     blanks: bool,
 ) -> Chunk:
     if blanks:
-        piece = files._tabbed(piece.decode()).encode()
+        piece = files.tabbed(piece.decode()).encode()
     ragged: list[int] = []
 
     def note(row: pa_csv.InvalidRow) -> str:
@@ -318,12 +318,12 @@ def _encoding(file: Path, encoding: str | None) -> tuple[str, list[str]]:
             ) from None
     blocks = _blocks(file)
     first = next(blocks, b"")
-    for magic, what in files._FOREIGN_FILES:
+    for magic, what in files.FOREIGN_FILES:
         if first.startswith(magic):
             raise DataError(f"{file.name} is no CSV file but {what}.")
     if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16", ["read as UTF-16"]
-    if files._binary(first[: 1 << 16]):
+    if files.binary(first[: 1 << 16]):
         raise DataError(f"{file.name} is no text file: it holds bytes that no CSV file has.")
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:

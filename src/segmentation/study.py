@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from segmentation import compare, runs, tracking
+from segmentation import compare, process, runs, tracking
 from segmentation.agreement import agreement, sentence
 from segmentation.data import Customers
 from segmentation.figures import sweep as drawings
@@ -68,7 +68,11 @@ def start(
         if found:
             parent = str(found[0].info.run_id)
         else:
-            parent = str(store.client.create_run(store.experiment_id, run_name=name).info.run_id)
+            # Named as this process's from the start, so that it can be told as left behind.
+            made = store.client.create_run(
+                store.experiment_id, run_name=name, tags={**process.tags(), **tags}
+            )
+            parent = str(made.info.run_id)
         tracking.reopen(store, parent, tags)
         if customers is not None and not found:
             png = to_png(distributions(customers.frame))
@@ -109,13 +113,15 @@ def finish(store: Store, job: SweepJob, status: str = "FINISHED") -> pd.DataFram
     """
     ranked = ranking(store, job)
     with store_errors(store.uri):
-        if not ranked.empty:
-            question = store.client.get_run(job.parent_run_id).data.tags.get("question", "")
-            items = list(_summary(store, ranked, question))
-            tracking.write_items(store, job.parent_run_id, items)
-        store.client.set_terminated(job.parent_run_id, status)
-        if ranked.empty and status != "FINISHED":
-            store.client.delete_run(job.parent_run_id)
+        try:
+            if not ranked.empty:
+                question = store.client.get_run(job.parent_run_id).data.tags.get("question", "")
+                items = list(_summary(store, ranked, question))
+                tracking.write_items(store, job.parent_run_id, items)
+        finally:
+            store.client.set_terminated(job.parent_run_id, status)
+    if status != "FINISHED" and runs.finished_runs(store, sweep_id=job.sweep_id).empty:
+        store.client.delete_run(job.parent_run_id)
     return ranked
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import getpass
 import hashlib
 import json
-import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -101,7 +99,7 @@ def tracked_run(
     with store_errors(store.uri):
         if run_id is None:
             base = {
-                "mlflow.user": _user(),
+                "mlflow.user": process.user(),
                 "mlflow.source.name": "segment fit",
                 "mlflow.source.type": "LOCAL",
                 **process.tags(),
@@ -305,6 +303,8 @@ def config_hash(config: Mapping[str, Any], digest: str) -> str:
     """
     keys = ("features", "scaling", "k", "choice", "engine", "seed", "naming", "compare")
     settings = {key: config[key] for key in keys if key in config}
+    # What `features=auto` stands for is named by the data source.
+    settings["default_features"] = (config.get("data") or {}).get("default_features")
     content = json.dumps([settings, digest, code_version()], sort_keys=True, default=str)
     return "c" + hashlib.sha256(content.encode()).hexdigest()[:15]
 
@@ -328,10 +328,3 @@ def _package_version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "unknown"
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())

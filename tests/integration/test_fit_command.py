@@ -307,3 +307,47 @@ def test_a_wheel_carries_its_configs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "mlruns" / "mlflow.db").exists()
     assert (tmp_path / "site" / "segmentation" / "experiments" / "sweep" / "demo.yaml").exists()
+
+
+def test_new_names_in_a_mapping(store_uri, client, capfd) -> None:
+    """Hydra alone takes no new names in a mapping from the command line."""
+    weights = "features.weights={annual_income: 2}"
+    assert fit(store_uri, "features=income_spending", weights, "choice=silhouette", "k.max=3") == 0
+    (run,) = runs(client)
+    stored = yaml.safe_load((artifacts(run) / "config.yaml").read_text())
+    assert stored["features"]["weights"] == {"annual_income": 2.0}
+    # A changed feature set does not go by the name of the unchanged one.
+    assert run.data.tags["features"] == "income_spending*"
+    assert fit(store_uri, "features.wieghts={annual_income: 2}") == 2
+    assert "features.weights" in capfd.readouterr().err
+
+
+def test_a_gender_split_is_said_and_not_promoted(store_uri, client, tmp_path, capfd) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"sex": ["f", "m"] * 100, "age": rng.normal(40, 5, 200), "spend": rng.normal(50, 9, 200)}
+    )
+    path = tmp_path / "customers.csv"
+    frame.to_csv(path, index=False)
+    columns = "features.columns=[sex,age,spend]"
+    given = ("data=csv", f"data.path={path}", columns, "scaling=minmax", "k.max=6")
+    assert fit(store_uri, *given) == 0
+    assert "Careful: " in capfd.readouterr().out
+    (run,) = runs(client)
+    assert "sex" in run.data.tags["careful"]
+    assert cli.run(["promote", f"tracking.uri={store_uri}", f"run_id={run.info.run_id}"]) == 3
+    assert "features.weights" in capfd.readouterr().err
+
+
+def test_the_next_command_finds_the_store(store_uri, client, capfd) -> None:
+    assert fit(store_uri, "choice=silhouette", "k.max=3", "tracking.experiment=other") == 0
+    assert f"segment ui tracking.uri={store_uri} tracking.experiment=other" in (
+        capfd.readouterr().out
+    )
+
+
+def test_run_id_does_not_go_with_an_overlay(store_uri, client, capfd) -> None:
+    assert fit(store_uri, "choice=silhouette", "k.max=3") == 0
+    (run,) = runs(client)
+    assert fit(store_uri, f"run_id={run.info.run_id}", "experiment=mall_classic") == 2
+    assert "Leave one of the two out" in capfd.readouterr().err

@@ -297,7 +297,7 @@ def test_rollback_and_promotion_again(shop: Shop, customers, capfd) -> None:
     assert shop.segment("rollback", "reason=wrong") == 0
     out = capfd.readouterr().out
     assert "version 1 is champion again (was version 2)" in out
-    assert out.rstrip().endswith("segment rollback")
+    assert f"Undo:   segment rollback tracking.uri={shop.uri}" in out
     assert shop.aliases() == {"champion": 1, "previous": 2}
     # Nothing of the second version has changed, so it is used again.
     assert shop.promote("six", LOOSE) == 0

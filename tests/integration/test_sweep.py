@@ -171,3 +171,22 @@ def test_interrupted_it_leaves_the_store_clean(store_uri: str, launcher: tuple[s
     assert process.wait(60) == 130
     assert finished(store_uri)
     assert not [run for run in runs(store_uri) if run.info.status == "RUNNING"]
+
+
+def test_other_default_features_are_another_study(store_uri: str, capfd) -> None:
+    """What `features=auto` stands for is part of the configuration, though named by the data."""
+    assert sweep(store_uri, *GRID[1:], "scaling=standard,minmax") == 0
+    other = "data.default_features.columns=[age,spending_score]"
+    assert sweep(store_uri, *GRID[1:], "scaling=standard,minmax", other) == 0
+    assert len({run.data.tags["config_hash"] for run in finished(store_uri)}) == 4
+    assert "already done" not in capfd.readouterr().err
+
+
+def test_reruns_of_two_runs_are_two_studies(store_uri: str, capfd) -> None:
+    assert sweep(store_uri, *GRID[1:], "scaling=standard,minmax") == 0
+    first, second = (run.info.run_id for run in finished(store_uri))
+    for run_id in (first, second):
+        arguments = ["fit", "-m", f"run_id={run_id}", "seed=1,2", f"tracking.uri={store_uri}"]
+        assert cli.run(arguments) == 0
+    assert "already done" not in capfd.readouterr().err
+    assert len(finished(store_uri)) == 6

@@ -27,11 +27,26 @@ class Call:
     home: Path
     overrides: tuple[str, ...]
 
+    def store_uri(self, tracking: TrackingConfig) -> str:
+        """Tracking URI a config names: its own, the environment's or the default."""
+        from segmentation.store import resolve_uri
+
+        return resolve_uri(tracking.uri, self.home)
+
+    def next(self, command: str, tracking: TrackingConfig) -> str:
+        """A command to type next, with what makes it find the store of this one."""
+        options = []
+        if tracking.uri is not None:
+            options.append(f"tracking.uri={tracking.uri}")
+        if tracking.experiment != type(tracking).experiment:
+            options.append(f"tracking.experiment={tracking.experiment}")
+        return " ".join([command, *options])
+
     def open_store(self, tracking: TrackingConfig) -> Store:
         """The store and experiment a tracking config names."""
-        from segmentation.store import open_store, resolve_uri
+        from segmentation.store import open_store
 
-        return open_store(resolve_uri(tracking.uri, self.home), tracking.experiment)
+        return open_store(self.store_uri(tracking), tracking.experiment)
 
 
 @dataclass(frozen=True)

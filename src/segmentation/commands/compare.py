@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from segmentation import compare
 from segmentation.agreement import sentence
 from segmentation.commands.call import Call
@@ -30,8 +32,12 @@ def run(config: CompareConfig, call: Call) -> None:
         )
     print(compare.render(ranked, form=config.format, top=config.top))
     if config.format == "table":
-        same = sentence(agreement_of_best(store, ranked))
-        print_best(ranked, "segment compare format=csv")
+        same = sentence(agreement_of_best(store, ranked.head(config.top)))
+        if len(ranked) > config.top:
+            print(f"… {config.top} of {len(ranked)} runs; top={len(ranked)} shows all")
+        given = [each for each in call.overrides if not each.startswith("format=")]
+        again = f"segment compare {shlex.join([*given, 'format=csv'])}"
+        print_best(ranked, again, call, config.tracking, by=config.sort)
         if same:
             print(same)
-        print(f"UI:     {store.link()}{ui_hint(store)}")
+        print(f"UI:     {store.link()}{ui_hint(store, call, config.tracking)}")

@@ -18,9 +18,10 @@ from segmentation.commands.call import Call
 from segmentation.commands.output import ui_hint
 from segmentation.commands.sweep import current_job, job_ended, job_started
 from segmentation.config import FitConfig, TrackingConfig
+from segmentation.errors import ConfigError
 from segmentation.fit import SweepJob
 from segmentation.runs import find_run, is_finished, mark_left_behind, stored_config
-from segmentation.store import Store
+from segmentation.store import Store, check_store
 from segmentation.tracking import config_hash
 
 
@@ -35,6 +36,8 @@ def run(config: FitConfig, call: Call) -> None:
 
 def _run_alone(config: FitConfig, call: Call) -> None:
     started = time.monotonic()
+    config = _renamed(config, call)
+    check_store(call.store_uri(config.tracking))
     customers = fit.customers_of(config)
     _say(f"{len(customers.ids):,} customers from {customers.source}")
     for note in customers.notes:
@@ -47,13 +50,16 @@ def _run_alone(config: FitConfig, call: Call) -> None:
     logged = fit.log(result, store, config, command=command, run_id=adopted)
     took = time.monotonic() - started
     print(f"{logged.name}: {result.choice.verdict} ({took:.1f} s)")
+    if result.importance is not None and result.importance.warning is not None:
+        print(f"Careful: {result.importance.warning}.")
     for segment in result.segments:
         print(f"  {segment.id}  {segment.size:>8,}  {segment.share:6.1%}  {segment.name}")
     print(f"Report: {logged.report}")
-    print(f"Run:    {logged.link}{ui_hint(store)}", flush=True)
+    print(f"Run:    {logged.link}{ui_hint(store, call, config.tracking)}", flush=True)
 
 
 def _run_in_sweep(config: FitConfig, call: Call, job: SweepJob) -> None:
+    config = _renamed(config, call)
     store = call.open_store(config.tracking)
     # Without a whole configuration there is no hash: what is wrong with it is said right here.
     identity = config_hash(fit.settings(config), fit.customers_of(config).digest)
@@ -71,6 +77,17 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def _renamed(config: FitConfig, call: Call) -> FitConfig:
+    """A feature set changed on the command line does not go by its old name."""
+    given = {override.lstrip("+~").split("=")[0] for override in call.overrides}
+    changed = {key for key in given if key.startswith("features.")}
+    if not changed or "features.name" in changed or config.features.name == "auto":
+        return config
+    columns = any(key.startswith("features.columns") for key in changed)
+    name = "auto" if columns else f"{config.features.name}*"
+    return replace(config, features=replace(config.features, name=name))
+
+
 def stored(plain: Mapping[str, Any], given: Iterable[str], call: Call) -> dict[str, Any]:
     """The config of the logged run ``run_id`` with this command line's overrides on top.
 
@@ -83,10 +100,16 @@ def stored(plain: Mapping[str, Any], given: Iterable[str], call: Call) -> dict[s
     call : Call
     """
     tracking = schema.load({"tracking": plain["tracking"]}, schema.PromoteConfig).tracking
+    for key in ("experiment", "sweep"):
+        if key in given:
+            raise ConfigError(
+                f"{key} cannot be given together with run_id: the run's stored config stands in "
+                "for it. Leave one of the two out."
+            )
     merged = OmegaConf.create(stored_config(call.open_store(tracking), str(plain["run_id"])))
     composed = OmegaConf.create(dict(plain))
     for key in given:
-        if key not in ("run_id", "experiment", "sweep") and not key.startswith("hydra"):
+        if key != "run_id" and not key.startswith("hydra"):
             OmegaConf.update(merged, key, OmegaConf.select(composed, key), merge=False)
     merged["tracking"] = composed["tracking"]
     container = OmegaConf.to_container(merged, resolve=True)

@@ -67,7 +67,7 @@ def run(config: MonitorConfig, call: Call) -> None:
         kinds = reasons(Tally(rejected=monitored.rejected))
         print(f"  {count:,} rows could not be scored ({kinds})")
     print(f"Report: {runs.artifact_file(artifacts, 'report.html') or store.link(run_id)}")
-    print(f"Run:    {store.link(run_id)}{ui_hint(store)}")
+    print(f"Run:    {store.link(run_id)}{ui_hint(store, call, config.tracking)}")
     print(f"Next:   {monitored.advice}", flush=True)
     if config.fail_on and VERDICTS.index(monitored.verdict) >= VERDICTS.index(config.fail_on):
         raise GateRefused(f"fail_on={config.fail_on}: the verdict is {monitored.verdict}.")

@@ -5,23 +5,42 @@ from __future__ import annotations
 import pandas as pd
 
 from segmentation import compare
+from segmentation.commands.call import Call
+from segmentation.config import TrackingConfig
 from segmentation.runs import artifact_file
-from segmentation.store import SQLITE, Store
+from segmentation.store import Store
 
 
-def ui_hint(store: Store) -> str:
+def ui_hint(store: Store, call: Call, tracking: TrackingConfig) -> str:
     """How to make a link to the UI open, where nothing serves it yet."""
-    return "   (start the UI with: segment ui)" if store.uri.startswith(SQLITE) else ""
+    return f"   (start the UI with: {call.next('segment ui', tracking)})" if store.is_local else ""
 
 
-def print_best(ranked: pd.DataFrame, again: str) -> None:
-    """After a ranking: what may be compared, the best run, its report, how to see this again."""
+def print_best(
+    ranked: pd.DataFrame, again: str, call: Call, tracking: TrackingConfig, *, by: str | None = None
+) -> None:
+    """After a ranking: what may be compared, the first run, its report, how to see this again.
+
+    Parameters
+    ----------
+    ranked : DataFrame
+        From `segmentation.compare.rank`.
+    again : str
+        The command that shows it again.
+    call : Call
+    tracking : TrackingConfig
+        Where the runs are.
+    by : str, optional
+        The column it is sorted on instead of the default order.
+    """
     print()
-    for note in compare.advice(ranked):
+    for note in compare.advice(ranked, sort=by):
         print(note)
     best = ranked.iloc[0]
     report = artifact_file(best["artifact_uri"], "report.html")
-    print(f"Best:   {best['run']}, promote it with: segment promote run_id={best['run_id']}")
+    first = f"First by {by}:" if by else "Best:  "
+    promote = call.next(f"segment promote run_id={best['run_id']}", tracking)
+    print(f"{first} {best['run']}, promote it with: {promote}")
     if report:
         print(f"Report: {report}")
     print(f"Again:  {again}")

@@ -46,14 +46,14 @@ def run(config: PromoteConfig, call: Call) -> None:
         done = promotion.promote(store, assessed, override=config.override)
     was = f" (was version {done.previous})" if done.previous else ""
     print(f"{done.name} version {done.version} is champion now{was}.")
-    print(f"Run:    {store.link(run_id)}{ui_hint(store)}")
+    print(f"Run:    {store.link(run_id)}{ui_hint(store, call, config.tracking)}")
     print("Load it anywhere with mlflow, scikit-learn and skops:")
     print(f'  mlflow.set_tracking_uri("{store.uri}")')
     print(f'  mlflow.pyfunc.load_model("{done.uri}").predict(customers)')
     if config.copy_to:
         _copy(store, config.model, config.copy_to)
     if done.previous:
-        print("Undo:   segment rollback")
+        print(f"Undo:   {call.next('segment rollback', config.tracking)}")
 
 
 def _best(store: Store) -> str:

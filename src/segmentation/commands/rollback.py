@@ -21,4 +21,4 @@ def run(config: RollbackConfig, call: Call) -> None:
         back = registry.rollback(tracking_uri=store.uri, name=config.model, reason=config.reason)
     print(f"{back.name} version {back.version} is champion again (was version {back.previous}).")
     print("Programs that load it by its alias get it the next time they load.")
-    print("Undo:   segment rollback")
+    print(f"Undo:   {call.next('segment rollback', config.tracking)}")

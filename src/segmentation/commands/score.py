@@ -39,4 +39,5 @@ def run(config: ScoreConfig, call: Call) -> None:
         f"{tally.scored:,} rows scored, {tally.rejected.total():,} rejected, "
         f"{tally.seconds:.1f} s, {rate:,.0f} rows/s: {output.scored}"
     )
-    print("Next: compare these customers with the training data: segment monitor data.path=…")
+    monitor = call.next("segment monitor data.path=…", config.tracking)
+    print(f"Next: compare these customers with the training data: {monitor}")

@@ -12,6 +12,7 @@ from segmentation import agreement, compare, fit, runs, study
 from segmentation import config as schema
 from segmentation.commands.call import Call, SweepDefinition
 from segmentation.commands.output import print_best, ui_hint
+from segmentation.config import TrackingConfig
 from segmentation.fit import SweepJob
 from segmentation.store import Store
 
@@ -20,12 +21,13 @@ SWEEP_VARIABLE = "SEGMENT_SWEEP"
 #: What `mlflow run` presets; a sweep makes one run for each configuration instead.
 MLFLOW_RUN_VARIABLES = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
 #: Keys that do not make a sweep another sweep.
-NO_DEFINITION = ("tracking", "force", "run_id", "hydra")
+NO_DEFINITION = ("tracking", "force", "hydra")
+SHOWN_RUNS = 20
 #: How long an interrupted sweep waits for its other processes to end.
 GRACE_SECONDS = 10
 
 # The sweep this process has opened: Hydra gives its callbacks no other place to keep it.
-_open: list[tuple[Store, SweepJob]] = []
+_open: list[tuple[Store, SweepJob, Call, TrackingConfig]] = []
 
 
 def current_job() -> SweepJob | None:
@@ -40,11 +42,13 @@ def start(sweep: SweepDefinition, call: Call) -> None:
         os.environ.pop(variable, None)
     base = {key: value for key, value in sweep.base.items() if key not in NO_DEFINITION}
     customers = None
-    if not any(key.split(".")[0] == "data" for key in sweep.swept):
+    # With one of these swept, or a stored config in place of this one, the data are not known yet.
+    unknown = {"data", "experiment"} & {key.split(".")[0] for key in sweep.swept}
+    if not unknown and sweep.base.get("run_id") is None:
         data = schema.load({"data": base["data"]}, schema.DataOnly).data
         customers = fit.read_customers_of_sweep(data)
         # The same file in another place is the same study.
-        base["data"] = customers.digest
+        base["data"] = {"digest": customers.digest, "features": data.default_features}
     tracking_config = schema.load(
         {"tracking": sweep.base["tracking"]}, schema.PromoteConfig
     ).tracking
@@ -65,7 +69,7 @@ def start(sweep: SweepDefinition, call: Call) -> None:
         customers=customers,
         total=sweep.total,
     )
-    _open.append((store, job))
+    _open.append((store, job, call, tracking_config))
     os.environ[SWEEP_VARIABLE] = json.dumps(asdict(job))
     again = ", run again because of force=true" if sweep.base.get("force") else ""
     done = f"{job.done} of {job.total} already done{again}" if job.done else f"{job.total} runs"
@@ -93,17 +97,17 @@ def job_ended(store: Store, job: SweepJob, line: str) -> None:
 
 def finish() -> None:
     """Close the parent run and print the ranking of its runs."""
-    store, job = _open.pop()
-    _print_ranking(store, job, "FINISHED")
+    _print_ranking(*_open.pop(), "FINISHED")
 
 
-def close() -> None:
+def close(*, interrupted: bool) -> None:
     """End a sweep that was interrupted or whose jobs failed; nothing stays RUNNING."""
     os.environ.pop(SWEEP_VARIABLE, None)
     while _open:
-        store, job = _open.pop()
+        store, job, call, tracking = _open.pop()
         _reap(store, job)
-        _print_ranking(store, job, "FAILED")
+        status = "KILLED" if interrupted else "FAILED"
+        _print_ranking(store, job, call, tracking, status)
 
 
 def _reap(store: Store, job: SweepJob) -> None:
@@ -114,14 +118,19 @@ def _reap(store: Store, job: SweepJob) -> None:
             time.sleep(0.2)
 
 
-def _print_ranking(store: Store, job: SweepJob, status: str) -> None:
+def _print_ranking(
+    store: Store, job: SweepJob, call: Call, tracking: TrackingConfig, status: str
+) -> None:
     ranked = study.finish(store, job, status)
     if ranked.empty:
         print("No run of this sweep finished.")
         return
     print()
-    print(compare.render(ranked, form="table", top=20))
-    print_best(ranked, f"segment compare sweep_id={job.sweep_id}")
+    print(compare.render(ranked, form="table", top=SHOWN_RUNS))
+    if len(ranked) > SHOWN_RUNS:
+        print(f"… {SHOWN_RUNS} of {len(ranked)} runs")
+    again = call.next(f"segment compare sweep_id={job.sweep_id} top={job.total}", tracking)
+    print_best(ranked, again, call, tracking)
     same = agreement.sentence(study.agreement_of_best(store, ranked))
     if same:
         print(same)
@@ -129,7 +138,7 @@ def _print_ranking(store: Store, job: SweepJob, status: str) -> None:
         print(
             f"{len(ranked)} of {job.total} finished. The same command again does the rest only.",
         )
-    print(f"Sweep:  {store.link(job.parent_run_id)}{ui_hint(store)}", flush=True)
+    print(f"Sweep:  {store.link(job.parent_run_id)}{ui_hint(store, call, tracking)}", flush=True)
 
 
 def _say(line: str) -> None:
