@@ -295,6 +295,13 @@ def _create_sqlite(path: Path) -> None:
         fresh = Path(folder) / path.name
         with store_errors(f"{SQLITE}{fresh}"):
             MlflowClient(tracking_uri=f"{SQLITE}{fresh}").search_experiments(max_results=1)
+        # MLflow places the artifacts of its Default experiment, where `mlflow run` logs, in the
+        # current directory; ours lie beside the database.
+        with contextlib.closing(sqlite3.connect(fresh)) as connection, connection:
+            connection.execute(
+                "UPDATE experiments SET artifact_location = ?",
+                ((path.parent / "artifacts").as_uri(),),
+            )
         if path.exists() and path.stat().st_size == 0:
             path.unlink()
         # The first of several processes wins; the others use what it made.

@@ -234,6 +234,9 @@ def test_a_new_store_is_made_whole(tmp_path: Path, capfd) -> None:
         "mlflow.db",
         "artifacts",
     }
+    # Also for the experiment that `mlflow run` logs to.
+    default = MlflowClient(tracking_uri=uri).get_experiment("0").artifact_location
+    assert default == f"file://{tmp_path}/new/place/artifacts"
 
 
 @pytest.mark.slow
