@@ -41,7 +41,8 @@ def sentence(table: pd.DataFrame) -> str:
     pairs = pairs[np.isfinite(pairs)]
     if not len(pairs):
         return ""
-    low, high = pairs.min(), pairs.max()
+    # Adding 0 makes a rounded -0.00 plain 0.00.
+    low, high = pairs.min().round(2) + 0, pairs.max().round(2) + 0
     story = (
         "they tell the same story"
         if low >= 0.8

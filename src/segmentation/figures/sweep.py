@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -72,11 +72,10 @@ def grid(ranked: pd.DataFrame) -> Figure | None:
     figure, ax = single(
         left + 1.25 * len(table.columns) + 0.3, 1.5 + 0.55 * len(table), left=left, bottom=0.4
     )
-    _cells(ax, table, cmap="Blues_r", low=1, high=max(2.0, 1.2 * len(ranked)))
-    for y, x in np.ndindex(table.shape):
-        text = words.get((str(table.index[y]), str(table.columns[x])), "")
-        dark = table.to_numpy()[y, x] < 0.6 * len(ranked)
-        ax.text(x, y, text, ha="center", va="center", fontsize=7.5, color="w" if dark else INK)
+    text = pd.DataFrame(
+        [[words.get((str(y), str(x)), "") for x in table.columns] for y in table.index]
+    )
+    _heatmap(ax, table, text, cmap="Blues_r", low=1, high=max(2.0, 1.2 * len(ranked)))
     first = ranked.iloc[0]
     headline(
         figure,
@@ -103,12 +102,7 @@ def agreement_heatmap(table: pd.DataFrame) -> Figure | None:
         left + 0.75 * len(table) + 0.4, 1.5 + 0.45 * len(table), left=left, bottom=0.4
     )
     plain = table.set_axis(names, axis=0).set_axis(range(1, len(names) + 1), axis=1)
-    _cells(ax, plain, cmap="Blues", low=0, high=1)
-    for y, x in np.ndindex(table.shape):
-        value = table.to_numpy(dtype=float)[y, x]
-        if np.isfinite(value):
-            color = "w" if value > 0.6 else INK
-            ax.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=8, color=color)
+    _heatmap(ax, plain, (plain.round(2) + 0).map("{:.2f}".format), cmap="Blues", low=0, high=1)
     headline(figure, "Do the first runs tell the same story?", "adjusted Rand index, 1: the same")
     return figure
 
@@ -120,10 +114,21 @@ def _verdict(row: object) -> str:
     return confidence if isinstance(confidence, str) else "untested"
 
 
-def _cells(ax: Axes, table: pd.DataFrame, *, cmap: str, low: float, high: float) -> None:
-    values = np.ma.masked_invalid(table.to_numpy(dtype=float))
-    ax.imshow(values, cmap=cmap, vmin=low, vmax=high, aspect="auto")
-    ax.set_xticks(range(table.shape[1]), [shorten(c, 16) for c in table.columns])
-    ax.set_yticks(range(table.shape[0]), [shorten(r, 40) for r in table.index])
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
+def _heatmap(
+    ax: Axes, table: pd.DataFrame, text: pd.DataFrame, *, cmap: str, low: float, high: float
+) -> None:
+    sns.heatmap(
+        table.astype(float),
+        annot=text.to_numpy(),
+        fmt="",
+        annot_kws={"fontsize": 7.5},
+        cmap=cmap,
+        vmin=low,
+        vmax=high,
+        cbar=False,
+        ax=ax,
+        xticklabels=[shorten(column, 16) for column in table.columns],
+        yticklabels=[shorten(row, 40) for row in table.index],
+    )
+    ax.set(xlabel="", ylabel="")
+    ax.tick_params(length=0, labelrotation=0)
