@@ -68,6 +68,8 @@ def test_evidence_on_mall(mall) -> None:
     result = segment(mall, features=INCOME_SPENDING)
     assert (result.k, result.structure, result.confidence) == (5, True, "agreed")
     assert result.stability is not None
+    assert "agreed by 4 of 5 criteria; weakest segment" in result.verdict
+    assert "very stable" in repr(result)
     assert len(result.stability.jaccard) == 5
 
 

@@ -165,7 +165,7 @@ def _note(result: SegmentationResult) -> str:
 
 def _note_of(result: SegmentationResult, *, rules: bool) -> str:
     told = result.rules.rules if rules and result.rules else None
-    lines = [f"**{result.choice.verdict}**", ""]
+    lines = [f"**{result.verdict}**", ""]
     if result.importance is not None and result.importance.warning is not None:
         lines += [f"**Careful:** {result.importance.warning}.", ""]
     head = "| segment | name | customers | share |"

@@ -104,7 +104,7 @@ class SegmentationResult:
     pipeline: Pipeline
 
     def __repr__(self) -> str:
-        lines = [f"SegmentationResult: {self.choice.verdict}"]
+        lines = [f"SegmentationResult: {self.verdict}"]
         lines += [f"  {s.id}  {s.size:>8,}  {s.share:6.1%}  {s.name}" for s in self.segments]
         return "\n".join(lines)
 
@@ -112,6 +112,17 @@ class SegmentationResult:
     def k(self) -> int:
         """Number of segments."""
         return self.choice.k
+
+    @property
+    def verdict(self) -> str:
+        """How many segments, how sure, and the weakest of them, in one plain sentence."""
+        if self.stability is None:
+            return self.choice.verdict
+        weakest = self.stability.weakest
+        return (
+            f"{self.choice.verdict}; weakest segment {weakest}: Jaccard "
+            f"{self.stability.jaccard[weakest]:.2f}, {self.stability.status[weakest]}"
+        )
 
     @property
     def structure(self) -> bool | None:

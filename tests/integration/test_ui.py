@@ -90,7 +90,8 @@ def page(browser) -> Iterator[object]:
 
 
 def run_address(ui: str, run_id: str, tab: str) -> str:
-    return ui.replace("?", f"/runs/{run_id}/{tab}?")
+    experiment = ui.split("/runs?")[0]
+    return f"{experiment}/runs/{run_id}/{tab}?workflowType=machine_learning"
 
 
 def test_the_printed_link_opens_the_runs_table(page, ui, logged) -> None:
@@ -98,6 +99,8 @@ def test_the_printed_link_opens_the_runs_table(page, ui, logged) -> None:
     page.get_by_text(logged[0].name).first.wait_for()
     page.get_by_text("Model training").first.wait_for()
     page.get_by_text("Each run fits K-Means over a whole range of k").first.wait_for()
+    # The saved view behind the link: metrics that may be compared, as columns.
+    page.get_by_role("columnheader", name="gap").first.wait_for()
 
 
 def test_metric_curves_are_charts(page, ui, logged) -> None:

@@ -49,7 +49,7 @@ def _run_alone(config: FitConfig, call: Call) -> None:
     command = f"segment fit {shlex.join(call.overrides)}".rstrip()
     logged = fit.log(result, store, config, command=command, run_id=adopted)
     took = time.monotonic() - started
-    print(f"{logged.name}: {result.choice.verdict} ({took:.1f} s)")
+    print(f"{logged.name}: {result.verdict} ({took:.1f} s)")
     if result.importance is not None and result.importance.warning is not None:
         print(f"Careful: {result.importance.warning}.")
     for segment in result.segments:
@@ -70,7 +70,7 @@ def _run_in_sweep(config: FitConfig, call: Call, job: SweepJob) -> None:
     result = fit.compute(config)
     logged = fit.log(result, store, config, sweep=job)
     took = time.monotonic() - started
-    job_ended(store, job, f"{logged.name}: {result.choice.verdict} ({took:.1f} s)")
+    job_ended(store, job, f"{logged.name}: {result.verdict} ({took:.1f} s)")
 
 
 def _say(line: str) -> None:
