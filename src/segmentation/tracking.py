@@ -21,7 +21,9 @@ import yaml
 from mlflow.entities import Dataset, DatasetInput, RunTag
 from mlflow.entities import Metric as MlflowMetric
 from mlflow.entities import Param as MlflowParam
+from mlflow.exceptions import MlflowException
 from pandas.api.types import is_numeric_dtype
+from sqlalchemy.exc import SQLAlchemyError
 
 from segmentation import drift, flavor, process, runs
 from segmentation.logged import File, LogItem, Metric, Param, Table, Tag, iter_log_items, run_name
@@ -30,6 +32,7 @@ from segmentation.store import Store, open_store, resolve_uri, store_errors
 
 #: Rows the logged model is asked about before its run counts as finished.
 VERIFIED_ROWS = 10_000
+DATASET_ATTEMPTS = 4
 LOGGED_TABLES = "mlflow.loggedArtifacts"
 
 
@@ -239,7 +242,15 @@ def _write_dataset(store: Store, run_id: str, result: SegmentationResult) -> Non
         schema=json.dumps(schema),
         profile=json.dumps({"num_rows": len(frame), "num_elements": int(frame.size)}),
     )
-    store.client.log_inputs(run_id, [DatasetInput(dataset)])
+    # Of several runs that log the first of a data set at once, all but one fail on its uniqueness.
+    for attempt in range(DATASET_ATTEMPTS):
+        try:
+            store.client.log_inputs(run_id, [DatasetInput(dataset)])
+            return
+        except (MlflowException, SQLAlchemyError):
+            if attempt == DATASET_ATTEMPTS - 1:
+                raise
+            time.sleep(0.1 * (attempt + 1))
 
 
 def _write_model(store: Store, run_id: str, result: SegmentationResult) -> str:
