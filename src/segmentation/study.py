@@ -101,8 +101,10 @@ def ranking(store: Store, job: SweepJob) -> pd.DataFrame:
     return compare.rank(_runs(store, job.sweep_id))
 
 
-def finish(store: Store, job: SweepJob, status: str = "FINISHED") -> pd.DataFrame:
-    """Close the parent run with the summary of its runs; returns their ranking.
+def finish(
+    store: Store, job: SweepJob, status: str = "FINISHED"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Close the parent run with the summary of its runs.
 
     Parameters
     ----------
@@ -110,19 +112,27 @@ def finish(store: Store, job: SweepJob, status: str = "FINISHED") -> pd.DataFram
     job : SweepJob
     status : {"FINISHED", "FAILED", "KILLED"}
         Other than FINISHED when not all configurations got through.
+
+    Returns
+    -------
+    ranked : DataFrame
+        From `ranking`.
+    same : DataFrame
+        From `agreement_of_best`.
     """
     ranked = ranking(store, job)
     with store_errors(store.uri):
         try:
+            same = agreement_of_best(store, ranked)
             if not ranked.empty:
                 question = store.client.get_run(job.parent_run_id).data.tags.get("question", "")
-                items = list(_summary(store, ranked, question))
+                items = list(_summary(store, ranked, same, question))
                 tracking.write_items(store, job.parent_run_id, items)
         finally:
             store.client.set_terminated(job.parent_run_id, status)
     if status != "FINISHED" and runs.finished_runs(store, sweep_id=job.sweep_id).empty:
         store.client.delete_run(job.parent_run_id)
-    return ranked
+    return ranked, same
 
 
 def question_of(header: Iterable[str]) -> str:
@@ -143,7 +153,9 @@ def agreement_of_best(store: Store, ranked: pd.DataFrame) -> pd.DataFrame:
     return agreement(found)
 
 
-def _summary(store: Store, ranked: pd.DataFrame, question: str) -> Iterator[LogItem]:
+def _summary(
+    store: Store, ranked: pd.DataFrame, same: pd.DataFrame, question: str
+) -> Iterator[LogItem]:
     yield Table("tables/ranking.json", ranked.drop(columns=["start", "artifact_uri"]))
     names = {f"{place} {row.run}": row for place, row in enumerate(ranked.itertuples(), 1)}
     curves = {
@@ -160,7 +172,6 @@ def _summary(store: Store, ranked: pd.DataFrame, question: str) -> Iterator[LogI
     grid = drawings.grid(ranked)
     if grid is not None:
         yield File("figures/grid.png", to_png(grid))
-    same = agreement_of_best(store, ranked)
     heatmap = drawings.agreement_heatmap(same)
     if heatmap is not None:
         yield File("figures/agreement.png", to_png(heatmap))

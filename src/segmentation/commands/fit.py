@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -15,7 +14,7 @@ from omegaconf import OmegaConf
 from segmentation import config as schema
 from segmentation import fit
 from segmentation.commands.call import Call
-from segmentation.commands.output import ui_hint
+from segmentation.commands.output import say, ui_hint
 from segmentation.commands.sweep import current_job, job_ended, job_started
 from segmentation.config import FitConfig, TrackingConfig
 from segmentation.errors import ConfigError
@@ -39,12 +38,12 @@ def _run_alone(config: FitConfig, call: Call) -> None:
     config = _renamed(config, call)
     check_store(call.store_uri(config.tracking))
     customers = fit.customers_of(config)
-    _say(f"{len(customers.ids):,} customers from {customers.source}")
+    say(f"{len(customers.ids):,} customers from {customers.source}")
     for note in customers.notes:
-        _say(f"  {note}")
-    _say(f"Fitting k = {config.k.min}..{config.k.max} …")
+        say(f"  {note}")
+    say(f"Fitting k = {config.k.min}..{config.k.max} …")
     result = fit.compute(config)
-    _say(f"Clustered on {', '.join(result.features.columns)}; scaling {result.scaling}")
+    say(f"Clustered on {', '.join(result.features.columns)}; scaling {result.scaling}")
     store, adopted = _open(config.tracking, call)
     command = f"segment fit {shlex.join(call.overrides)}".rstrip()
     logged = fit.log(result, store, config, command=command, run_id=adopted)
@@ -66,15 +65,11 @@ def _run_in_sweep(config: FitConfig, call: Call, job: SweepJob) -> None:
     if not config.force and is_finished(store, job.sweep_id, identity):
         return
     started = time.monotonic()
-    job_started(job, call.overrides)
+    job_started(call.overrides)
     result = fit.compute(config)
     logged = fit.log(result, store, config, sweep=job)
     took = time.monotonic() - started
     job_ended(store, job, f"{logged.name}: {result.verdict} ({took:.1f} s)")
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _renamed(config: FitConfig, call: Call) -> FitConfig:

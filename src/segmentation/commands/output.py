@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pandas as pd
 
 from segmentation import compare
@@ -9,6 +11,11 @@ from segmentation.commands.call import Call
 from segmentation.config import TrackingConfig
 from segmentation.runs import artifact_file
 from segmentation.store import Store
+
+
+def say(line: str) -> None:
+    """Progress, apart from the results on standard output."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def ui_hint(store: Store, call: Call, tracking: TrackingConfig) -> str:

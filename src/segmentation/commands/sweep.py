@@ -11,7 +11,7 @@ from dataclasses import asdict
 from segmentation import agreement, compare, fit, runs, study
 from segmentation import config as schema
 from segmentation.commands.call import Call, SweepDefinition
-from segmentation.commands.output import print_best, ui_hint
+from segmentation.commands.output import print_best, say, ui_hint
 from segmentation.config import TrackingConfig
 from segmentation.fit import SweepJob
 from segmentation.store import Store
@@ -74,10 +74,10 @@ def start(sweep: SweepDefinition, call: Call) -> None:
     again = ", run again because of force=true" if sweep.base.get("force") else ""
     done = f"{job.done} of {job.total} already done{again}" if job.done else f"{job.total} runs"
     killed = f", {left} left behind by a killed process: marked KILLED" if left else ""
-    _say(f"Sweep {job.sweep_id}: {done}{killed}")
+    say(f"Sweep {job.sweep_id}: {done}{killed}")
 
 
-def job_started(job: SweepJob, overrides: tuple[str, ...]) -> None:
+def job_started(overrides: tuple[str, ...]) -> None:
     """Say what runs now, on a terminal: the line is overwritten by the next."""
     if sys.stderr.isatty():
         print(f"\r\033[K  now {' '.join(overrides)} …", end="", file=sys.stderr, flush=True)
@@ -92,7 +92,7 @@ def job_ended(store: Store, job: SweepJob, line: str) -> None:
     remaining = f", about {left:.0f} s left" if done < job.total else ""
     best = f"; best so far {ranked.iloc[0]['run']}" if done else ""
     erase = "\r\033[K" if sys.stderr.isatty() else ""
-    _say(f"{erase}[{done:>{len(str(job.total))}}/{job.total}] {line}{best}{remaining}")
+    say(f"{erase}[{done:>{len(str(job.total))}}/{job.total}] {line}{best}{remaining}")
 
 
 def finish() -> None:
@@ -121,7 +121,7 @@ def _reap(store: Store, job: SweepJob) -> None:
 def _print_ranking(
     store: Store, job: SweepJob, call: Call, tracking: TrackingConfig, status: str
 ) -> None:
-    ranked = study.finish(store, job, status)
+    ranked, same = study.finish(store, job, status)
     if ranked.empty:
         print("No run of this sweep finished.")
         return
@@ -131,15 +131,11 @@ def _print_ranking(
         print(f"… {SHOWN_RUNS} of {len(ranked)} runs")
     again = call.next(f"segment compare sweep_id={job.sweep_id} top={job.total}", tracking)
     print_best(ranked, again, call, tracking)
-    same = agreement.sentence(study.agreement_of_best(store, ranked))
-    if same:
-        print(same)
+    story = agreement.sentence(same)
+    if story:
+        print(story)
     if len(ranked) < job.total:
         print(
             f"{len(ranked)} of {job.total} finished. The same command again does the rest only.",
         )
     print(f"Sweep:  {store.link(job.parent_run_id)}{ui_hint(store, call, tracking)}", flush=True)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
