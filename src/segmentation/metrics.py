@@ -192,12 +192,12 @@ def curve(
         Fit(
             Z=Z,
             clustering=clustering,
-            sizes=np.bincount(clustering.labels, minlength=k),
+            sizes=clustering.sizes,
             total=total,
-            silhouettes=measured.values.get(k),
+            silhouettes=measured.values.get(clustering.k),
             sampled=measured.sampled,
         )
-        for k, clustering in sorted(clusterings.items())
+        for _, clustering in sorted(clusterings.items())
     ]
     return pd.DataFrame(
         {name: [metric(fit) for fit in fits] for name, metric in METRICS.items()},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -50,9 +50,8 @@ def order_by_size(clustering: Clustering) -> Clustering:
 
     A rerun, or the same customers in another order, then give the same ids.
     """
-    sizes = np.bincount(clustering.labels, minlength=clustering.k)
-    order = np.lexsort((*clustering.centers.T[::-1], -sizes))
-    return replace(clustering, centers=clustering.centers[order])
+    order = np.lexsort((*clustering.centers.T[::-1], -clustering.sizes))
+    return clustering.reordered(order)
 
 
 def describe(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+
+from segmentation.engines.passes import Totals
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,10 @@ class Clustering:
         Within-cluster sum of squares over all rows, weighted (scikit-learn's ``inertia_``).
     starts : tuple of float
         WCSS that each independent start reached; their spread says how hard the problem is.
+    assign : callable
+        From centres to the labels of the rows at hand.
+    totals : Totals or None
+        What a pass over all rows added up about the centres; None where the rows at hand are all.
     """
 
     k: int
@@ -30,11 +36,24 @@ class Clustering:
     wcss: float
     starts: tuple[float, ...]
     assign: Callable[[NDArray[np.float64]], NDArray[np.int32]] = field(repr=False, compare=False)
+    totals: Totals | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def labels(self) -> NDArray[np.int32]:
         """Index of the nearest centre of each row, shape (n,); computed when first asked for."""
         return self.assign(self.centers)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Rows of each cluster, of all rows, shape (k,)."""
+        if self.totals is not None:
+            return np.rint(self.totals.weights).astype(np.int64)
+        return np.bincount(self.labels, minlength=self.k)
+
+    def reordered(self, order: NDArray[np.intp]) -> Clustering:
+        """The same clustering with its centres in another order."""
+        totals = None if self.totals is None else self.totals.reordered(order)
+        return replace(self, centers=self.centers[order], totals=totals)
 
     @property
     def starts_at_best(self) -> int:
