@@ -64,7 +64,7 @@ def silhouettes(
     )
     Z = Z[rows]
     ks = [k for k in clusterings if k >= 2]
-    labels = {k: clusterings[k].labels[rows] for k in ks}
+    labels = {k: clusterings[k].labels_at(rows) for k in ks}
     membership = {k: np.eye(k)[labels[k]] for k in ks}
     counts = {k: membership[k].sum(axis=0) for k in ks}
     values = {k: np.zeros(len(Z)) for k in ks}
@@ -233,7 +233,7 @@ def in_reference_space(
         centers=centers,
         wcss=float(((Z - centers[index]) ** 2).sum()),
         starts=(),
-        assign=lambda _: index.astype(np.int32),
+        assign=lambda _, rows=slice(None): index[rows].astype(np.int32),
     )
     clusterings = {clustering.k: clustering}
     row = curve(Z, clusterings, silhouettes(Z, clusterings, seed=seed)).iloc[0]
