@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from segmentation.figures.scales import signed
-from segmentation.figures.style import DPI, percent, segment_color
+from segmentation.figures.style import percent, segment_color
+from segmentation.page import Picture, picture, render, sentence
 from segmentation.profiles import in_units
 from segmentation.typical import BORDERLINE
 
@@ -85,18 +83,19 @@ def render_report(
         Text from the customers' file is escaped.
     """
     rooms = ("who", "rules", "matter", "sure", "choice", "data")
-    places: dict[str, list[dict[str, Any]]] = {room: [] for room in rooms}
+    places: dict[str, list[Picture]] = {room: [] for room in rooms}
     ordered = [name for name in FIGURE_PLACES if name in figures]
     for name in [*ordered, *(name for name in figures if name not in FIGURE_PLACES)]:
         place, text = FIGURE_PLACES.get(name, ("data", name.replace("_", " ")))
-        places[place].append(_figure(figures[name], text))
+        places[place].append(picture(figures[name], text))
     warning = result.importance.warning if result.importance else None
-    return _template().render(
+    return render(
+        "report.html.j2",
         title=meta.get("run", f"{result.features.name}·{result.scaling}·k{result.k}"),
-        verdict=_sentence(result.choice.verdict),
-        facts=_facts(result),
+        verdict=sentence(result.choice.verdict),
+        numbers=_facts(result),
         sureness=_sureness(result),
-        careful=_sentence(warning) if warning else "",
+        careful=sentence(warning) if warning else "",
         cards=_cards(result, show_customers=show_customers),
         columns=result.features.columns,
         rules=result.rules,
@@ -109,29 +108,6 @@ def render_report(
         meta=meta,
         k=result.k,
     )
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("segmentation"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2")
-
-
-def _figure(png: bytes, text: str) -> dict[str, Any]:
-    # Width and height stand at fixed places of a PNG's header.
-    width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
-    return {
-        "source": "data:image/png;base64," + base64.b64encode(png).decode(),
-        "text": text,
-        "width": round(width * 96 / DPI),
-        "height": round(height * 96 / DPI),
-    }
 
 
 def _points(share: float) -> str:
@@ -172,7 +148,7 @@ def _sureness(result: SegmentationResult) -> list[str]:
             "try other features or another scaling."
         )
     elif evidence is not None:
-        said.append(_sentence(f"Groups were found: {evidence.gate.reason}"))
+        said.append(sentence(f"Groups were found: {evidence.gate.reason}"))
     if result.confidence == "contested":
         said.append("The criteria disagree on the number of segments: read it as one of several.")
     if result.stability is not None:
@@ -352,9 +328,3 @@ def _data(result: SegmentationResult) -> list[tuple[str, str]]:
         ("scaling", result.scaling),
     ]
     return [(label, text) for label, text in told if text]
-
-
-def _sentence(text: str) -> str:
-    """`text` with a capital and a full stop."""
-    text = text.strip()
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

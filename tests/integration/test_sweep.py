@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from mlflow import MlflowClient
@@ -60,6 +62,16 @@ def test_the_parent_run_answers_the_question(store_uri: str, capfd) -> None:
     assert "[4/4]" in err
     assert "best so far" in err
     assert "Agreement of the first 4 runs" in out
+    # The page it points at leads to the page of every run.
+    report = Path(unquote(urlsplit(re.findall(r"^Report: (\S+)", out, re.M)[-1]).path))
+    html = report.read_text(encoding="utf-8")
+    assert parent.info.run_id in str(report)
+    assert html.count("<figure") == 3
+    assert "segment fit -m k.max=3" in html
+    reports = re.findall(r'href="([^":]+report\.html)"', html)
+    assert len(reports) == 4
+    titles = {re.search("<title>(.*)</title>", (report.parent / r).read_text())[1] for r in reports}
+    assert titles == {run.info.run_name for run in finished(store_uri)}
 
 
 def test_what_is_done_is_not_done_again(store_uri: str, capfd) -> None:
