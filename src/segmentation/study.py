@@ -17,6 +17,7 @@ from mlflow.entities import Run
 from segmentation import compare, process, runs, tracking
 from segmentation.agreement import agreement, sentence
 from segmentation.data import Customers
+from segmentation.described import describing
 from segmentation.figures import sweep as drawings
 from segmentation.figures import to_png
 from segmentation.figures.customers import distributions
@@ -83,7 +84,8 @@ def start(
             parent = str(made.info.run_id)
         tracking.reopen(store, parent, tags)
         if customers is not None and not found:
-            png = to_png(distributions(customers.frame))
+            drawn, _ = describing(customers, (), (), None)
+            png = to_png(distributions({name: customers.column(name) for name in drawn}))
             tracking.write_items(store, parent, [File("figures/distributions.png", png)])
     return SweepJob(
         sweep_id=identity,

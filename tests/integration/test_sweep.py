@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -97,6 +98,22 @@ def test_a_failed_configuration_does_not_stop_the_others(store_uri: str, capfd) 
     out, err = capfd.readouterr()
     assert "2 of 4 finished" in out
     assert "500" in err
+
+
+def test_gaps_in_a_column_no_run_asks_for_stop_no_sweep(
+    store_uri: str, customers_csv: Path, capfd
+) -> None:
+    frame = pd.read_csv(customers_csv)
+    frame.assign(visits=[None, 3.0, 5.0] * (len(frame) // 3)).to_csv(customers_csv, index=False)
+    where = ("data=csv", f"data.path={customers_csv}", "features.columns=[age,annual_income]")
+    assert sweep(store_uri, *GRID[1:], *where, "scaling=none,standard") == 0
+    client = MlflowClient(tracking_uri=store_uri)
+    for run in finished(store_uri):
+        table = client.load_table(run.info.experiment_id, "tables/profile.json", [run.info.run_id])
+        assert "visits" in set(table["feature"])
+    (parent,) = [run for run in runs(store_uri) if run.data.tags.get("study") == "yes"]
+    figures = {item.path for item in client.list_artifacts(parent.info.run_id, "figures")}
+    assert "figures/distributions.png" in figures
 
 
 def test_a_key_given_twice_is_swept_once(store_uri: str, capfd) -> None:
