@@ -52,7 +52,7 @@ class FeaturesConfig:
     log1p: list[str] = field(default_factory=list)
     weights: dict[str, float] = field(default_factory=dict)
     categorical: list[str] = field(default_factory=list)
-    profile: list[str] = field(default_factory=list)
+    profile: list[str] | None = None
 
 
 @dataclass

@@ -17,7 +17,7 @@ from segmentation.credentials import kept_url, masked
 from segmentation.data import Customers, require_columns
 from segmentation.demo import generate_customers
 from segmentation.errors import ConfigError, DataError
-from segmentation.features import FeatureSet, resolve
+from segmentation.features import FeatureSet
 from segmentation.logged import run_name
 from segmentation.naming import Naming
 from segmentation.result import SegmentationResult, segment
@@ -66,7 +66,7 @@ def settings(config: FitConfig) -> dict[str, Any]:
 
 
 def customers_of(config: FitConfig) -> Customers:
-    """The customers of a config with the columns its feature set uses.
+    """The customers of a config; the columns its feature set clusters on are checked.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def customers_of(config: FitConfig) -> Customers:
         The file or a value in it cannot be used.
     """
     features = _feature_set(config)
-    columns = features.used if features is not None and features.columns else None
+    columns = features.columns if features is not None and features.columns else None
     return read_customers(config.data, columns)
 
 
@@ -91,7 +91,7 @@ def compute(config: FitConfig) -> SegmentationResult:
     customers = customers_of(config)
     return segment(
         customers,
-        features=resolve(_feature_set(config), customers),
+        features=_feature_set(config),
         scaling=scaling,
         k_min=config.k.min,
         k_max=config.k.max,
@@ -256,8 +256,8 @@ def _feature_set(config: FitConfig) -> FeatureSet | None:
     if chosen["columns"] is None and config.data.default_features is not None:
         chosen |= config.data.default_features
     if chosen["columns"] is None:
-        extras = [key for key in ("log1p", "weights", "categorical", "profile") if chosen[key]]
-        if not extras:
+        extras = [key for key in ("log1p", "weights", "categorical") if chosen[key]]
+        if not extras and chosen["profile"] is None:
             return None
         chosen["columns"] = []
     if config.features.name == "auto" and config.features.columns is not None:
@@ -268,7 +268,7 @@ def _feature_set(config: FitConfig) -> FeatureSet | None:
         log1p=tuple(chosen["log1p"]),
         weights=chosen["weights"],
         categorical=tuple(chosen["categorical"]),
-        profile=tuple(chosen["profile"]),
+        profile=None if chosen["profile"] is None else tuple(chosen["profile"]),
     )
 
 

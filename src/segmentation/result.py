@@ -17,6 +17,7 @@ from segmentation import choice as choices
 from segmentation import metrics, segments
 from segmentation.choice import Choice
 from segmentation.data import Customers, from_frame
+from segmentation.described import categories_of
 from segmentation.engines import ENGINES
 from segmentation.engines.base import Clustering
 from segmentation.errors import ConfigError
@@ -156,7 +157,8 @@ def segment(
     frame : DataFrame or Customers
         One row per customer. A column that looks like an id is not clustered on.
     features : FeatureSet or sequence of str, optional
-        Columns to cluster on; by default all numeric ones but the id.
+        Columns to cluster on; by default all numeric ones but the id. The others describe the
+        segments as far as they can (`FeatureSet.profile` says which).
     scaling : str, mapping or scikit-learn transformer
         A name of `segmentation.features.SCALINGS`, ``{"_target_": "sklearn.preprocessing.…"}`` or
         an unfitted transformer.
@@ -219,9 +221,13 @@ def segment(
     # The model's own answer, so that a customer between two centres is where scoring puts them.
     labels = kmeans.predict(Z).astype(np.int32)
     distances = np.linalg.norm(Z - final.centers[labels], axis=1)
-    described = customers.frame[list(feature_set.used)]
-    codes = dict.fromkeys(feature_set.categorical, "str")
-    described = described.astype(codes)
+    clustered = customers.frame[list(feature_set.columns)]
+    codes_or_texts = set(feature_set.categorical)
+    clustered = clustered.astype(dict.fromkeys(codes_or_texts & set(clustered), "str"))
+    described = {name: clustered[name] for name in feature_set.columns}
+    for name in feature_set.profile or ():
+        column = customers.column(name)
+        described[name] = categories_of(column) if name in codes_or_texts else column
     table = profile(described, labels, seed=seed)
     names = name_segments(table, feature_set.columns, naming)
     silhouette_rows = _silhouette_rows(measured, chosen.k, labels)
@@ -249,7 +255,7 @@ def segment(
         silhouettes=silhouette_rows,
         stability=bootstrap_stability(Z, final, seed=seed) if tested else None,
         rules=recognition_rules(
-            described[list(feature_set.columns)].iloc[rows],
+            clustered.iloc[rows],
             labels[rows],
             categorical=feature_set.categorical,
             seed=seed,
@@ -278,7 +284,7 @@ def _check(*, k_min: int, k_max: int, engine: str, effort: str) -> None:
 
 
 def _checked(frame: pd.DataFrame, features: FeatureSet | Sequence[str] | None) -> Customers:
-    named = features.used if isinstance(features, FeatureSet) else features
+    named = features.columns if isinstance(features, FeatureSet) else features
     return from_frame(frame, columns=list(named) if named else None)
 
 

@@ -33,7 +33,8 @@ def _shares(result: SegmentationResult) -> list[float]:
 
 
 def _distributions(result: SegmentationResult) -> Figure | None:
-    return draw_customers(result.customers.frame)
+    customers = result.customers
+    return draw_customers({name: customers.column(name) for name in result.features.described})
 
 
 def _pair_plot(result: SegmentationResult) -> Figure | None:
