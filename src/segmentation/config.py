@@ -69,6 +69,8 @@ class EngineConfig:
 
     name: str = MISSING
     effort: str = "default"  # fast | default | thorough
+    path: str = "auto"  # auto | exact | sampled
+    polish: str = "passes"  # passes | full
 
 
 @dataclass

@@ -99,6 +99,8 @@ def compute(config: FitConfig) -> SegmentationResult:
         k=choice[1],
         engine=config.engine.name,
         effort=config.engine.effort,
+        path=config.engine.path,
+        polish=config.engine.polish,
         naming=naming,
         seed=config.seed,
     )

@@ -147,6 +147,8 @@ def segment(
     k: int | None = None,
     engine: str = "sklearn",
     effort: str = "default",
+    path: str = "auto",
+    polish: str = "passes",
     naming: Naming | None = None,
     seed: int = 0,
 ) -> SegmentationResult:
@@ -172,6 +174,9 @@ def segment(
         A name of `segmentation.engines.ENGINES`.
     effort : {"fast", "default", "thorough"}
         How long the engine searches.
+    path : {"auto", "exact", "sampled"}
+    polish : {"passes", "full"}
+        For large data, see `segmentation.engines.sklearn.fit_k_range`.
     naming : Naming, optional
         Words, thresholds and names of the segments; by default plain English.
     seed : int
@@ -204,15 +209,19 @@ def segment(
 
     search = ENGINES[engine]
     ks = sorted({1, *range(k_min, k_max + 1)})
-    clusterings: dict[int, Clustering] = search.fit_k_range(Z, ks, seed=seed, effort=effort)
+    large = {"path": path, "polish": polish}
+    clusterings: dict[int, Clustering] = search.fit_k_range(
+        Z, ks, seed=seed, effort=effort, **large
+    )
     measured = metrics.silhouettes(Z, clusterings, seed=seed)
     curve = metrics.curve(Z, clusterings, measured)
     chosen = choices.choose(choice, Z, clusterings, curve, seed=seed, k=k, k_min=k_min)
     if effort == "default" and chosen.k > 1:
         # What is promoted is what was compared, so the thorough search happens here, not later.
-        improved = search.improve(Z, clusterings, chosen.k, seed=seed)
-        if improved[chosen.k].wcss < clusterings[chosen.k].wcss:
-            measured = metrics.silhouettes(Z, improved, seed=seed)
+        improved = search.improve(Z, clusterings, chosen.k, seed=seed, **large)
+        better = {j: c for j, c in improved.items() if c.wcss < clusterings[j].wcss}
+        if better:
+            measured = measured.updated(metrics.silhouettes(Z, better, seed=seed))
             curve = metrics.curve(Z, improved, measured)
         clusterings = improved
 
@@ -302,11 +311,6 @@ def _kmeans(Z: NDArray[np.float64], final: Clustering, seed: int) -> KMeans:
 def _silhouette_rows(
     measured: metrics.Silhouettes, k: int, labels: NDArray[np.int32]
 ) -> pd.DataFrame:
-    rows = measured.rows if k in measured.values else measured.rows[:0]
-    return pd.DataFrame(
-        {
-            "row": rows,
-            "segment": labels[rows],
-            "silhouette": measured.values.get(k, np.empty(0)),
-        }
-    )
+    rows = measured.rows.get(k, np.empty(0, dtype=np.intp))
+    values = measured.values.get(k, np.empty(0))
+    return pd.DataFrame({"row": rows, "segment": labels[rows], "silhouette": values})
