@@ -121,30 +121,40 @@ def silhouettes(
         own = dict.fromkeys(ks, np.ones(n, dtype=bool))
     X = Z[rows]
     dtype = np.float32 if len(X) > DOUBLE_PRECISION_ROWS else np.float64
-    members = {k: (np.eye(k)[labels[k]] * own[k][:, None]).astype(dtype) for k in ks}
-    counts = {k: members[k].sum(axis=0, dtype=np.float64) for k in ks}
     shares = {k: clusterings[k].sizes / clusterings[k].sizes.sum() for k in ks}
+    # The ks side by side: one product with all their clusters takes half the time of one for each.
+    ends = np.cumsum([0, *ks])
+    columns = {k: slice(start, start + k) for k, start in zip(ks, ends, strict=False)}
+    members = np.zeros((len(X), ends[-1]), dtype)
+    for k in ks:
+        members[:, columns[k]] = np.eye(k)[labels[k]] * own[k][:, None]
+    counts = members.sum(axis=0, dtype=np.float64)
+    # What each measured customer stands for of the mean.
+    each = {k: own[k] * (shares[k] / np.maximum(counts[columns[k]], 1.0))[labels[k]] for k in ks}
     values = {k: np.zeros(len(X)) for k in ks}
-    influence = {k: np.zeros((len(X), k)) for k in ks} if sampled else {}
+    slopes = np.zeros((CHUNK, ends[-1]), dtype)
+    pull = np.zeros(members.shape)
     for start, distances in _distances(X, dtype):
         part = slice(start, start + len(distances))
+        sums = (distances @ members).astype(np.float64)
         for k in ks:
-            sums = (distances @ members[k]).astype(np.float64)
-            values[k][part], slopes = _silhouette(sums, labels[k][part], counts[k])
+            own_sums, own_counts = sums[:, columns[k]], counts[columns[k]]
+            values[k][part], slope = _silhouette(own_sums, labels[k][part], own_counts)
             if sampled:
-                # Of the mean silhouette, by the sums of distances that this part's are made from.
-                each = own[k][part] * (shares[k] / np.maximum(counts[k], 1))[labels[k][part]]
-                influence[k] += distances.T @ (each[:, None] * slopes).astype(dtype)
-    for k, total in influence.items():
-        mine = np.arange(len(X)), labels[k]
-        each = (shares[k] / np.maximum(counts[k], 1))[labels[k]]
-        influence[k] = total[mine] + each * values[k]
+                slopes[: len(slope), columns[k]] = each[k][part, None] * slope
+        if sampled:
+            pull += distances.T @ slopes[: len(distances)]
+    every = np.arange(len(X))
+    influence = {
+        k: (each[k] * values[k] + pull[every, columns[k].start + labels[k]])[own[k]]
+        for k in (ks if sampled else ())
+    }
     return Silhouettes(
         rows={k: rows[own[k]] for k in ks},
         values={k: values[k][own[k]] for k in ks},
         labels={k: labels[k][own[k]] for k in ks},
         shares=shares,
-        influence={k: total[own[k]] for k, total in influence.items()},
+        influence=influence,
     )
 
 
