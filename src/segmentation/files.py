@@ -122,7 +122,12 @@ def read_parquet_table(path: str | Path) -> RawTable:
     file = existing_file(path)
     try:
         with file.open("rb") as stream:
-            table = pa_parquet.read_table(stream)
+            parquet = pa_parquet.ParquetFile(stream)
+            names = [
+                name for name in parquet.schema_arrow.names if not name.startswith("__index_level_")
+            ]
+            # One column at a time: as a whole table first, it would be in memory twice.
+            columns = tuple(_one_array(parquet.read([name])) for name in names)
     except PermissionError:
         raise DataError(f"No permission to read {file}.") from None
     except (pa.ArrowException, OSError) as error:
@@ -131,19 +136,18 @@ def read_parquet_table(path: str | Path) -> RawTable:
             f"{file.name} is not a readable Parquet file ({reason}). "
             "Read a text file with data=csv."
         ) from None
-    names = [name for name in table.column_names if not name.startswith("__index_level_")]
     return RawTable(
         names=tuple(names),
-        columns=tuple(
-            pa.concat_arrays(table[name].chunks)
-            if table[name].num_chunks
-            else pa.array([], table[name].type)
-            for name in names
-        ),
+        columns=columns,
         source=file.name,
         unit="row",
         number=lambda rows: [row + 1 for row in rows],
     )
+
+
+def _one_array(table: pa.Table) -> pa.Array:
+    chunks = table.column(0).chunks
+    return pa.concat_arrays(chunks) if chunks else pa.array([], table.column(0).type)
 
 
 def existing_file(path: str | Path) -> Path:

@@ -124,9 +124,12 @@ def reference_metrics(config: FitConfig, result: SegmentationResult) -> dict[str
     numeric = everything.frame[columns] if columns else everything.frame.select_dtypes("number")
     if numeric.empty or len(numeric) != len(result.labels):
         return {}
-    return metrics.in_reference_space(
-        StandardScaler().fit_transform(numeric), result.labels, seed=config.seed
-    )
+    own = result.features
+    plain = not (own.log1p or own.weights or own.categorical) and result.scaling == "standard"
+    # A run on all numeric columns, standardised, is in that space already.
+    same = plain and list(numeric.columns) == list(own.columns)
+    Z = result.Z if same else StandardScaler().fit_transform(numeric)
+    return metrics.in_reference_space(Z, result.labels, seed=config.seed)
 
 
 def log(

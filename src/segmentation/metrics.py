@@ -340,7 +340,7 @@ def curve(
     measured : Silhouettes
         From `silhouettes`, for the same clusterings.
     """
-    total = float(((Z - Z.mean(axis=0)) ** 2).sum())
+    total = float(sum(((column - column.mean()) ** 2).sum() for column in Z.T))
     fits = [
         Fit(
             Z=Z,
@@ -379,15 +379,24 @@ def in_reference_space(
     """
     ids, index = np.unique(labels, return_inverse=True)
     sizes = np.bincount(index)
-    centers = np.stack([np.bincount(index, column) / sizes for column in Z.T], axis=1)
-    clustering = Clustering(
-        k=len(ids),
-        centers=centers,
-        wcss=float(((Z - centers[index]) ** 2).sum()),
-        starts=(),
-        assign=lambda _, rows=slice(None): index[rows].astype(np.int32),
-    )
-    clusterings = {clustering.k: clustering}
-    row = curve(Z, clusterings, silhouettes(Z, clusterings, seed=seed)).iloc[0]
-    names = ["wcss", "explained_variance", "silhouette"]
-    return {name: float(row[name]) for name in names if np.isfinite(row[name])}
+    wcss = total = 0.0
+    centers = np.empty((len(ids), Z.shape[1]))
+    # A column at a time: whole differences would be two more matrices of this size.
+    for j, column in enumerate(Z.T):
+        centers[:, j] = np.bincount(index, column) / sizes
+        wcss += float(((column - centers[index, j]) ** 2).sum())
+        total += float(((column - column.mean()) ** 2).sum())
+    found = {"wcss": wcss}
+    if total > 0:
+        found["explained_variance"] = 1 - wcss / total
+    if len(ids) > 1:
+        clustering = Clustering(
+            k=len(ids),
+            centers=centers,
+            wcss=wcss,
+            starts=(),
+            assign=lambda _, rows=slice(None): index[rows].astype(np.int32),
+        )
+        clusterings = {clustering.k: clustering}
+        found["silhouette"] = silhouettes(Z, clusterings, seed=seed).mean(clustering.k)
+    return found

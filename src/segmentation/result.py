@@ -21,7 +21,13 @@ from segmentation.described import categories_of
 from segmentation.engines import ENGINES
 from segmentation.engines.base import Clustering
 from segmentation.errors import ConfigError
-from segmentation.features import FeatureSet, build_encoder, resolve, scaling_name
+from segmentation.features import (
+    FeatureSet,
+    build_encoder,
+    fit_transform,
+    resolve,
+    scaling_name,
+)
 from segmentation.importance import Importance, feature_of_columns, importance
 from segmentation.naming import Naming, name_segments
 from segmentation.profiles import profile
@@ -205,7 +211,7 @@ def segment(
     customers = frame if isinstance(frame, Customers) else _checked(frame, features)
     feature_set = resolve(features, customers)
     encoder = build_encoder(feature_set, scaling, customers.frame)
-    Z = np.ascontiguousarray(encoder.fit_transform(customers.frame), dtype=np.float64)
+    Z = fit_transform(encoder, customers.frame)
 
     search = ENGINES[engine]
     ks = sorted({1, *range(k_min, k_max + 1)})
@@ -226,10 +232,10 @@ def segment(
         clusterings = improved
 
     final = segments.order_by_size(clusterings[chosen.k])
-    kmeans = _kmeans(Z, final, seed)
+    kmeans = _kmeans(final, seed)
     # The model's own answer, so that a customer between two centres is where scoring puts them.
     labels = kmeans.predict(Z).astype(np.int32)
-    distances = np.linalg.norm(Z - final.centers[labels], axis=1)
+    distances = _distances(Z, final.centers, labels)
     clustered = customers.frame[list(feature_set.columns)]
     codes_or_texts = set(feature_set.categorical)
     clustered = clustered.astype(dict.fromkeys(codes_or_texts & set(clustered), "str"))
@@ -297,15 +303,26 @@ def _checked(frame: pd.DataFrame, features: FeatureSet | Sequence[str] | None) -
     return from_frame(frame, columns=list(named) if named else None)
 
 
-def _kmeans(Z: NDArray[np.float64], final: Clustering, seed: int) -> KMeans:
+def _kmeans(final: Clustering, seed: int) -> KMeans:
     """A fitted stock KMeans with exactly these centres, so that ``predict`` gives segment ids."""
-    fitted = KMeans(final.k, init=final.centers, n_init=1, max_iter=1, random_state=seed).fit(Z)
-    # One Lloyd step from a local optimum moves centres by rounding only; keep those compared.
+    fitted = KMeans(final.k, init=final.centers, n_init=1, max_iter=1, random_state=seed)
+    # Fitted to its centres, which leaves them where they are.
+    fitted.fit(final.centers)
     fitted.cluster_centers_ = final.centers.copy()
     fitted.inertia_ = final.wcss
     # One label a training customer does not belong into a model that is shipped.
     fitted.labels_ = fitted.labels_[:0]
     return fitted
+
+
+def _distances(
+    Z: NDArray[np.float64], centers: NDArray[np.float64], labels: NDArray[np.int32]
+) -> NDArray[np.float64]:
+    # A column at a time: Z - centers[labels] would be two more matrices of its size.
+    squares = np.zeros(len(Z))
+    for column, middles in zip(Z.T, centers.T, strict=True):
+        squares += (column - middles[labels]) ** 2
+    return np.sqrt(squares)
 
 
 def _silhouette_rows(

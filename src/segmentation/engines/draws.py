@@ -14,6 +14,8 @@ from segmentation.engines.passes import Floats
 
 # Odd constants of Steele, Lea & Flood's SplitMix64 (2014), whose mixing the fingerprint follows.
 _GOLDEN, _MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
+# Rows mixed at a time: tens of millions leave no memory for copies of them all.
+PART_ROWS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -42,22 +44,35 @@ class Equals:
 
     Attributes
     ----------
-    order : ndarray of shape (n,)
-        Positions of the rows with equal rows side by side.
-    first : ndarray of shape (m,)
-        Where in `order` the first of each of m kinds of row stands.
     keys : ndarray of shape (n,), uint64
         Fingerprint of each row.
+    order : ndarray of shape (n,), int
+        Positions of the rows with equal rows side by side.
+    repeats : ndarray of shape (r,), int
+        Where in `order` a row equals the one before it.
     """
 
-    order: NDArray[np.intp]
-    first: NDArray[np.intp]
     keys: NDArray[np.uint64]
+    order: NDArray[np.int64]
+    repeats: NDArray[np.intp]
+
+    @property
+    def distinct(self) -> int:
+        """Number of distinct rows."""
+        return len(self.keys) - len(self.repeats)
+
+    @property
+    def first(self) -> NDArray[np.intp]:
+        """Where in `order` each kind of row starts, shape (distinct,)."""
+        starts = np.ones(len(self.keys), dtype=bool)
+        starts[self.repeats] = False
+        return np.flatnonzero(starts)
 
     def merged(self, rows: Rows) -> Rows:
         """Each kind of row once, with the weights of its copies added."""
-        w = np.add.reduceat(rows.weights[self.order], self.first)
-        return Rows(rows.X[self.order[self.first]], w)
+        first = self.first
+        w = np.add.reduceat(rows.weights[self.order], first)
+        return Rows(rows.X[self.order[first]], w)
 
     @property
     def kinds(self) -> NDArray[np.uint64]:
@@ -70,10 +85,10 @@ class Equals:
 
         Drawn all together or not at all, a frequent row would rule a sample.
         """
-        if len(self.first) == len(self.keys):
+        if not len(self.repeats):
             return self.keys
-        sizes = np.diff(self.first, append=len(self.keys))
-        copy = np.arange(len(self.keys)) - np.repeat(self.first, sizes)
+        first = self.first
+        copy = np.arange(len(self.keys)) - np.repeat(first, np.diff(first, append=len(self.keys)))
         keys = self.keys.copy()
         keys[self.order] += copy.astype(np.uint64) * _GOLDEN
         return keys
@@ -81,8 +96,12 @@ class Equals:
 
 def lots(fingerprints: NDArray[np.uint64], seed: int) -> Floats:
     """A uniform number in [0, 1) for each fingerprint."""
-    mixed = _mixed(fingerprints ^ _mixed(np.array([seed], dtype=np.uint64)))
-    return np.asarray((mixed >> np.uint64(11)) * 2.0**-53, dtype=np.float64)
+    uniform = np.empty(len(fingerprints))
+    salt = _mixed(np.array([seed], dtype=np.uint64))
+    for start in range(0, len(fingerprints), PART_ROWS):
+        part = slice(start, start + PART_ROWS)
+        uniform[part] = (_mixed(fingerprints[part] ^ salt) >> np.uint64(11)) * 2.0**-53
+    return uniform
 
 
 def find_equals(X: Floats) -> Equals:
@@ -101,14 +120,15 @@ def find_equals(X: Floats) -> Equals:
     keys = _fingerprints(X)
     # The row's number in the low bits: one sort of integers then gives the order as well.
     low = np.uint64((1 << max(len(X) - 1, 1).bit_length()) - 1)
-    packed = (keys & ~low) | np.arange(len(X), dtype=np.uint64)
+    packed = keys & ~low
+    packed |= np.arange(len(X), dtype=np.uint64)
     packed.sort()
-    order = (packed & low).astype(np.intp)
-    alike = np.flatnonzero((packed[1:] & ~low) == (packed[:-1] & ~low)) + 1
+    # In place: tens of millions of rows leave no memory for copies.
+    order = (packed & low).view(np.int64)
+    packed &= ~low
+    alike = np.flatnonzero(packed[1:] == packed[:-1]) + 1
     equal = (X[order[alike]] == X[order[alike - 1]]).all(axis=1)
-    starts = np.ones(len(X), dtype=bool)
-    starts[alike[equal]] = False
-    return Equals(order, np.flatnonzero(starts), keys)
+    return Equals(keys, order, alike[equal])
 
 
 def coreset_chances(rows: Rows, origin: Floats) -> Floats:
@@ -131,9 +151,11 @@ def coreset_chances(rows: Rows, origin: Floats) -> Floats:
     ndarray of shape (n,)
         Adds up to one.
     """
-    spread = np.zeros(len(rows.X))
+    spread, squares = np.zeros(len(rows.X)), np.empty(len(rows.X))
     for column, middle in zip(rows.X.T, origin, strict=True):
-        spread += (column - middle) ** 2
+        np.subtract(column, middle, out=squares)
+        squares *= squares
+        spread += squares
     if rows.w is not None:
         spread *= rows.w
     total = spread.sum()
@@ -158,7 +180,7 @@ def coreset(rows: Rows, chances: Floats, drawn: Floats, size: int) -> Rows:
     size : int
     """
     kept = np.flatnonzero(drawn < chances * size)
-    w = rows.weights[kept] / np.minimum(chances[kept] * size, 1.0)
+    w = (1.0 if rows.w is None else rows.w[kept]) / np.minimum(chances[kept] * size, 1.0)
     X = rows.X[kept]
     # In an order of their own: sums, and what a seed draws from them, then depend on nothing else.
     order = np.lexsort([w, *X.T[::-1]])
@@ -168,10 +190,12 @@ def coreset(rows: Rows, chances: Floats, drawn: Floats, size: int) -> Rows:
 def _fingerprints(X: Floats) -> NDArray[np.uint64]:
     """64 bits for each row, the same for equal rows."""
     keys = np.full(len(X), _GOLDEN)
-    for column in X.T:
-        # Adding zero turns -0.0, equal to 0.0 but of other bits, into it.
-        keys ^= (column + 0.0).view(np.uint64)
-        keys = _mixed(keys)
+    for start in range(0, len(X), PART_ROWS):
+        part = keys[start : start + PART_ROWS]
+        for column in X[start : start + PART_ROWS].T:
+            # Adding zero turns -0.0, equal to 0.0 but of other bits, into it.
+            part ^= (column + 0.0).view(np.uint64)
+            part[:] = _mixed(part)
     return keys
 
 

@@ -29,7 +29,7 @@ from segmentation.engines.search import (
     search_one,
     search_range,
 )
-from segmentation.engines.table import Table, labels_of, nearest_center
+from segmentation.engines.table import Table, clustering_of, labels_of, nearest_center
 from segmentation.errors import ConfigError
 
 # Up to here the search itself sees every row; beyond, a sample of this size.
@@ -94,9 +94,13 @@ def fit_k_range(
     _check_ks(wanted, table.distinct)
     with threadpool_limits(1):
         if table.large:
-            samples = table.samples(seed)
+            Z, threads, drawn = table.Z, table.threads, table.drawn(seed)
+            # Which rows are equal is said; kept, it would be a quarter of the memory of the rows.
+            del table
+            samples = sampled.Samples.of(*drawn, seed=seed, threads=threads)
+            del drawn
             solved = sampled.solve_range(samples, wanted[-1], effort, full=polish == "full")
-            return {k: table.clustering(solved[k]) for k in wanted}
+            return {k: clustering_of(solved[k], Z) for k in wanted}
         data = _Data.of(table)
         sample = _search_rows(data.rows, wanted[-1], seed)
         found = search_range(sample, wanted[-1], chosen, seed)
@@ -147,9 +151,9 @@ def improve(
     old = clusterings[k]
     with threadpool_limits(1):
         if table.large:
-            samples = table.samples(seed)
-            new = table.clustering(
-                sampled.solve_one(samples, k, near, effort, full=polish == "full")
+            samples = sampled.Samples.of(*table.drawn(seed), seed=seed, threads=table.threads)
+            new = clustering_of(
+                sampled.solve_one(samples, k, near, effort, full=polish == "full"), table.Z
             )
             # Should it beat a larger k, that one keeps its solution: rebuilt, it would cost a fit.
             above = min((c.wcss for j, c in clusterings.items() if j > k), default=-np.inf)

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_info
 from segmentation.engines.base import Clustering, Polish
 from segmentation.engines.draws import Equals, Rows, find_equals, lots
 from segmentation.engines.passes import Floats
-from segmentation.engines.sampled import SEARCH_ROWS, Samples, Solved
+from segmentation.engines.sampled import SEARCH_ROWS, Solved
 from segmentation.errors import ConfigError, DataError
 
 # Beyond so many distinct rows the large-data path is quicker than the exact one, and as good.
@@ -69,7 +69,7 @@ class Table:
         if path != "sampled" and len(X) <= SAMPLED_ROWS:
             return cls(Rows(X, w), None, False, 1, Z)
         equals = find_equals(X)
-        many = len(equals.first) > (SAMPLED_ROWS if path == "auto" else SEARCH_ROWS)
+        many = equals.distinct > (SAMPLED_ROWS if path == "auto" else SEARCH_ROWS)
         largest = max(-float(X.min()), float(X.max()))
         ordinary = SMALLEST < largest < LARGEST
         large = many and ordinary and path != "exact"
@@ -78,7 +78,7 @@ class Table:
     @cached_property
     def distinct(self) -> int:
         """Number of distinct rows."""
-        return len(self.merged.X) if self.equals is None else len(self.equals.first)
+        return len(self.merged.X) if self.equals is None else self.equals.distinct
 
     @cached_property
     def merged(self) -> Rows:
@@ -88,28 +88,27 @@ class Table:
         merged = self.equals.merged(self.rows)
         return Rows(*distinct_rows(merged.X, merged.weights))
 
-    def samples(self, seed: int) -> Samples:
-        """Samples for the large-data path, of all rows or of the distinct ones."""
+    def drawn(self, seed: int) -> tuple[Rows, Floats]:
+        """The rows for the large-data path, distinct where that pays, and a uniform number each."""
         assert self.equals is not None
-        rows, keys = self.rows, self.equals.copies
-        if self.distinct <= MERGED_SHARE * len(rows.X):
-            rows, keys = self.equals.merged(rows), self.equals.kinds
-        return Samples.of(rows, lots(keys, seed), seed=seed, threads=self.threads)
+        if self.distinct <= MERGED_SHARE * len(self.rows.X):
+            return self.equals.merged(self.rows), lots(self.equals.kinds, seed)
+        return self.rows, lots(self.equals.copies, seed)
 
-    def clustering(self, solved: Solved) -> Clustering:
-        """What was solved on the large-data path, as every engine returns it."""
-        settled = solved.settled
-        polish = Polish(settled.passes, settled.gain, solved.sample_se)
-        found = Clustering(
-            k=len(settled.centers),
-            centers=settled.centers,
-            wcss=settled.wcss,
-            starts=solved.starts,
-            assign=partial(labels_of, self.Z),
-            totals=settled.totals,
-            polish=polish,
-        )
-        return found.reordered(np.lexsort(settled.centers.T[::-1]))
+
+def clustering_of(solved: Solved, Z: Floats) -> Clustering:
+    """What was solved on the large-data path, as every engine returns it; Z is to be labelled."""
+    settled = solved.settled
+    found = Clustering(
+        k=len(settled.centers),
+        centers=settled.centers,
+        wcss=settled.wcss,
+        starts=solved.starts,
+        assign=partial(labels_of, Z),
+        totals=settled.totals,
+        polish=Polish(settled.passes, settled.gain, solved.sample_se),
+    )
+    return found.reordered(np.lexsort(settled.centers.T[::-1]))
 
 
 def distinct_rows(Z: Floats, weights: Floats) -> tuple[Floats, Floats]:
