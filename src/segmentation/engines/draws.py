@@ -181,11 +181,10 @@ def coreset(rows: Rows, chances: Floats, drawn: Floats, size: int) -> Rows:
     """
     kept = np.flatnonzero(drawn < chances * size)
     w = (1.0 if rows.w is None else rows.w[kept]) / np.minimum(chances[kept] * size, 1.0)
-    # Adding zero: -0.0 and 0.0 are equal, and a sum of them shows which it was.
-    X = rows.X[kept] + 0.0
     # In an order of their own: sums, and what a seed draws from them, then depend on nothing else.
-    order = np.lexsort([w, *X.T[::-1]])
-    return Rows(np.ascontiguousarray(X[order]), w[order])
+    order = np.argsort(drawn[kept])
+    # Adding zero: -0.0 and 0.0 are equal, and a sum of them shows which it was.
+    return Rows(rows.X[kept[order]] + 0.0, w[order])
 
 
 def _fingerprints(X: Floats) -> NDArray[np.uint64]:
