@@ -47,6 +47,8 @@ SAME = 1e-3
 # Tolerances of `settle`, see there.
 CLIMB_TOLERANCE, REFINE_TOLERANCE, SAMPLE_PASSES = 1e-5, 3e-7, 100
 FULL_TOLERANCE, FULL_PASSES = 1e-10, 300
+# Rows from which on `segmentation.engines.lloyd.TOLERANCE` holds as it is.
+ROWS_OF_TOLERANCE = 1_000_000
 # Single precision compares rows well unless the clusters are this tiny beside the whole spread.
 SINGLE_PRECISION_SPREAD = 1e4
 
@@ -196,10 +198,12 @@ def _settled(samples: Samples, pools: Pools, *, full: bool) -> dict[int, Settled
         for k, pool in refined.items()
         for i, rival in enumerate(_near_best(pool, REFINE_NOISE))
     }
+    # A pass over fewer rows costs less, so it may be asked to gain less.
+    cost = min(1.0, len(samples.rows.X) / ROWS_OF_TOLERANCE)
     settled = settle(
         samples.over(samples.rows, dtype),
         last,
-        tolerance=FULL_TOLERANCE if full else TOLERANCE,
+        tolerance=FULL_TOLERANCE if full else TOLERANCE * cost,
         most=FULL_PASSES if full else MOST_PASSES,
         hopeless=_Hopeless(LAST_MARGINS),
     )
