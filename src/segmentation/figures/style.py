@@ -14,7 +14,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import colors, font_manager
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from segmentation.figures.raster import Canvas
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
@@ -142,7 +142,7 @@ def single(
     Margins are given, not solved for: a layout engine draws each figure twice.
     """
     figure = Figure((width, height), dpi=DPI)
-    FigureCanvasAgg(figure)
+    Canvas(figure)
     box = (
         left / width,
         bottom / height,
@@ -169,7 +169,7 @@ def panels(
     width = left + columns * size[0] + (columns - 1) * gap[0] + right
     height = top + rows * size[1] + (rows - 1) * gap[1] + bottom
     figure = Figure((width, height), dpi=DPI)
-    FigureCanvasAgg(figure)
+    Canvas(figure)
     axes = []
     for position in range(count):
         row, column = divmod(position, columns)
@@ -265,7 +265,7 @@ def sample_rows(n: int, limit: int, seed: int) -> NDArray[np.intp]:
 @styled
 def to_png(figure: Figure) -> bytes:
     """The figure as PNG bytes that depend on nothing but what is drawn: no date, no version."""
-    canvas = FigureCanvasAgg(figure)
+    canvas = Canvas(figure)
     with warnings.catch_warnings():
         # A letter no installed font has is drawn as a box; the user can do nothing about it here.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
