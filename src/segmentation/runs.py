@@ -72,12 +72,16 @@ def _search(store: Store, where: str) -> list[Run]:
             return found
 
 
+def local_path(artifact_uri: str) -> Path | None:
+    """Folder of this machine that holds the artifacts, or None when they lie on a server."""
+    parts = urlsplit(artifact_uri)
+    return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
+
+
 def artifact_file(artifact_uri: str, name: str) -> str | None:
     """Path of a run's artifact as a ``file://`` link, or None when it lies on a server."""
-    parts = urlsplit(artifact_uri)
-    if parts.scheme not in ("", "file"):
-        return None
-    return (Path(unquote(parts.path)) / name).as_uri()
+    folder = local_path(artifact_uri)
+    return None if folder is None else (folder / name).as_uri()
 
 
 def find_run(store: Store, run_id: str) -> Run:

@@ -40,4 +40,4 @@ def processes_for(customers: int | None, jobs: int) -> int:
     """
     if customers is None or customers > SMALL:
         return 1
-    return max(1, min(cpu_count(), jobs))
+    return max(1, min(int(cpu_count()), jobs))

@@ -14,7 +14,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 import yaml
@@ -22,6 +21,7 @@ from mlflow.entities import Dataset, DatasetInput, RunTag
 from mlflow.entities import Metric as MlflowMetric
 from mlflow.entities import Param as MlflowParam
 from mlflow.exceptions import MlflowException
+from mlflow.models.model import ModelInfo
 from pandas.api.types import is_numeric_dtype
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -179,21 +179,34 @@ def write_result(
     items.append(Tag("code_version", code_version()))
     items.extend(Metric(f"reference/{key}", number) for key, number in (reference or {}).items())
     with store_errors(store.uri):
-        write_items(store, run_id, items)
+        run = store.client.get_run(run_id)
+        params = {item.name: item.value for item in items if isinstance(item, Param)}
+        model = flavor.log(portable_model(result), client=store.client, run=run, params=params)
+        write_items(store, run_id, items, model_id=str(model.model_id))
         _write_dataset(store, run_id, result)
-        model_uri = _write_model(store, run_id, result)
-        artifacts = str(store.client.get_run(run_id).info.artifact_uri)
+        _verify_model(store, model, result)
     return LoggedRun(
         run_id=run_id,
         name=run_name(result),
         link=store.link(run_id),
-        model_uri=model_uri,
-        report=runs.artifact_file(artifacts, "report.html") or store.link(run_id),
+        model_uri=str(model.model_uri),
+        report=runs.artifact_file(str(run.info.artifact_uri), "report.html") or store.link(run_id),
     )
 
 
-def write_items(store: Store, run_id: str, items: list[LogItem]) -> None:
-    """Log items in as few calls as MLflow allows: one batch, one folder, one call a table."""
+def write_items(
+    store: Store, run_id: str, items: list[LogItem], *, model_id: str | None = None
+) -> None:
+    """Log items in as few calls as MLflow allows: one batch and one folder.
+
+    Parameters
+    ----------
+    store : Store
+    run_id : str
+    items : list of LogItem
+    model_id : str, optional
+        A logged model of the run: the metrics without a step are its metrics as well.
+    """
     now = int(time.time() * 1000)
     # A param is written once; `mlflow run` has written the ones of its entry point.
     run = store.client.get_run(run_id).data
@@ -202,7 +215,9 @@ def write_items(store: Store, run_id: str, items: list[LogItem]) -> None:
     store.client.log_batch(
         run_id,
         metrics=[
-            MlflowMetric(i.name, i.value, now, i.step) for i in items if isinstance(i, Metric)
+            MlflowMetric(i.name, i.value, now, i.step, None if i.step else model_id)
+            for i in items
+            if isinstance(i, Metric)
         ],
         params=[
             MlflowParam(i.name, i.value)
@@ -253,12 +268,19 @@ def _write_dataset(store: Store, run_id: str, result: SegmentationResult) -> Non
             time.sleep(0.1 * (attempt + 1))
 
 
-def _write_model(store: Store, run_id: str, result: SegmentationResult) -> str:
-    mlflow.set_tracking_uri(store.uri)
-    info = flavor.log(portable_model(result), run_id=run_id)
-    model_uri = str(info.model_uri)
+def _verify_model(store: Store, model: ModelInfo, result: SegmentationResult) -> None:
+    """Read the logged model back and ask it about the customers it was fitted on.
+
+    Raises
+    ------
+    RuntimeError
+        It does not give them the segments the fit gave them.
+    """
     rows = result.customers.frame[list(result.features.columns)].head(VERIFIED_ROWS)
-    answer = mlflow.pyfunc.load_model(model_uri).predict(rows)
+    # Where the artifacts are files of this machine, they are read where they lie.
+    folder = runs.local_path(str(model.artifact_path))
+    where = str(folder) if folder is not None else str(model.model_uri)
+    answer = flavor.load(where, tracking_uri=store.uri).model.predict(None, rows)  # type: ignore[arg-type]
     labels = result.labels[: len(rows)]
     distances = result.distances[: len(rows)]
     # A customer exactly between two centres may go to either: then the distances agree.
@@ -266,10 +288,9 @@ def _write_model(store: Store, run_id: str, result: SegmentationResult) -> str:
     tie = np.isclose(answer["distance"].to_numpy(), distances, rtol=1e-9, atol=1e-9)
     if not np.all(same | tie):
         raise RuntimeError(
-            f"the logged model {model_uri} gives {np.count_nonzero(~(same | tie))} of {len(rows)} "
-            "customers another segment than the fit did"
+            f"the logged model {model.model_uri} gives {np.count_nonzero(~(same | tie))} of "
+            f"{len(rows)} customers another segment than the fit did"
         )
-    return model_uri
 
 
 def portable_model(result: SegmentationResult) -> flavor.PortableModel:

@@ -179,11 +179,11 @@ class _Team:
         self.members[ours] = (process, begin)
 
     def composed(self) -> int | None:
-        """Wait until every job is composed, then let them run; else the number of one that fails."""
+        """Wait until all jobs are composed and let them run; else the number of one that fails."""
         waiting = set(self.members)
         while waiting:
             for connection in wait(list(waiting)):
-                what, content = self._receive(connection)  # type: ignore[arg-type]
+                what, content = self._receive(connection)
                 if what != "composed":
                     return int(content) if what == "unfit" else None
                 waiting.discard(connection)  # type: ignore[arg-type]
@@ -198,7 +198,7 @@ class _Team:
         at_work = set(self.members)
         while at_work:
             for connection in wait(list(at_work)):
-                what, content = self._receive(connection)  # type: ignore[arg-type]
+                what, content = self._receive(connection)
                 if what == "done":
                     errors[content[0]] = content[1]
                 else:

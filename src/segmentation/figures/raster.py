@@ -6,21 +6,17 @@ Laying out and rasterising them takes longer than all else in a picture, so the 
 
 from __future__ import annotations
 
-import io
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
-from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from numpy.typing import NDArray
-from PIL import Image
 
-#: A text starts at a multiple of this many pixels, so that a kept mask serves the next one too.
-STEPS = 4
 #: Masks kept, some 2 kB each.
 KEPT_TEXTS = 8192
+LONGEST = 300
 #: Renderers kept: a sweep draws a dozen figures, most of the same sizes in every run.
 KEPT_RENDERERS = 24
 
@@ -50,16 +46,14 @@ class _Renderer(RendererAgg):
         ismath: Any = False,
         mtext: Any = None,
     ) -> None:
-        if ismath or not gc.get_antialiased():
+        # A text of a page's width is no label, and its mask would be large.
+        if ismath or not gc.get_antialiased() or len(s) > LONGEST:
             super().draw_text(gc, x, y, s, prop, angle, ismath, mtext)  # type: ignore[no-untyped-call]
             return
-        (column, part_x), (row, part_y) = (
-            divmod(round(x * STEPS), STEPS),
-            divmod(round(y * STEPS), STEPS),
-        )
-        mask, left, bottom = _mask(s, prop.copy(), float(angle), part_x, part_y, self.dpi)
+        # Texts start on whole pixels, so that a kept mask serves wherever the text stands.
+        mask, left, bottom = _mask(s, prop.copy(), float(angle), self.dpi)
         if mask.size:
-            self._renderer.draw_text_image(mask, column + left, row + bottom, 0, gc)
+            self._renderer.draw_text_image(mask, round(x) + left, round(y) + bottom, 0, gc)
 
 
 def _size_anew(
@@ -90,9 +84,9 @@ def _heights(prop: FontProperties, dpi: float) -> tuple[float | None, ...]:
 
 @lru_cache(KEPT_TEXTS)
 def _mask(
-    s: str, prop: FontProperties, angle: float, part_x: int, part_y: int, dpi: float
+    s: str, prop: FontProperties, angle: float, dpi: float
 ) -> tuple[NDArray[np.uint8], int, int]:
-    """Coverage of a text's pixels, 0..255, and where its left and bottom edge lie.
+    """Coverage of a text's pixels, 0..255, and how far left and down of its start they reach.
 
     Parameters
     ----------
@@ -100,8 +94,6 @@ def _mask(
     prop : FontProperties
     angle : float
         Degrees.
-    part_x, part_y : int
-        Where in its pixel the text starts, in steps of 1/STEPS.
     dpi : float
     """
     width, height, _ = _size(s, prop, dpi)
@@ -111,9 +103,8 @@ def _mask(
     before, above = (int(2 * height) + 4,) * 2 if level else (reach, reach)
     after, below = (int(width + 2 * height) + 4, int(2 * height) + 4) if level else (reach, reach)
     scratch = _scratch(before + after, above + below, dpi)
-    gc = scratch.new_gc()  # type: ignore[no-untyped-call]
-    start = (before + part_x / STEPS, above + part_y / STEPS)
-    RendererAgg.draw_text(scratch, gc, *start, s, prop, angle)  # type: ignore[no-untyped-call]
+    gc = scratch.new_gc()
+    RendererAgg.draw_text(scratch, gc, before, above, s, prop, angle)  # type: ignore[no-untyped-call]
     alpha = np.asarray(scratch.buffer_rgba())[:, :, 3]  # type: ignore[no-untyped-call]
     rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
     if not len(rows):
@@ -130,9 +121,11 @@ class Canvas(FigureCanvasAgg):
     """Agg canvas with the renderer above."""
 
     def get_renderer(self) -> _Renderer:
+        """One for all figures of this size."""
         width, height = self.get_width_height(physical=True)
-        self.renderer = _renderer(width, height, float(self.figure.dpi))
-        return self.renderer
+        renderer = _renderer(width, height, float(self.figure.dpi))
+        self.renderer = renderer
+        return renderer
 
 
 @lru_cache(KEPT_RENDERERS)

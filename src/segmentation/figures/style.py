@@ -14,10 +14,11 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import colors, font_manager
 from matplotlib.axes import Axes
-from segmentation.figures.raster import Canvas
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
+
+from segmentation.figures.raster import Canvas
 
 P = ParamSpec("P")
 T = TypeVar("T")
