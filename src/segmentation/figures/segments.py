@@ -190,16 +190,13 @@ def profile_heatmap(
             fontsize=8 if cell < 0.5 else 9,
             color="white" if abs(value) > 0.68 * limit else INK,
         )
-    ax.set_xticks(range(len(features)), columns, rotation=0 if level else 40)
-    if not level:
-        for label in ax.get_xticklabels():
-            label.set(ha="right", rotation_mode="anchor")
+    turned = {} if level else {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    ax.set_xticks(range(len(features)), columns, **turned)
     _rows(ax, labels, range(shown))
     ax.tick_params(length=0)
-    ax.set_xticks(np.arange(len(features) - 1) + 0.5, minor=True)
-    ax.set_yticks(np.arange(shown - 1) + 0.5, minor=True)
-    ax.grid(which="minor", color="white", linewidth=1.5)
-    ax.tick_params(which="minor", length=0)
+    between = {"colors": "white", "linewidth": 1.5}
+    ax.vlines(np.arange(len(features) - 1) + 0.5, -0.5, shown - 0.5, **between)
+    ax.hlines(np.arange(shown - 1) + 0.5, -0.5, len(features) - 0.5, **between)
     for side in ("left", "bottom"):
         ax.spines[side].set_visible(False)
     best = [shorten(feature, 24) for feature in telling.index[:2]]

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from segmentation.figures.panel import Panel
 from segmentation.figures.raster import Canvas
 
 P = ParamSpec("P")
@@ -150,7 +151,7 @@ def single(
         (width - left - right) / width,
         (height - top - bottom) / height,
     )
-    return figure, figure.add_axes(box)
+    return figure, _panel(figure, box)
 
 
 def panels(
@@ -177,8 +178,14 @@ def panels(
         x = left + column * (size[0] + gap[0])
         y = height - top - (row + 1) * size[1] - row * gap[1]
         box = (x / width, y / height, size[0] / width, size[1] / height)
-        axes.append(figure.add_axes(box))
+        axes.append(_panel(figure, box))
     return figure, axes
+
+
+def _panel(figure: Figure, box: tuple[float, float, float, float]) -> Axes:
+    axes = Panel(figure, box)
+    figure.add_axes(axes)
+    return axes
 
 
 def headline(figure: Figure, finding: str, note: str = "") -> None:
