@@ -186,7 +186,7 @@ class _Team:
                 what, content = self._receive(connection)
                 if what != "composed":
                     return int(content) if what == "unfit" else None
-                waiting.discard(connection)  # type: ignore[arg-type]
+                waiting.discard(connection)
         for _, begin in self.members.values():
             begin.send(True)
         return None
@@ -202,10 +202,10 @@ class _Team:
                 if what == "done":
                     errors[content[0]] = content[1]
                 else:
-                    at_work.discard(connection)  # type: ignore[arg-type]
+                    at_work.discard(connection)
         return list(errors.values())
 
-    def _receive(self, connection: Connection) -> tuple[str, Any]:
+    def _receive(self, connection: Any) -> tuple[str, Any]:
         try:
             what, content = connection.recv()
         except EOFError:

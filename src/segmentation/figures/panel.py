@@ -6,6 +6,9 @@ axis, one its grid, and one text its labels in turn. What these figures do not u
 ticks on the far side) is left to matplotlib.
 """
 
+# matplotlib's stubs leave out what subclasses of Axis share and change.
+# mypy: disable-error-code="attr-defined, index, misc, no-untyped-call, union-attr, arg-type, no-any-return"
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -37,17 +40,17 @@ class _PlainTicks(Axis):
         # Not matplotlib's own: it makes a first tick of each kind whenever it looks at them.
         self.majorTicks, self.minorTicks = [], []
         if hasattr(self.axes, "patch"):
-            self.set_clip_path(self.axes.patch)  # type: ignore[no-untyped-call]
+            self.set_clip_path(self.axes.patch)
 
     def set_ticks(
         self, ticks: Any, labels: Any = None, *, minor: bool = False, **kwargs: Any
     ) -> list[Any]:
         if minor:
-            return list(super().set_ticks(ticks, labels, minor=True, **kwargs))  # type: ignore[no-untyped-call]
+            return list(super().set_ticks(ticks, labels, minor=True, **kwargs))
         self._label_kw = kwargs
         self._is_setting = True
         try:
-            return list(super().set_ticks(ticks, labels, **kwargs))  # type: ignore[no-untyped-call]
+            return list(super().set_ticks(ticks, labels, **kwargs))
         finally:
             self._is_setting = False
 
@@ -55,22 +58,30 @@ class _PlainTicks(Axis):
         if self._is_setting:
             return []
         known = len(self.majorTicks)
-        ticks = list(super().get_major_ticks(numticks))  # type: ignore[no-untyped-call]
+        ticks = list(super().get_major_ticks(numticks))
         for tick in ticks[known:]:
             tick.label1.set(**self._label_kw)
         return ticks
+
+    def get_majorticklabels(self) -> list[Any]:
+        # Who asks for them may change them: from here on they are matplotlib's.
+        self.get_major_ticks()
+        return list(super().get_majorticklabels())
+
+    def _update_ticks(self) -> list[Any]:
+        return [] if self._is_plain() else list(super()._update_ticks())
 
     def get_ticks_position(self) -> str:
         if self._is_plain():
             return "bottom" if self.axis_name == "x" else "left"
         self.get_major_ticks(1)
-        return str(super().get_ticks_position())  # type: ignore[misc]
+        return str(super().get_ticks_position())
 
     def _is_plain(self) -> bool:
         settings = self._major_tick_kw
         return (
             not self.majorTicks
-            and isinstance(self.get_minor_locator(), NullLocator)  # type: ignore[no-untyped-call]
+            and isinstance(self.get_minor_locator(), NullLocator)
             and set(settings) <= KNOWN
             and not settings.get("tick2On")
             and not settings.get("label2On")
@@ -79,11 +90,11 @@ class _PlainTicks(Axis):
 
     def draw(self, renderer: Any) -> None:
         if not self._is_plain():
-            super().draw(renderer)  # type: ignore[no-untyped-call]
+            super().draw(renderer)
             return
         if not self.get_visible():
             return
-        locations = np.asarray(self.get_majorticklocs(), dtype=float)  # type: ignore[no-untyped-call]
+        locations = np.asarray(self.get_majorticklocs(), dtype=float)
         texts = self.major.formatter.format_ticks(locations)
         seen = self._seen(locations)
         self._boxes = self._draw_ticks(
@@ -91,9 +102,9 @@ class _PlainTicks(Axis):
             locations[seen],
             [text for text, is_seen in zip(texts, seen, strict=True) if is_seen],
         )
-        self._update_label_position(renderer)  # type: ignore[no-untyped-call]
+        self._update_label_position(renderer)
         self.label.draw(renderer)
-        self._update_offset_text_position(self._boxes, [])  # type: ignore[no-untyped-call]
+        self._update_offset_text_position(self._boxes, [])
         self.offsetText.set_text(self.major.formatter.get_offset())
         self.offsetText.draw(renderer)
         self.stale = False
@@ -102,11 +113,11 @@ class _PlainTicks(Axis):
         # Asked for when the axis' own label is placed beside those of the ticks.
         if self._is_plain():
             return [*self._boxes], []
-        return super()._get_tick_boxes_siblings(renderer)  # type: ignore[misc,no-any-return]
+        return super()._get_tick_boxes_siblings(renderer)
 
     def _seen(self, locations: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which of the locations lie within the view, its ends included."""
-        ends = self.get_transform().transform(self.get_view_interval())  # type: ignore[no-untyped-call]
+        ends = self.get_transform().transform(self.get_view_interval())
         places = self.get_transform().transform(locations)
         slack = 1e-10 * abs(ends[1] - ends[0])
         seen: NDArray[np.bool_] = (places >= min(ends) - slack) & (places <= max(ends) + slack)
@@ -129,7 +140,7 @@ class _PlainTicks(Axis):
         def line(along: Any, across: Any, **style: Any) -> None:
             transform = axes.get_xaxis_transform if is_x else axes.get_yaxis_transform
             drawn = Line2D(*((along, across) if is_x else (across, along)), **style)
-            drawn.set_figure(axes.get_figure())  # type: ignore[arg-type]
+            drawn.set_figure(axes.get_figure())
             drawn.axes = axes
             drawn.set_transform(transform("tick1" if style.get("marker") else "grid"))
             drawn.draw(renderer)
@@ -165,7 +176,7 @@ class _PlainTicks(Axis):
         label = Text(fontsize=setting("labelsize", "labelsize"), va=va, ha=ha)
         label.set(color=setting("labelcolor", "labelcolor"), transform=transform)
         label.set(**self._label_kw)
-        label.set_figure(axes.get_figure())  # type: ignore[arg-type]
+        label.set_figure(axes.get_figure())
         label.axes = axes
         boxes = []
         for location, text in zip(locations, texts, strict=True):
@@ -189,6 +200,6 @@ class Panel(Axes):
     """matplotlib's Axes with plain ticks."""
 
     def _init_axis(self) -> None:
-        super()._init_axis()  # type: ignore[misc]
+        super()._init_axis()
         # Nothing has been set yet: matplotlib clears new axes after this.
         self.xaxis.__class__, self.yaxis.__class__ = _X, _Y

@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib import colors, font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -164,8 +165,12 @@ def panels(
     right: float = 0.25,
     top: float = 1.0,
     bottom: float = 0.55,
+    only: Sequence[int] | None = None,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` equal panels in rows of `columns`; every length in inches."""
+    """A figure of `count` equal panels in rows of `columns`; every length in inches.
+
+    With `only`, just the panels at these places are made.
+    """
     columns = min(columns, count)
     rows = -(-count // columns)
     width = left + columns * size[0] + (columns - 1) * gap[0] + right
@@ -173,7 +178,7 @@ def panels(
     figure = Figure((width, height), dpi=DPI)
     Canvas(figure)
     axes = []
-    for position in range(count):
+    for position in range(count) if only is None else only:
         row, column = divmod(position, columns)
         x = left + column * (size[0] + gap[0])
         y = height - top - (row + 1) * size[1] - row * gap[1]
@@ -280,7 +285,8 @@ def to_png(figure: Figure) -> bytes:
         canvas.draw()  # type: ignore[no-untyped-call]
     pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
     buffer = io.BytesIO()
-    _indexed(pixels).save(buffer, "png", dpi=(DPI, DPI))
+    # Half the time of the default level; the file is a fifth larger.
+    _indexed(pixels).save(buffer, "png", dpi=(DPI, DPI), compress_level=3)
     return buffer.getvalue()
 
 
@@ -293,7 +299,8 @@ def _indexed(rgba: NDArray[np.uint8]) -> Image.Image:
     pixels = np.ascontiguousarray(rgba).view(np.uint32).ravel()
     starts = np.flatnonzero(np.concatenate([[True], pixels[1:] != pixels[:-1]]))
     lengths = np.diff(starts, append=len(pixels))
-    found, where = np.unique(pixels[starts], return_inverse=True)
+    # By hash: `np.unique` would sort them.
+    where, found = pd.factorize(pixels[starts])
     counts = np.bincount(where, weights=lengths)
     rgb = found.view(np.uint8).reshape(-1, 4)[:, :3].astype(np.float32)
     palette = rgb[np.argsort(-counts, kind="stable")[:256]]
