@@ -7,7 +7,8 @@ ticks on the far side) is left to matplotlib.
 """
 
 # matplotlib's stubs leave out what subclasses of Axis share and change.
-# mypy: disable-error-code="attr-defined, index, misc, no-untyped-call, union-attr, arg-type, no-any-return"
+# mypy: disable-error-code="attr-defined, index, misc, no-untyped-call, union-attr"
+# mypy: disable-error-code="arg-type, no-any-return"
 
 from __future__ import annotations
 
