@@ -122,7 +122,11 @@ def stored_config(store: Store, run_id: str) -> dict[str, Any]:
 
 
 def finished_runs(
-    store: Store, *, sweep_id: str | None = None, where: str | None = None
+    store: Store,
+    *,
+    sweep_id: str | None = None,
+    where: str | None = None,
+    ended_after: int | None = None,
 ) -> pd.DataFrame:
     """All finished runs of the experiment that fitted a configuration, one row each.
 
@@ -133,6 +137,8 @@ def finished_runs(
         Only the runs of this sweep.
     where : str, optional
         A filter in MLflow's syntax, such as ``metrics.k > 3``.
+    ended_after : int, optional
+        Only runs that ended later, in milliseconds since the epoch.
 
     Returns
     -------
@@ -147,6 +153,8 @@ def finished_runs(
     conditions = ["attributes.status = 'FINISHED'", "metrics.k > 0"]
     if sweep_id is not None:
         conditions.append(f"tags.sweep_id = '{sweep_id}'")
+    if ended_after is not None:
+        conditions.append(f"attributes.end_time > {ended_after}")
     if where:
         conditions.append(where)
     try:

@@ -33,6 +33,8 @@ from segmentation.store import Store, open_store, resolve_uri, store_errors
 #: Rows the logged model is asked about before its run counts as finished.
 VERIFIED_ROWS = 10_000
 DATASET_ATTEMPTS = 4
+#: libyaml's, where PyYAML was built with it, is five times faster.
+DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 LOGGED_TABLES = "mlflow.loggedArtifacts"
 
 
@@ -173,7 +175,7 @@ def write_result(
         iter_log_items(result, meta=meta, data_figures=data_figures, log_customers=log_customers)
     )
     if config is not None:
-        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        text = yaml.dump(dict(config), Dumper=DUMPER, sort_keys=False, allow_unicode=True)
         items.append(File(runs.CONFIG_FILE, text.encode()))
         items.append(Tag("config_hash", config_hash(config, result.customers.digest)))
     items.append(Tag("code_version", code_version()))
@@ -349,6 +351,7 @@ def code_version() -> str:
     return f"{_package_version('segmentation')}+{digest.hexdigest()[:10]}"
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
     names = ("segmentation", "scikit-learn", "numpy", "pandas", "scipy", "mlflow")

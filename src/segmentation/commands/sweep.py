@@ -117,7 +117,7 @@ def job_started(overrides: tuple[str, ...]) -> None:
 
 def job_ended(store: Store, job: SweepJob, line: str) -> None:
     """Say what a job found, how far the sweep is, the best so far and the time left."""
-    ranked = study.ranking(store, job)
+    ranked = study.ranking_so_far(store, job)
     done = len(ranked)
     new = max(done - job.done, 1)
     left = (time.time() - job.started) / new * max(job.total - done, 0)
