@@ -175,14 +175,19 @@ def k_curve(store: Store, run_id: str, metric: str) -> pd.Series:
     return pd.Series({point.step: point.value for point in history}, dtype=float).sort_index()
 
 
-def customer_segments(store: Store, run_id: str) -> pd.Series | None:
+def customer_segments(store: Store, run_id: str, artifact_uri: str) -> pd.Series | None:
     """Segment of each customer by id, or None when the run kept the customer rows back."""
-    with tempfile.TemporaryDirectory(prefix="segment-") as folder:
-        try:
-            path = store.client.download_artifacts(run_id, CUSTOMERS_FILE, folder)
-        except (MlflowException, OSError):
+    with tempfile.TemporaryDirectory(prefix="segment-") as scratch:
+        folder = local_path(artifact_uri)
+        if folder is None:
+            try:
+                path = store.client.download_artifacts(run_id, CUSTOMERS_FILE, scratch)
+            except (MlflowException, OSError):
+                return None
+            folder = Path(path).parent
+        if not (folder / CUSTOMERS_FILE).is_file():
             return None
-        table = pd.read_csv(path, dtype={0: "str"})
+        table = pd.read_csv(folder / CUSTOMERS_FILE, dtype={0: "str"})
     return table.set_index(table.columns[0])["segment"]
 
 

@@ -163,7 +163,7 @@ def agreement_of_best(store: Store, ranked: pd.DataFrame) -> pd.DataFrame:
     """Adjusted Rand index between the first runs that logged their customers."""
     found: dict[str, pd.Series] = {}
     for place, row in enumerate(ranked.head(COMPARED_RUNS).itertuples(), 1):
-        segments = runs.customer_segments(store, str(row.run_id))
+        segments = runs.customer_segments(store, str(row.run_id), str(row.artifact_uri))
         if segments is not None:
             found[f"{place} {row.run}"] = segments
     return agreement(found)
