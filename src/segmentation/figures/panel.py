@@ -175,7 +175,8 @@ class _PlainTicks(Axis):
         place = axes.get_xaxis_text1_transform if is_x else axes.get_yaxis_text1_transform
         transform, va, ha = place(pad)
         label = Text(fontsize=setting("labelsize", "labelsize"), va=va, ha=ha)
-        label.set(color=setting("labelcolor", "labelcolor"), transform=transform)
+        label_color = setting("labelcolor", "labelcolor")
+        label.set(color=color if label_color == "inherit" else label_color, transform=transform)
         label.set(**self._label_kw)
         label.set_figure(axes.get_figure())
         label.axes = axes
@@ -204,3 +205,10 @@ class Panel(Axes):
         super()._init_axis()
         # Nothing has been set yet: matplotlib clears new axes after this.
         self.xaxis.__class__, self.yaxis.__class__ = _X, _Y
+
+    def draw(self, renderer: Any) -> None:
+        """Draw the panel; matplotlib places a spine when it makes the ticks beside it."""
+        for spine in self.spines.values():
+            if spine.get_visible():
+                spine.get_spine_transform()
+        super().draw(renderer)
