@@ -3,10 +3,13 @@
 The obvious script: scikit-learn ``n_init=10`` for each k, ``silhouette_score``, a metric a call,
 pyplot figures, ``log_model`` with an input example and inferred requirements.
 
-    python benchmarks/run_cost.py [--file Mall_Customers.csv] [--runs 5]
+    python benchmarks/run_cost.py [--file Mall_Customers.csv] [--runs 5] [--pairs 3]
 
-CPU seconds of a warm process and its children (MLflow infers requirements in one); the sweep also
-in wall seconds, with two processes. Without a file it uses generated customers of the same shape.
+Both sides in turn, so that what else the machine does falls on both; ratios within a pair, and
+their medians. CPU seconds count child processes (MLflow infers requirements in one, sweeps fork).
+A sweep is measured twice: in a warm process, where both sides have imported all they use, and as a
+whole command from start to end. Without a file it uses generated customers of the same shape.
+``--smoke`` goes through all of it once on two configurations.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ import argparse
 import io
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -42,7 +47,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from segmentation import cli
+from segmentation import cli, fit
 from segmentation.config import (
     DataConfig,
     EngineConfig,
@@ -52,11 +57,13 @@ from segmentation.config import (
     TrackingConfig,
 )
 from segmentation.demo import generate_customers
+from segmentation.figures import raster
 from segmentation.fit import compute, log
 from segmentation.store import Store, open_store
 
-PARALLEL = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 COLUMNS = ["annual_income", "spending_score"]
+Grid = tuple[list[str], list[str]]
+Cost = tuple[float, float]
 
 
 FEATURES = {
@@ -101,19 +108,28 @@ def obvious(path: Path, features: str = "income_spending", scaling: str = "none"
         mlflow.sklearn.log_model(best, name="model", input_example=Z[:5])
 
 
-def obvious_sweep(path: Path) -> None:
-    for features in FEATURES:
-        for scaling in SCALERS:
+def obvious_sweep(path: Path, uri: str, grid: Grid) -> None:
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_experiment("obvious")
+    for features in grid[0]:
+        for scaling in grid[1]:
             obvious(path, features, scaling)
 
 
-def our_sweep(path: Path, uri: str, *options: str) -> None:
-    """A new study each time: `force` would be a rerun of the same."""
-    grid = [f"features={','.join(FEATURES)}", f"scaling={','.join(SCALERS)}", "k.min=2"]
-    store = [f"tracking.uri={uri}", f"tracking.experiment=sweep{time.time_ns()}"]
-    arguments = ["fit", "-m", "data=mall", f"data.path='{path}'", *grid, *store, *options]
+def our_sweep(path: Path, uri: str, grid: Grid, *options: str) -> None:
+    arguments = our_arguments(path, uri, grid, *options)
+    # A first sweep knows no text and no customers of another.
+    for kept in (raster._mask, raster._size, fit._read):
+        kept.cache_clear()
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         assert cli.run(arguments) == 0
+
+
+def our_arguments(path: Path, uri: str, grid: Grid, *options: str) -> list[str]:
+    """A new study each time: `force` would be a rerun of the same."""
+    sweep = [f"features={','.join(grid[0])}", f"scaling={','.join(grid[1])}", "k.min=2"]
+    store = [f"tracking.uri={uri}", f"tracking.experiment=sweep{time.time_ns()}"]
+    return ["fit", "-m", "data=mall", f"data.path='{path}'", *sweep, *store, *options]
 
 
 def ours(path: Path, store: Store, choice: str) -> None:
@@ -147,11 +163,15 @@ def cpu(action: Callable[[], None], runs: int) -> list[float]:
     return seconds
 
 
-def cost(action: Callable[[], None]) -> tuple[float, float]:
+def cost(action: Callable[[], None]) -> Cost:
     """CPU and wall seconds of one go."""
     start, clock = spent(), time.perf_counter()
     action()
     return spent() - start, time.perf_counter() - clock
+
+
+def command(*arguments: str) -> None:
+    subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
 
 
 def spent() -> float:
@@ -159,51 +179,92 @@ def spent() -> float:
     return sum(os.times()[:4])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--file", type=Path, help="a mall customers file")
-    parser.add_argument("--runs", type=int, default=5)
-    arguments = parser.parse_args()
-    warnings.simplefilter("ignore")
-    with tempfile.TemporaryDirectory() as folder:
-        path = arguments.file or Path(folder, "customers.csv")
-        if arguments.file is None:
-            generate_customers().to_csv(path, index=False)
-        uri = f"sqlite:///{folder}/mlflow.db"
-        store = open_store(uri, "benchmark")
-        mlflow.set_tracking_uri(uri)
-        mlflow.set_experiment("benchmark")
-        table = {
-            "obvious script, k=2..12": cpu(lambda: obvious(path), arguments.runs),
-            "segment fit, choice=silhouette": cpu(
-                lambda: ours(path, store, "silhouette"), arguments.runs
-            ),
-            "segment fit, choice=evidence": cpu(
-                lambda: ours(path, store, "evidence"), arguments.runs
-            ),
-        }
-        sweeps = {
-            "obvious script": lambda: obvious_sweep(path),
-            "segment, evidence off": lambda: our_sweep(path, uri, "choice=silhouette"),
-            "segment, evidence off, 2 processes": lambda: our_sweep(
-                path, uri, "choice=silhouette", *PARALLEL
-            ),
-            "segment, evidence on, 2 processes": lambda: our_sweep(path, uri, *PARALLEL),
-        }
-        measured = {name: cost(sweep) for name, sweep in sweeps.items()}
+def runs(path: Path, uri: str, number: int) -> None:
+    store = open_store(uri, "benchmark")
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_experiment("benchmark")
+    table = {
+        "obvious script, k=2..12": cpu(lambda: obvious(path), number),
+        "segment fit, choice=silhouette": cpu(lambda: ours(path, store, "silhouette"), number),
+        "segment fit, choice=evidence": cpu(lambda: ours(path, store, "evidence"), number),
+    }
     base = statistics.median(table["obvious script, k=2..12"])
     print(f"{'one logged run':34s} {'CPU s, median':>14s} {'worst':>8s} {'ratio':>7s}")
     for name, seconds in table.items():
         median = statistics.median(seconds)
         print(f"{name:34s} {median:14.2f} {max(seconds):8.2f} {base / median:6.1f}x")
-    print()
-    print(
-        f"{'sweep of 24, all logged':36s} {'CPU s':>8s} {'ratio':>7s} {'wall s':>8s} {'ratio':>7s}"
+
+
+def sweeps(path: Path, uri: str, grid: Grid, pairs: int) -> None:
+    def one(*options: str) -> Callable[[], None]:
+        return lambda: our_sweep(path, uri, grid, *options)
+
+    def whole(*options: str) -> Callable[[], None]:
+        return lambda: command("-m", "segmentation", *our_arguments(path, uri, grid, *options))
+
+    script = ["--file", str(path), "--obvious", uri, ",".join(grid[0]), ",".join(grid[1])]
+    off, alone, two = (
+        "choice=silhouette",
+        "hydra.launcher.processes=1",
+        "hydra.launcher.processes=2",
     )
-    cpu_base, wall_base = measured["obvious script"]
-    for name, (cpu_seconds, wall) in measured.items():
-        ratios = f"{cpu_base / cpu_seconds:6.1f}x {wall:8.1f} {wall_base / wall:6.1f}x"
-        print(f"{name:36s} {cpu_seconds:8.1f} {ratios}")
+    sides: dict[str, dict[str, Callable[[], None]]] = {
+        "warm process": {
+            "obvious script": lambda: obvious_sweep(path, uri, grid),
+            "segment, evidence off, 1 process": one(off, alone),
+            "segment, evidence off, 2 processes": one(off, two),
+            "segment, evidence on, 1 process": one(alone),
+            "segment, evidence on, 2 processes": one(two),
+        },
+        "whole command": {
+            "obvious script": lambda: command(__file__, *script),
+            "segment, evidence off, 1 process": whole(off, alone),
+            "segment, evidence off, 2 processes": whole(off, two),
+            "segment, evidence on, 2 processes": whole(two),
+        },
+    }
+    size = len(grid[0]) * len(grid[1])
+    for where, actions in sides.items():
+        measured: dict[str, list[Cost]] = {name: [] for name in actions}
+        for _ in range(pairs):
+            for name, action in actions.items():
+                measured[name].append(cost(action))
+        print(f"\n{f'sweep of {size}, {where}':36s} {'CPU s':>8s} {'ratio':>14s}", end="")
+        print(f" {'wall s':>8s} {'ratio':>14s}")
+        for name, costs in measured.items():
+            line = f"{name:36s}"
+            for kind in (0, 1):
+                base = [each[kind] for each in measured["obvious script"]]
+                own = [each[kind] for each in costs]
+                ratios = [a / b for a, b in zip(base, own, strict=True)]
+                shown = f"{statistics.median(ratios):.1f}x (≥ {min(ratios):.1f})"
+                line += f" {statistics.median(own):8.1f} {shown:>14s}"
+            print(line)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--file", type=Path, help="a mall customers file")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--smoke", action="store_true", help="each side once, two configurations")
+    parser.add_argument("--obvious", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    if arguments.obvious:
+        uri, features, scalings = arguments.obvious
+        obvious_sweep(arguments.file, uri, (features.split(","), scalings.split(",")))
+        return
+    grid: Grid = (list(FEATURES), list(SCALERS))
+    if arguments.smoke:
+        grid, arguments.runs, arguments.pairs = (["income_spending"], ["none", "standard"]), 1, 1
+    with tempfile.TemporaryDirectory() as folder:
+        path = arguments.file or Path(folder, "customers.csv")
+        if arguments.file is None:
+            generate_customers().to_csv(path, index=False)
+        uri = f"sqlite:///{folder}/mlflow.db"
+        runs(path, uri, arguments.runs)
+        sweeps(path, uri, grid, arguments.pairs)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ ONLY_IN = {
 }
 #: Each line may import from the lines above it, and within itself only what has no cycle.
 LAYERS = [
-    {"errors", "credentials"},
+    {"errors", "credentials", "threads"},
     {"config"},
     {"values"},
     {"files", "others"},

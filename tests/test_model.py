@@ -347,7 +347,7 @@ def test_logged_to_its_run_in_silence(model, store, capfd, recwarn):
     client.log_param(run_id, "features", "age_income")
     capfd.readouterr()
     recwarn.clear()
-    info = flavor.log(model, run_id=run_id)
+    info = flavor.log(model, client=client, run=client.get_run(run_id))
 
     assert [str(one.message) for one in recwarn] == []
     assert capfd.readouterr() == ("", "")
@@ -363,8 +363,8 @@ def test_logged_to_its_run_in_silence(model, store, capfd, recwarn):
 
 def test_one_logged_model_opens_both_ways(model, store):
     uri, experiment = store
-    run_id = mlflow.MlflowClient(uri).create_run(experiment).info.run_id
-    info = flavor.log(model, run_id=run_id)
+    client = mlflow.MlflowClient(uri)
+    info = flavor.log(model, client=client, run=client.create_run(experiment))
     frame = customers(10, seed=5)
     index = mlflow.sklearn.load_model(info.model_uri).predict(frame)
     answer = mlflow.pyfunc.load_model(info.model_uri).predict(frame)

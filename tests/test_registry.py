@@ -45,7 +45,8 @@ def new_run(store, client):
         client.log_metric(run_id, "silhouette", 0.554657)
         for number in range(models):
             names = [f"{prefix}{number}{i}" for i in range(3)]
-            flavor.log(replace(model, segment_names=names), run_id=run_id)
+            named = replace(model, segment_names=names)
+            flavor.log(named, client=client, run=client.get_run(run_id))
         if status != "RUNNING":
             client.set_terminated(run_id, status)
         return run_id

@@ -69,17 +69,25 @@ def lloyd(X: Array, centers: Array, weights: Array | None = None) -> Fits:
 
 def assign(X: Array, centers: Array, squares: Array) -> tuple[NDArray[np.intp], Array]:
     """Nearest centre of each row and the squared distance to it, each of shape (B, n)."""
-    # (B, k, n): looping over the few centres beats an argmin over a short last axis.
+    half = _half_distances(X, centers)
+    best = half.min(axis=1)
+    labels = np.zeros(best.shape, dtype=np.int16)
+    # Looping over the few centres, the first of equals last, beats an argmin over a short axis.
+    for j in range(centers.shape[1] - 1, -1, -1):
+        np.putmask(labels, half[:, j] == best, j)
+    return labels.astype(np.intp), _from_half(best, squares)
+
+
+def _half_distances(X: Array, centers: Array) -> Array:
+    """Half the squared distances less half the rows' squares, of shape (B, k, n)."""
     product = np.matmul(centers, X.transpose(0, 2, 1))
     half = 0.5 * np.einsum("bkd,bkd->bk", centers, centers)
-    best = half[:, :1] - product[:, 0]
-    labels = np.zeros(best.shape, dtype=np.intp)
-    for j in range(1, centers.shape[1]):
-        value = half[:, j, None] - product[:, j]
-        closer = value < best
-        labels[closer] = j
-        np.minimum(best, value, out=best)
-    return labels, np.maximum(squares + 2 * best, 0.0)
+    distances: Array = np.subtract(half[:, :, None], product, out=product)
+    return distances
+
+
+def _from_half(half: Array, squares: Array) -> Array:
+    return np.maximum(squares + 2 * half, 0.0)
 
 
 def _means(X: Array, labels: NDArray[np.intp], old: Array, weights: Array | None) -> Array:
@@ -127,13 +135,14 @@ def plus_plus(
     else:
         known = start.shape[1]
         centers[:, :known] = start
-    nearest = assign(X, centers[:, :known], squares)[1]
+    nearest = _from_half(_half_distances(X, centers[:, :known]).min(axis=1), squares)
     for j in range(known, k):
         best_total = np.full(B, np.inf)
         best_nearest = nearest.copy()
         for _ in range(2 + int(np.log(k))):
             candidate = _rows(X, _draw(nearest * mass, rng))
-            trial = np.minimum(nearest, assign(X, candidate[:, None], squares)[1])
+            away = _from_half(_half_distances(X, candidate[:, None])[:, 0], squares)
+            trial = np.minimum(nearest, away)
             total = (trial * mass).sum(axis=1)
             better = total < best_total
             best_total[better] = total[better]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from kneed import KneeLocator
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
@@ -171,6 +170,9 @@ def elbow(fitted: Fitted) -> Choice:
             "widen k.min..k.max."
         )
     wcss = fitted.curve.loc[ks, "wcss"].tolist()
+    # It imports pyplot, and no other rule needs it.
+    from kneed import KneeLocator
+
     knee = KneeLocator(ks, wcss, curve="convex", direction="decreasing").knee
     k = None if knee is None else int(knee)
     return _untested(fitted, "elbow", k, "elbow of the WCSS curve")

@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import logging
 import re
-import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +24,9 @@ from typing import Any
 import mlflow.pyfunc
 import pandas as pd
 import skops.io
+from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Run
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.models.model import ModelInfo
@@ -116,16 +118,30 @@ class LoadedModel:
         return self.name if self.version is None else f"{self.name} version {self.version}"
 
 
-def log(portable: PortableModel, *, run_id: str, name: str = "model") -> ModelInfo:
-    """Log the model to a run of the store that ``mlflow.set_tracking_uri`` names.
+def log(
+    portable: PortableModel,
+    *,
+    client: MlflowClient,
+    run: Run,
+    name: str = "model",
+    params: Mapping[str, str] | None = None,
+) -> ModelInfo:
+    """Log the model to a run of the client's store.
+
+    Not by MLflow's `Model.log`: it files the model of a run that is not the active one under the
+    default experiment, and copies each metric of the run to the model in calls of its own. Metrics
+    logged with the model's id are the model's too.
 
     Parameters
     ----------
     portable : PortableModel
-    run_id : str
+    client : MlflowClient
+    run : Run
         The run the model belongs to; it need not be the active one.
     name : str
         Name of the logged model.
+    params : mapping of str to str, optional
+        Params of the run that are not logged yet.
 
     Returns
     -------
@@ -133,22 +149,29 @@ def log(portable: PortableModel, *, run_id: str, name: str = "model") -> ModelIn
         ``model_uri`` (``models:/m-…``) opens it with ``mlflow.pyfunc.load_model`` and with
         ``mlflow.sklearn.load_model``.
     """
-    client = mlflow.MlflowClient()
-    run = client.get_run(run_id)
-    # Made here and not by `Model.log`, which files the model of a run that is not the active one
-    # under the default experiment.
+    run_id = str(run.info.run_id)
     logged = client.create_logged_model(
-        run.info.experiment_id, name=name, source_run_id=run_id, params=run.data.params
-    )
-    info: ModelInfo = Model.log(
-        artifact_path=None,
+        run.info.experiment_id,
         name=name,
-        flavor=sys.modules[__name__],
-        run_id=run_id,
-        model_id=logged.model_id,
-        portable=portable,
-        validate_serving_input=False,  # the tests do that; it would load the model on every run
+        source_run_id=run_id,
+        params={**(params or {}), **run.data.params},
     )
+    model = Model(
+        artifact_path=logged.artifact_location,
+        model_uuid=logged.model_id,
+        model_id=logged.model_id,
+        run_id=run_id,
+    )
+    status = LoggedModelStatus.FAILED
+    try:
+        with TemporaryDirectory(prefix="segment-") as folder:
+            save_model(folder, model, portable)
+            client.log_model_artifacts(logged.model_id, folder)
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        status = LoggedModelStatus.READY
+    finally:
+        client.finalize_logged_model(logged.model_id, status)
+    info: ModelInfo = model.get_model_info(logged)
     return info
 
 
@@ -217,10 +240,8 @@ def save(portable: PortableModel, path: str | Path) -> None:
     save_model(str(path), Model(), portable)
 
 
-def save_model(
-    path: str, mlflow_model: Model, portable: PortableModel, validate_serving_input: bool = False
-) -> None:
-    """Write both flavours into `path`; called by ``mlflow.models.Model.log``.
+def save_model(path: str, mlflow_model: Model, portable: PortableModel) -> None:
+    """Write both flavours into `path`.
 
     Parameters
     ----------
@@ -228,8 +249,6 @@ def save_model(
     mlflow_model : Model
         Receives the flavours; its ``MLmodel`` file is written.
     portable : PortableModel
-    validate_serving_input : bool
-        Read by ``Model.log`` alone, which hands on all it is given.
     """
     example = portable.example[list(portable.columns)].head(EXAMPLE_ROWS).reset_index(drop=True)
     with TemporaryDirectory() as folder, _quiet():
@@ -243,7 +262,7 @@ def save_model(
             mlflow_model=mlflow_model,
             signature=_signature(portable.columns),
             input_example=example,
-            pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
+            pip_requirements=_requirements(),
             # A folder without a uv project: else a uv.lock of the current directory is copied in.
             uv_project_path=folder,
         )
@@ -255,12 +274,22 @@ def save_model(
     mlflow_model.add_flavor(
         "sklearn",
         pickled_model=pyfunc["artifacts"]["pipeline"]["path"],
-        sklearn_version=version("scikit-learn"),
+        sklearn_version=_version("scikit-learn"),
         serialization_format="skops",
         skops_trusted_types=None,
         code=None,
     )
     mlflow_model.save(str(Path(path, "MLmodel")))
+
+
+@cache
+def _version(package: str) -> str:
+    # Each asking parses all of the package's metadata.
+    return version(package)
+
+
+def _requirements() -> list[str]:
+    return [f"{package}=={_version(package)}" for package in REQUIREMENTS]
 
 
 def _names(portable: PortableModel) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 
-from segmentation.figures import DATA_FIGURES, FIGURES, to_png
+from segmentation.figures import DATA_FIGURES, FIGURES, styled, to_png
 from segmentation.report import render_report
 from segmentation.result import SegmentationResult
 
@@ -104,7 +104,7 @@ def iter_log_items(
     if log_customers:
         yield Table("tables/typical.json", typical_table(result))
         yield File("customers.csv", customer_csv(result))
-    figures = dict(_figures(result))
+    figures = _figures(result)
     for name, png in figures.items():
         if data_figures or name not in DATA_FIGURES:
             yield File(f"figures/{name}.png", png)
@@ -268,8 +268,25 @@ def customer_csv(result: SegmentationResult) -> bytes:
     return bytes(sink.getvalue())
 
 
-def _figures(result: SegmentationResult) -> Iterator[tuple[str, bytes]]:
+# Figures of the data alone, by name and digest: the runs of a sweep show the same ones.
+_drawn: dict[tuple[str, str], bytes | None] = {}
+
+
+@styled
+def _figures(result: SegmentationResult) -> dict[str, bytes]:
+    """Every figure that applies to the result, as PNG."""
+    pngs = {}
     for name, draw in FIGURES.items():
-        figure = draw(result)
-        if figure is not None:
-            yield name, to_png(figure)
+        key = (name, result.customers.digest)
+        if key in _drawn:
+            png = _drawn[key]
+        else:
+            figure = draw(result)
+            png = None if figure is None else to_png(figure)
+        if name in DATA_FIGURES:
+            if key not in _drawn:
+                _drawn.clear()
+            _drawn[key] = png
+        if png is not None:
+            pngs[name] = png
+    return pngs

@@ -76,12 +76,16 @@ def _search(store: Store, where: str) -> list[Run]:
             return found
 
 
+def local_path(artifact_uri: str) -> Path | None:
+    """Folder of this machine that holds the artifacts, or None when they lie on a server."""
+    parts = urlsplit(artifact_uri)
+    return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
+
+
 def artifact_file(artifact_uri: str, name: str) -> str | None:
     """Path of a run's artifact as a ``file://`` link, or None when it lies on a server."""
-    parts = urlsplit(artifact_uri)
-    if parts.scheme not in ("", "file"):
-        return None
-    return (Path(unquote(parts.path)) / name).as_uri()
+    folder = local_path(artifact_uri)
+    return None if folder is None else (folder / name).as_uri()
 
 
 def find_run(store: Store, run_id: str) -> Run:
@@ -122,7 +126,11 @@ def stored_config(store: Store, run_id: str) -> dict[str, Any]:
 
 
 def finished_runs(
-    store: Store, *, sweep_id: str | None = None, where: str | None = None
+    store: Store,
+    *,
+    sweep_id: str | None = None,
+    where: str | None = None,
+    ended_after: int | None = None,
 ) -> pd.DataFrame:
     """All finished runs of the experiment that fitted a configuration, one row each.
 
@@ -133,6 +141,8 @@ def finished_runs(
         Only the runs of this sweep.
     where : str, optional
         A filter in MLflow's syntax, such as ``metrics.k > 3``.
+    ended_after : int, optional
+        Only runs that ended later, in milliseconds since the epoch.
 
     Returns
     -------
@@ -147,6 +157,8 @@ def finished_runs(
     conditions = ["attributes.status = 'FINISHED'", "metrics.k > 0"]
     if sweep_id is not None:
         conditions.append(f"tags.sweep_id = '{sweep_id}'")
+    if ended_after is not None:
+        conditions.append(f"attributes.end_time > {ended_after}")
     if where:
         conditions.append(where)
     try:
@@ -167,14 +179,19 @@ def k_curve(store: Store, run_id: str, metric: str) -> pd.Series:
     return pd.Series({point.step: point.value for point in history}, dtype=float).sort_index()
 
 
-def customer_segments(store: Store, run_id: str) -> pd.Series | None:
+def customer_segments(store: Store, run_id: str, artifact_uri: str) -> pd.Series | None:
     """Segment of each customer by id, or None when the run kept the customer rows back."""
-    with tempfile.TemporaryDirectory(prefix="segment-") as folder:
-        try:
-            path = store.client.download_artifacts(run_id, CUSTOMERS_FILE, folder)
-        except (MlflowException, OSError):
+    with tempfile.TemporaryDirectory(prefix="segment-") as scratch:
+        folder = local_path(artifact_uri)
+        if folder is None:
+            try:
+                path = store.client.download_artifacts(run_id, CUSTOMERS_FILE, scratch)
+            except (MlflowException, OSError):
+                return None
+            folder = Path(path).parent
+        if not (folder / CUSTOMERS_FILE).is_file():
             return None
-        table = pd.read_csv(path, dtype={0: "str"})
+        table = pd.read_csv(folder / CUSTOMERS_FILE, dtype={0: "str"})
     return table.set_index(table.columns[0])["segment"]
 
 

@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 import warnings
+import weakref
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 
 from segmentation.errors import TrackingError
@@ -60,6 +62,20 @@ VIEW = {
 
 # A foreign deprecation inside mlflow's own use of SQLAlchemy; nothing a user could act on.
 warnings.filterwarnings("ignore", category=SADeprecationWarning)
+
+# The databases this process is connected to: MLflow keeps them to itself.
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+@event.listens_for(Engine, "engine_connect")
+def _connected(connection: Connection) -> None:
+    _engines.add(connection.engine)
+
+
+def release_connections() -> None:
+    """Close all connections to databases that are not in use; the next use opens new ones."""
+    for engine in list(_engines):
+        engine.dispose()
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,10 @@ from segmentation.sweep_report import Place, render_sweep_report
 
 #: Runs whose segmentations are compared with each other.
 COMPARED_RUNS = 8
+OVERLAP_MS = 1_000
+
+# When this process last looked at a sweep, less the overlap, and what it has seen.
+_looked: dict[str, tuple[int | None, pd.DataFrame]] = {}
 
 
 def sweep_id(definition: Mapping[str, Any]) -> str:
@@ -97,9 +101,9 @@ def start(
     )
 
 
-def _runs(store: Store, identity: str) -> pd.DataFrame:
+def _runs(store: Store, identity: str, ended_after: int | None = None) -> pd.DataFrame:
     """The sweep's finished runs of today's code; older code's stay in the store, unranked."""
-    finished = runs.finished_runs(store, sweep_id=identity)
+    finished = runs.finished_runs(store, sweep_id=identity, ended_after=ended_after)
     if finished.empty:
         return finished
     current = finished[finished["code_version"] == tracking.code_version()]
@@ -109,6 +113,18 @@ def _runs(store: Store, identity: str) -> pd.DataFrame:
 def ranking(store: Store, job: SweepJob) -> pd.DataFrame:
     """The sweep's finished runs, best first; empty when there is none."""
     return compare.rank(_runs(store, job.sweep_id))
+
+
+def ranking_so_far(store: Store, job: SweepJob) -> pd.DataFrame:
+    """The same while the sweep runs: only what ended since the last look is read."""
+    looked, known = _looked.get(job.sweep_id, (None, pd.DataFrame()))
+    now = int(time.time() * 1000)
+    new = _runs(store, job.sweep_id, looked)
+    if not new.empty:
+        known = pd.concat([known, new]).drop_duplicates("config_hash", keep="last")
+    # A run is seen a moment after it ended, and another machine's clock may be late.
+    _looked[job.sweep_id] = (now - OVERLAP_MS, known)
+    return compare.rank(known)
 
 
 def finish(
@@ -161,7 +177,7 @@ def agreement_of_best(store: Store, ranked: pd.DataFrame) -> pd.DataFrame:
     """Adjusted Rand index between the first runs that logged their customers."""
     found: dict[str, pd.Series] = {}
     for place, row in enumerate(ranked.head(COMPARED_RUNS).itertuples(), 1):
-        segments = runs.customer_segments(store, str(row.run_id))
+        segments = runs.customer_segments(store, str(row.run_id), str(row.artifact_uri))
         if segments is not None:
             found[f"{place} {row.run}"] = segments
     return agreement(found)

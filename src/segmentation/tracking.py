@@ -14,7 +14,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 import yaml
@@ -22,6 +21,7 @@ from mlflow.entities import Dataset, DatasetInput, RunTag
 from mlflow.entities import Metric as MlflowMetric
 from mlflow.entities import Param as MlflowParam
 from mlflow.exceptions import MlflowException
+from mlflow.models.model import ModelInfo
 from pandas.api.types import is_numeric_dtype
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -33,6 +33,8 @@ from segmentation.store import Store, open_store, resolve_uri, store_errors
 #: Rows the logged model is asked about before its run counts as finished.
 VERIFIED_ROWS = 10_000
 DATASET_ATTEMPTS = 4
+#: libyaml's, where PyYAML was built with it, is five times faster.
+DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 LOGGED_TABLES = "mlflow.loggedArtifacts"
 
 
@@ -173,27 +175,40 @@ def write_result(
         iter_log_items(result, meta=meta, data_figures=data_figures, log_customers=log_customers)
     )
     if config is not None:
-        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        text = yaml.dump(dict(config), Dumper=DUMPER, sort_keys=False, allow_unicode=True)
         items.append(File(runs.CONFIG_FILE, text.encode()))
         items.append(Tag("config_hash", config_hash(config, result.customers.digest)))
     items.append(Tag("code_version", code_version()))
     items.extend(Metric(f"reference/{key}", number) for key, number in (reference or {}).items())
     with store_errors(store.uri):
-        write_items(store, run_id, items)
+        run = store.client.get_run(run_id)
+        params = {item.name: item.value for item in items if isinstance(item, Param)}
+        model = flavor.log(portable_model(result), client=store.client, run=run, params=params)
+        write_items(store, run_id, items, model_id=str(model.model_id))
         _write_dataset(store, run_id, result)
-        model_uri = _write_model(store, run_id, result)
-        artifacts = str(store.client.get_run(run_id).info.artifact_uri)
+        _verify_model(store, model, result)
     return LoggedRun(
         run_id=run_id,
         name=run_name(result),
         link=store.link(run_id),
-        model_uri=model_uri,
-        report=runs.artifact_file(artifacts, "report.html") or store.link(run_id),
+        model_uri=str(model.model_uri),
+        report=runs.artifact_file(str(run.info.artifact_uri), "report.html") or store.link(run_id),
     )
 
 
-def write_items(store: Store, run_id: str, items: list[LogItem]) -> None:
-    """Log items in as few calls as MLflow allows: one batch, one folder, one call a table."""
+def write_items(
+    store: Store, run_id: str, items: list[LogItem], *, model_id: str | None = None
+) -> None:
+    """Log items in as few calls as MLflow allows: one batch and one folder.
+
+    Parameters
+    ----------
+    store : Store
+    run_id : str
+    items : list of LogItem
+    model_id : str, optional
+        A logged model of the run: the metrics without a step are its metrics as well.
+    """
     now = int(time.time() * 1000)
     # A param is written once; `mlflow run` has written the ones of its entry point.
     run = store.client.get_run(run_id).data
@@ -202,7 +217,9 @@ def write_items(store: Store, run_id: str, items: list[LogItem]) -> None:
     store.client.log_batch(
         run_id,
         metrics=[
-            MlflowMetric(i.name, i.value, now, i.step) for i in items if isinstance(i, Metric)
+            MlflowMetric(i.name, i.value, now, i.step, None if i.step else model_id)
+            for i in items
+            if isinstance(i, Metric)
         ],
         params=[
             MlflowParam(i.name, i.value)
@@ -253,12 +270,19 @@ def _write_dataset(store: Store, run_id: str, result: SegmentationResult) -> Non
             time.sleep(0.1 * (attempt + 1))
 
 
-def _write_model(store: Store, run_id: str, result: SegmentationResult) -> str:
-    mlflow.set_tracking_uri(store.uri)
-    info = flavor.log(portable_model(result), run_id=run_id)
-    model_uri = str(info.model_uri)
+def _verify_model(store: Store, model: ModelInfo, result: SegmentationResult) -> None:
+    """Read the logged model back and ask it about the customers it was fitted on.
+
+    Raises
+    ------
+    RuntimeError
+        It does not give them the segments the fit gave them.
+    """
     rows = result.customers.frame[list(result.features.columns)].head(VERIFIED_ROWS)
-    answer = mlflow.pyfunc.load_model(model_uri).predict(rows)
+    # Where the artifacts are files of this machine, they are read where they lie.
+    folder = runs.local_path(str(model.artifact_path))
+    where = str(folder) if folder is not None else str(model.model_uri)
+    answer = flavor.load(where, tracking_uri=store.uri).model.predict(None, rows)  # type: ignore[arg-type]
     labels = result.labels[: len(rows)]
     distances = result.distances[: len(rows)]
     # A customer exactly between two centres may go to either: then the distances agree.
@@ -266,10 +290,9 @@ def _write_model(store: Store, run_id: str, result: SegmentationResult) -> str:
     tie = np.isclose(answer["distance"].to_numpy(), distances, rtol=1e-9, atol=1e-9)
     if not np.all(same | tie):
         raise RuntimeError(
-            f"the logged model {model_uri} gives {np.count_nonzero(~(same | tie))} of {len(rows)} "
-            "customers another segment than the fit did"
+            f"the logged model {model.model_uri} gives {np.count_nonzero(~(same | tie))} of "
+            f"{len(rows)} customers another segment than the fit did"
         )
-    return model_uri
 
 
 def portable_model(result: SegmentationResult) -> flavor.PortableModel:
@@ -328,6 +351,7 @@ def code_version() -> str:
     return f"{_package_version('segmentation')}+{digest.hexdigest()[:10]}"
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
     names = ("segmentation", "scikit-learn", "numpy", "pandas", "scipy", "mlflow")

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pandas as pd
+import psutil
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -22,7 +23,11 @@ from segmentation import cli
 GRID = ("features=income_spending,age_spending,age_income_spending,all", "k.max=3")
 SCALINGS = "scaling=none,standard,minmax,robust,power,quantile"
 CHEAP = ("choice=silhouette", "engine.effort=fast")
-PARALLEL = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=4")
+LAUNCHERS = {
+    "serial": ("hydra/launcher=basic",),
+    "fork": ("hydra.launcher.processes=4",),
+    "joblib": ("hydra/launcher=joblib", "hydra.launcher.n_jobs=4"),
+}
 
 
 def runs(store_uri: str, name: str = "customer-segments") -> list[Run]:
@@ -136,7 +141,8 @@ def test_the_reference_space_is_the_same_for_all(store_uri: str, capfd) -> None:
 
 
 def test_clean_marks_only_what_is_gone(store_uri: str, capfd) -> None:
-    assert sweep(store_uri, "k.max=2", "seed=0,1") == 0
+    # In this process, which is still there.
+    assert sweep(store_uri, "k.max=2", "seed=0,1", "hydra/launcher=basic") == 0
     client = MlflowClient(tracking_uri=store_uri)
     gone, here = finished(store_uri)
     for run in (gone, here):
@@ -150,16 +156,19 @@ def test_clean_marks_only_what_is_gone(store_uri: str, capfd) -> None:
 
 
 @pytest.mark.slow
-def test_parallel_on_a_new_store_loses_and_doubles_nothing(tmp_path: Path, capfd) -> None:
+@pytest.mark.parametrize("name", ["fork", "joblib"])
+def test_parallel_on_a_new_store_loses_and_doubles_nothing(
+    tmp_path: Path, name: str, capfd
+) -> None:
     for attempt in range(3):
         uri = f"sqlite:///{tmp_path}/store{attempt}/mlflow.db"
-        assert sweep(uri, *GRID, SCALINGS, *PARALLEL) == 0
+        assert sweep(uri, *GRID, SCALINGS, *LAUNCHERS[name]) == 0
         assert len(finished(uri)) == len(fitted(uri)) == 24
         assert len({run.data.tags["config_hash"] for run in fitted(uri)}) == 24
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", [(), PARALLEL], ids=["serial", "parallel"])
+@pytest.mark.parametrize("launcher", LAUNCHERS.values(), ids=LAUNCHERS)
 def test_killed_at_any_moment_it_goes_on(
     store_uri: str, fresh_store: Path, tmp_path: Path, launcher: tuple[str, ...], capfd
 ) -> None:
@@ -186,7 +195,7 @@ def test_killed_at_any_moment_it_goes_on(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", [(), PARALLEL], ids=["serial", "parallel"])
+@pytest.mark.parametrize("launcher", LAUNCHERS.values(), ids=LAUNCHERS)
 def test_interrupted_it_leaves_the_store_clean(store_uri: str, launcher: tuple[str, ...]) -> None:
     process = subprocess.Popen(
         command(store_uri, "seed=range(0,60)", "k.max=4", *launcher),
@@ -219,3 +228,81 @@ def test_reruns_of_two_runs_are_two_studies(store_uri: str, capfd) -> None:
         assert cli.run(arguments) == 0
     assert "already done" not in capfd.readouterr().err
     assert len(finished(store_uri)) == 6
+
+
+def wait_for_finished(store_uri: str, count: int) -> None:
+    deadline = time.monotonic() + 120
+    while len(finished(store_uri)) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_forks_end_when_the_process_that_waits_is_killed(store_uri: str, fresh_store: Path) -> None:
+    definition = ("seed=range(0,40)", "k.max=4", *LAUNCHERS["fork"])
+    process = subprocess.Popen(
+        command(store_uri, *definition), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_for_finished(store_uri, 2)
+    forks = psutil.Process(process.pid).children()
+    assert len(forks) == 4
+    process.kill()
+    process.wait()
+    _, alive = psutil.wait_procs(forks, timeout=20)
+    assert not alive
+    # They have ended their own runs; only the parent run is left to the next start.
+    assert {run.info.status for run in fitted(store_uri)} <= {"FINISHED", "KILLED"}
+
+
+def test_a_killed_fork_is_told_and_its_runs_are_made_up_for(
+    store_uri: str, fresh_store: Path
+) -> None:
+    definition = ("seed=range(0,12)", "k.max=4", "hydra.launcher.processes=2")
+    process = subprocess.Popen(
+        command(store_uri, *definition),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for_finished(store_uri, 2)
+    psutil.Process(process.pid).children()[0].kill()
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "ended before its job did" in err
+    assert not [run for run in runs(store_uri) if run.info.status == "RUNNING"]
+    assert subprocess.run(command(store_uri, *definition), capture_output=True).returncode == 0
+    assert len({run.data.tags["config_hash"] for run in finished(store_uri)}) == 12
+    assert len(finished(store_uri)) == 12
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_a_mistake_in_the_last_job_is_told_before_the_first(
+    store_uri: str, name: str, capfd
+) -> None:
+    assert sweep(store_uri, *GRID[1:], "scaling=none,standard,nosuch", *LAUNCHERS[name]) == 2
+    assert "nosuch" in capfd.readouterr().err
+    assert not fitted(store_uri)
+
+
+def test_the_numbers_are_the_same_from_any_launcher(store_uri: str, tmp_path: Path) -> None:
+    definition = (*GRID[1:], "features=income_spending,all", "scaling=standard,quantile")
+    numbers = {}
+    for name in ("serial", "fork"):
+        uri = f"sqlite:///{tmp_path}/{name}/mlflow.db"
+        assert sweep(uri, *definition, *LAUNCHERS[name]) == 0
+        numbers[name] = {run.data.tags["config_hash"]: run.data.metrics for run in finished(uri)}
+    assert numbers["serial"] == numbers["fork"]
+
+
+def test_small_customers_are_swept_on_all_cores(store_uri: str, capfd, monkeypatch) -> None:
+    monkeypatch.setattr("segmentation.threads.cpu_count", lambda: 2)
+    assert sweep(store_uri, "k.max=2", "seed=0,1,2") == 0
+    assert "2 at a time" in capfd.readouterr().err
+    assert len({run.data.tags["process.pid"] for run in finished(store_uri)}) == 2
+    monkeypatch.setattr("segmentation.threads.SMALL", 100)
+    assert sweep(store_uri, "k.max=2", "seed=3,4") == 0
+    assert "at a time" not in capfd.readouterr().err
+
+
+def test_as_many_processes_as_asked_and_at_least_one(store_uri: str, capfd) -> None:
+    assert sweep(store_uri, "k.max=2", "seed=0,1", "hydra.launcher.processes=0") == 2
+    assert "hydra.launcher.processes=0" in capfd.readouterr().err

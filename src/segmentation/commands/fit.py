@@ -21,6 +21,7 @@ from segmentation.errors import ConfigError
 from segmentation.fit import SweepJob
 from segmentation.runs import find_run, is_finished, mark_left_behind, stored_config
 from segmentation.store import Store, check_store
+from segmentation.threads import threads_for
 from segmentation.tracking import config_hash
 
 
@@ -42,16 +43,17 @@ def _run_alone(config: FitConfig, call: Call) -> None:
     for note in customers.notes:
         say(f"  {note}")
     say(f"Fitting k = {config.k.min}..{config.k.max} …")
-    result = fit.compute(config)
-    features = result.features
-    say(f"Clustered on {', '.join(features.columns)}; scaling {result.scaling}")
-    if features.profile:
-        say(f"Described by {', '.join(features.profile)} too")
-    for name, reason in features.left_out.items():
-        say(f"  not by {name}: {reason}")
-    store, adopted = _open(config.tracking, call)
-    command = f"segment fit {shlex.join(call.overrides)}".rstrip()
-    logged = fit.log(result, store, config, command=command, run_id=adopted)
+    with threads_for(len(customers.ids)):
+        result = fit.compute(config)
+        features = result.features
+        say(f"Clustered on {', '.join(features.columns)}; scaling {result.scaling}")
+        if features.profile:
+            say(f"Described by {', '.join(features.profile)} too")
+        for name, reason in features.left_out.items():
+            say(f"  not by {name}: {reason}")
+        store, adopted = _open(config.tracking, call)
+        command = f"segment fit {shlex.join(call.overrides)}".rstrip()
+        logged = fit.log(result, store, config, command=command, run_id=adopted)
     took = time.monotonic() - started
     print(f"{logged.name}: {result.verdict} ({took:.1f} s)")
     if result.importance is not None and result.importance.warning is not None:

@@ -7,6 +7,8 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 
 from segmentation import agreement, compare, fit, runs, study
@@ -15,8 +17,10 @@ from segmentation.commands.call import Call, SweepDefinition
 from segmentation.commands.output import print_best, say, ui_hint
 from segmentation.config import TrackingConfig
 from segmentation.credentials import masked
+from segmentation.errors import ConfigError
 from segmentation.fit import SweepJob
-from segmentation.store import Store
+from segmentation.store import Store, release_connections
+from segmentation.threads import processes_for, threads_for
 
 #: Tells the jobs of a sweep, which may run in other processes, which sweep they belong to.
 SWEEP_VARIABLE = "SEGMENT_SWEEP"
@@ -30,6 +34,8 @@ GRACE_SECONDS = 10
 
 # The sweep this process has opened: Hydra gives its callbacks no other place to keep it.
 _open: list[tuple[Store, SweepJob, Call, TrackingConfig]] = []
+# How many customers its jobs have, where they all have the same.
+_customers: list[int | None] = [None]
 
 
 def current_job() -> SweepJob | None:
@@ -73,6 +79,7 @@ def start(sweep: SweepDefinition, call: Call) -> None:
         total=sweep.total,
     )
     _open.append((store, job, call, tracking_config))
+    _customers[0] = None if customers is None else len(customers.ids)
     os.environ[SWEEP_VARIABLE] = json.dumps(asdict(job))
     again = ", run again because of force=true" if sweep.base.get("force") else ""
     done = f"{job.done} of {job.total} already done{again}" if job.done else f"{job.total} runs"
@@ -87,6 +94,31 @@ def _command(sweep: SweepDefinition) -> str:
     return masked(command, sweep.base["data"].get("url"))
 
 
+@contextmanager
+def processes(jobs: int, asked: int | None) -> Iterator[int]:
+    """How many processes the jobs of the sweep share, and the threads that leaves each.
+
+    Parameters
+    ----------
+    jobs : int
+    asked : int, optional
+        How many the user wants; by default as many as pay, on Linux: elsewhere a fork is not safe.
+    """
+    customers = _customers[0]
+    if asked is not None and asked < 1:
+        raise ConfigError(
+            f"hydra.launcher.processes={asked}: at least 1, or null for all that pay."
+        )
+    can_fork = sys.platform == "linux"
+    number = min(asked or processes_for(customers, jobs), jobs) if can_fork else 1
+    if number > 1:
+        say(f"  {number} at a time; one after another with hydra/launcher=basic")
+    # With connections the processes would share, one would read the answers to another.
+    release_connections()
+    with threads_for(customers or 0, number):
+        yield number
+
+
 def job_started(overrides: tuple[str, ...]) -> None:
     """Say what runs now, on a terminal: the line is overwritten by the next."""
     if sys.stderr.isatty():
@@ -95,7 +127,7 @@ def job_started(overrides: tuple[str, ...]) -> None:
 
 def job_ended(store: Store, job: SweepJob, line: str) -> None:
     """Say what a job found, how far the sweep is, the best so far and the time left."""
-    ranked = study.ranking(store, job)
+    ranked = study.ranking_so_far(store, job)
     done = len(ranked)
     new = max(done - job.done, 1)
     left = (time.time() - job.started) / new * max(job.total - done, 0)

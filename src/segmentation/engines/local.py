@@ -137,11 +137,22 @@ def _search_batch(rows: WeightedRows, centers: Floats, bar: float) -> list[Solut
         settled = (labels == previous).all(axis=1)
         if step == MAX_STEPS:
             labels, settled = previous, np.ones(len(active), dtype=bool)
-        elif len(tried := np.flatnonzero(settled & (wcss <= bar * (1 + HOPELESS)))):
-            moved = hartigan_moves(rows, D[:, tried], labels[tried], weights[tried], wcss[tried])
-            changed = (moved != labels[tried]).any(axis=1)
-            labels[tried] = moved
-            settled[tried[changed]] = False
+        elif settled.any():
+            tried = np.flatnonzero(settled & (wcss <= bar * (1 + HOPELESS)))
+            if len(tried) < len(active) / 2 and not settled.all():
+                # They wait for others: a call costs much the same for one start as for ten.
+                settled[tried] = False
+            elif len(tried):
+                moved = hartigan_moves(
+                    rows,
+                    D.take(tried, axis=1),
+                    labels[tried],
+                    centers[tried],
+                    weights[tried],
+                    wcss[tried],
+                )
+                settled[tried] = (moved == labels[tried]).all(axis=1)
+                labels[tried] = moved
         for i in np.flatnonzero(settled):
             done[int(active[i])] = Solution(centers[i].copy(), labels[i].copy(), float(wcss[i]))
         going = ~settled
@@ -159,15 +170,13 @@ def _search_batch(rows: WeightedRows, centers: Floats, bar: float) -> list[Solut
 def nearest(D: Floats) -> tuple[Labels, Floats]:
     """Index of the smallest entry over the first axis and that entry; the first of equals wins.
 
-    Running comparisons over whole (b, m) slabs are several times faster than ``argmin``, which
-    walks the first axis element by element.
+    Comparisons of whole (b, m) slabs are several times faster than ``argmin``, which walks the
+    first axis element by element.
     """
-    labels = np.zeros(D.shape[1:], dtype=np.int16)
-    smallest = D[0].copy()
-    for j in range(1, len(D)):
-        closer = D[j] < smallest
-        np.minimum(smallest, D[j], out=smallest)
-        np.maximum(labels, closer.view(np.int8) * np.int16(j), out=labels)
+    smallest: Floats = D.min(axis=0)
+    labels = np.zeros(smallest.shape, dtype=np.int16)
+    for j in range(len(D) - 1, -1, -1):
+        np.putmask(labels, D[j] == smallest, j)
     return labels, smallest
 
 
@@ -187,7 +196,7 @@ def fill_empty(labels: Labels, cost: Floats, k: int) -> None:
 
 
 def hartigan_moves(
-    rows: WeightedRows, D: Floats, labels: Labels, weights: Floats, wcss: Floats
+    rows: WeightedRows, D: Floats, labels: Labels, centers: Floats, weights: Floats, wcss: Floats
 ) -> Labels:
     """Labels after moving rows whose change of cluster lowers the WCSS; unchanged if there is none.
 
@@ -202,25 +211,29 @@ def hartigan_moves(
     rows : WeightedRows
     D : ndarray of shape (k, b, m)
         Squared distances to the present cluster means.
-    labels, weights, wcss : ndarrays of shape (b, m), (b, k), (b,)
+    labels, centers, weights, wcss : ndarrays of shape (b, m), (b, k, d), (b, k), (b,)
         The present clusters.
     """
-    k, b, _ = D.shape
+    k, b, m = D.shape
     start = np.arange(b)
-    own = labels[None].astype(np.intp)
+    # Where each row's own cluster stands in an array (k, b, m).
+    own = (labels, start[:, None], np.arange(m))
     W = weights.T[:, :, None]
     joining = D * (W * rows.w / (W + rows.w))
-    np.put_along_axis(joining, own, np.inf, axis=0)
+    joining[own] = np.inf
     target, cost = nearest(joining)
     W_own = weights[start[:, None], labels]
     spare = W_own - rows.w
     shared = spare > W_own * 1e-12
-    d2 = np.take_along_axis(D, own, axis=0)[0]
+    d2 = D[own]
     gain = np.where(shared, d2 * W_own * rows.w / np.where(shared, spare, 1.0), 0.0) - cost
-    gain[gain <= MIN_GAIN * wcss[:, None]] = -np.inf
+    worth = gain > MIN_GAIN * wcss[:, None]
+    if not worth.any():
+        return labels
+    gain[~worth] = -np.inf
 
-    together = np.where(np.isfinite(gain), target, labels)
-    win = _explained(rows, together, k) - _explained(rows, labels, k)
+    together = np.where(worth, target, labels)
+    win = _explained(*rows.means(together, k)) - _explained(centers, weights)
     kept = win > gain.max(axis=1)
     gain[kept] = -np.inf
     moved = np.where(kept[:, None], together, labels)
@@ -238,8 +251,7 @@ def hartigan_moves(
     return moved
 
 
-def _explained(rows: WeightedRows, labels: Labels, k: int) -> Floats:
+def _explained(means: Floats, weights: Floats) -> Floats:
     """Sum of squares between clusters (b,): total minus WCSS; -inf where a cluster is empty."""
-    means, weights = rows.means(labels, k)
     between = np.einsum("bk,bkd,bkd->b", weights, means, means)
     return np.where(np.isnan(between), -np.inf, between)

@@ -75,10 +75,11 @@ def search_range(rows: WeightedRows, k_max: int, effort: Effort, seed: int) -> d
     found = {1: Found(tuple(only), (only[0].wcss,))}
     for k in range(2, k_max + 1):
         rng = np.random.default_rng([seed, k, 0])
-        independent = local_search(rows, plus_plus(rows, k, effort.starts, rng))
-        grown = local_search(rows, grow(rows, found[k - 1].pool, effort.grown, rng))
-        pool = evolve(rows, merge(independent + grown), effort.rounds, rng)
-        found[k] = Found(pool, tuple(s.wcss for s in independent))
+        independent = plus_plus(rows, k, effort.starts, rng)
+        grown = grow(rows, found[k - 1].pool, effort.grown, rng)
+        first = local_search(rows, np.concatenate([independent, grown]))
+        pool = evolve(rows, merge(first), effort.rounds, rng)
+        found[k] = Found(pool, tuple(s.wcss for s in first[: effort.starts]))
     for k in range(k_max - 1, 1, -1):
         rng = np.random.default_rng([seed, k, 1])
         pool = merge([*found[k].pool, *local_search(rows, shrink(found[k + 1].best))])

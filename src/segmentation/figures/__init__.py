@@ -14,7 +14,7 @@ from pandas.api.types import is_numeric_dtype
 
 from segmentation.figures import clustergram, curves, segments, space, telling
 from segmentation.figures.customers import distributions as draw_customers
-from segmentation.figures.style import segment_color, to_png
+from segmentation.figures.style import segment_color, styled, to_png
 from segmentation.sampling import sample_rows
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from segmentation.result import SegmentationResult
 
-__all__ = ["DATA_FIGURES", "FIGURES", "draw_customers", "segment_color", "to_png"]
+__all__ = ["DATA_FIGURES", "FIGURES", "draw_customers", "segment_color", "styled", "to_png"]
 
 
 def _names(result: SegmentationResult) -> list[str]:

@@ -62,6 +62,8 @@ def clustergram(
     n = len(Z)
     figure, ax = single(7.8, 4.6, left=0.75)
     previous: NDArray[np.float64] | None = None
+    lines: list[list[tuple[float, float]]] = []
+    widths, shades, places, areas, fills = [], [], [], [], []
     for position, k in enumerate(ks):
         sizes = np.bincount(labels[k], minlength=k)
         means = np.bincount(labels[k], weights=score, minlength=k) / np.maximum(sizes, 1)
@@ -70,29 +72,34 @@ def clustergram(
             before = ks[position - 1]
             flows = _flows(labels[before], labels[k], before, k)
             start, end = np.nonzero(flows)
-            lines = [
+            lines += [
                 [(before, previous[a]), (k, means[b])] for a, b in zip(start, end, strict=True)
             ]
-            ax.add_collection(
-                LineCollection(
-                    lines,
-                    linewidths=0.15 + 17 * flows[start, end] / n,
-                    colors=colors[majority[end]],
-                    alpha=0.38,
-                    capstyle="butt",
-                    zorder=1,
-                )
-            )
-        ax.scatter(
-            np.full(k, k),
-            means,
-            s=12 + 420 * sizes / n,
-            c=colors[majority],
-            edgecolors="white",
-            linewidths=0.8,
-            zorder=3,
-        )
+            widths.append(0.15 + 17 * flows[start, end] / n)
+            shades.append(colors[majority[end]])
+        places.append(np.column_stack([np.full(k, k), means]))
+        areas.append(12 + 420 * sizes / n)
+        fills.append(colors[majority])
         previous = means
+    flow = LineCollection(
+        lines,
+        linewidths=np.concatenate(widths),
+        colors=np.concatenate(shades),
+        alpha=0.38,
+        capstyle="butt",
+        zorder=1,
+    )
+    ax.add_collection(flow)
+    x, y = np.concatenate(places).T
+    ax.scatter(
+        x,
+        y,
+        s=np.concatenate(areas),
+        c=np.concatenate(fills),
+        edgecolors="white",
+        linewidths=0.8,
+        zorder=3,
+    )
     ax.axvline(chosen, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=0.8)
     k_axis(ax, ks)
     ax.margins(y=0.1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from segmentation.figures.scales import number_axis, signed
+from segmentation.figures.scales import number_axis, shapes, signed, stairs
 from segmentation.figures.style import (
     INK,
     MARK,
@@ -90,13 +91,15 @@ def silhouette_plot(silhouettes: pd.DataFrame, names: Sequence[str]) -> Figure |
     figure, ax = single(left + 4.9, height, left=left, top=0.8, bottom=0.5)
     gap = max(n * 0.012, 0.5)
     middles, top = [], 0.0
+    knives = []
     for index in range(k):
         knife = np.sort(values[segment == index])[::-1]
         ends = np.linspace(top, top + len(knife), min(len(knife), KNIFE_POINTS) + 1)
         picked = knife[np.linspace(0, max(len(knife) - 1, 0), len(ends) - 1).astype(int)]
-        ax.stairs(picked, ends, orientation="horizontal", fill=True, color=segment_color(index))
+        knives.append(stairs(ends, np.zeros(len(picked)), picked)[:, ::-1])
         middles.append(top + len(knife) / 2)
         top += len(knife) + gap
+    shapes(ax, knives, [segment_color(index) for index in range(k)])
     mean = float(values.mean())
     ax.axvline(mean, color=MARK, linewidth=1.2, linestyle=(0, (4, 3)))
     ax.axvline(0, color=MUTED, linewidth=0.8)
@@ -190,16 +193,15 @@ def profile_heatmap(
             fontsize=8 if cell < 0.5 else 9,
             color="white" if abs(value) > 0.68 * limit else INK,
         )
-    ax.set_xticks(range(len(features)), columns, rotation=0 if level else 40)
-    if not level:
-        for label in ax.get_xticklabels():
-            label.set(ha="right", rotation_mode="anchor")
+    turned: dict[str, Any] = (
+        {} if level else {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    )
+    ax.set_xticks(range(len(features)), columns, **turned)
     _rows(ax, labels, range(shown))
     ax.tick_params(length=0)
-    ax.set_xticks(np.arange(len(features) - 1) + 0.5, minor=True)
-    ax.set_yticks(np.arange(shown - 1) + 0.5, minor=True)
-    ax.grid(which="minor", color="white", linewidth=1.5)
-    ax.tick_params(which="minor", length=0)
+    between: dict[str, Any] = {"colors": "white", "linewidth": 1.5}
+    ax.vlines(np.arange(len(features) - 1) + 0.5, -0.5, shown - 0.5, **between)
+    ax.hlines(np.arange(shown - 1) + 0.5, -0.5, len(features) - 0.5, **between)
     for side in ("left", "bottom"):
         ax.spines[side].set_visible(False)
     best = [shorten(feature, 24) for feature in telling.index[:2]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype
 
-from segmentation.figures.scales import bin_edges, log1p_axis, number_axis
+from segmentation.figures.scales import bin_edges, log1p_axis, number_axis, shapes, stairs
 from segmentation.figures.style import (
     INK,
     MUTED,
@@ -176,6 +177,7 @@ def pair_plot(
     panel = {2: 2.5, 3: 2.0, 4: 1.65}.get(side, 1.45)
     letters = int(panel / 0.08)
     right = max(0.25, _legend_width(names) - panel) if k > 1 else 0.25
+    lower = [(row, column) for row in range(side) for column in range(row + 1)]
     figure, axes = panels(
         side * side,
         side,
@@ -185,31 +187,25 @@ def pair_plot(
         right=right,
         top=0.85,
         bottom=0.6,
+        only=[row * side + column for row, column in lower],
     )
-    for row in range(side):
-        for column in range(side):
-            ax = axes[row * side + column]
-            if column > row:
-                ax.remove()
-                continue
-            (x, _), (y, _) = drawn[column], drawn[row]
-            if row == column:
-                _stacked_histogram(ax, x, labels, k)
-                ax.spines["left"].set_visible(False)
-            else:
-                _points(ax, x[rows], y[rows], labels[rows], k, size=0.55)
-            is_log = drawn[column][1]
-            _name_axis(
-                ax.xaxis, frame, columns[column], is_log, shown=row == side - 1, width=letters
-            )
-            if row == column:
-                ax.set_yticks([])
-                if row == 0:
-                    ax.set_ylabel("customers")
-            else:
-                is_log = drawn[row][1]
-                _name_axis(ax.yaxis, frame, columns[row], is_log, shown=column == 0, width=letters)
-            ax.tick_params(labelsize=7.5, length=2.5)
+    for (row, column), ax in zip(lower, axes, strict=True):
+        (x, _), (y, _) = drawn[column], drawn[row]
+        if row == column:
+            _stacked_histogram(ax, x, labels, k)
+            ax.spines["left"].set_visible(False)
+        else:
+            _points(ax, x[rows], y[rows], labels[rows], k, size=0.55)
+        is_log = drawn[column][1]
+        _name_axis(ax.xaxis, frame, columns[column], is_log, shown=row == side - 1, width=letters)
+        if row == column:
+            ax.set_yticks([])
+            if row == 0:
+                ax.set_ylabel("customers")
+        else:
+            is_log = drawn[row][1]
+            _name_axis(ax.yaxis, frame, columns[row], is_log, shown=column == 0, width=letters)
+        ax.tick_params(labelsize=7.5, length=2.5)
     if k > 1:
         # The upper triangle would repeat the lower one: its corner holds the legend.
         corner = LEFT + (side - 1) * (panel + GAP)
@@ -306,19 +302,13 @@ def _stacked_histogram(
     ax: Axes, values: NDArray[np.float64], labels: NDArray[np.int32], k: int
 ) -> None:
     edges = bin_edges(values)
-    base = np.zeros(len(edges) - 1)
-    for segment in range(k):
-        counts, _ = np.histogram(values[labels == segment], edges)
-        ax.stairs(
-            base + counts,
-            edges,
-            baseline=base,
-            fill=True,
-            color=segment_color(segment),
-            linewidth=0,
-        )
-        base = base + counts
-    ax.set_ylim(0, base.max() * 1.08)
+    counts = [np.histogram(values[labels == segment], edges)[0] for segment in range(k)]
+    tops = np.cumsum([np.zeros(len(edges) - 1), *counts], axis=0)
+    steps = [stairs(edges, low, high) for low, high in pairwise(tops)]
+    shapes(ax, steps, [segment_color(segment) for segment in range(k)])
+    margin = 0.03 * (edges[-1] - edges[0])
+    ax.set_xlim(edges[0] - margin, edges[-1] + margin)
+    ax.set_ylim(0, tops[-1].max() * 1.08)
 
 
 def _legend_width(names: Sequence[str]) -> float:

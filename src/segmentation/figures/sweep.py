@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -117,6 +116,9 @@ def _verdict(row: object) -> str:
 def _heatmap(
     ax: Axes, table: pd.DataFrame, text: pd.DataFrame, *, cmap: str, low: float, high: float
 ) -> None:
+    # Its import takes as long as a run; only the end of a sweep needs it.
+    import seaborn as sns
+
     sns.heatmap(
         table.astype(float),
         annot=text.to_numpy(),

@@ -10,8 +10,9 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch
 
+from segmentation.figures.scales import shapes
 from segmentation.figures.segments import wrapped_names
 from segmentation.figures.style import (
     INK,
@@ -153,10 +154,20 @@ def rule_chart(rules: Rules | None, frame: pd.DataFrame, names: Sequence[str]) -
     ax.set_xlim(0, span)
     ax.set_ylim(len(lines) - 0.5, -0.5)
     places = {feature: np.sort(frame[feature]) for feature in columns if _numeric(frame, feature)}
+    bars: list[tuple[float, float, int, str]] = []
     for row, (segment, branch) in enumerate(lines):
         for condition in branch:
             if condition.feature in columns:
-                _cell(ax, columns.index(condition.feature), row, condition, segment, places)
+                column = columns.index(condition.feature)
+                bars += _cell(ax, column, row, condition, segment, places)
+    shapes(
+        ax,
+        [
+            np.array([(x, y + 0.12), (x + w, y + 0.12), (x + w, y + 0.28), (x, y + 0.28)])
+            for x, w, y, _ in bars
+        ],
+        [color for *_, color in bars],
+    )
     told: set[int] = set()
     ticks = []
     for row, (segment, branch) in enumerate(lines):
@@ -197,7 +208,9 @@ def _cell(
     condition: Condition,
     segment: int,
     places: dict[str, np.ndarray],
-) -> None:
+) -> list[tuple[float, float, int, str]]:
+    """Write a condition; gives its bars as left edge, width, row and colour."""
+    bars: list[tuple[float, float, int, str]] = []
     low, high, x, width = 0.0, 1.0, column + 0.06, 0.88
     if condition.all_values:
         text = shorten(condition.text.removeprefix(f"{condition.feature} ").removeprefix("is "), 15)
@@ -208,12 +221,12 @@ def _cell(
         if condition.at_most is not None:
             high = float(np.searchsorted(ordered, condition.at_most, side="right")) / len(ordered)
         text = _range(condition)
-        ax.add_patch(Rectangle((x, row + 0.12), width, 0.16, color=RULE, linewidth=0))
-        bar = Rectangle((x + low * width, row + 0.12), max(high - low, 0.02) * width, 0.16)
-        bar.set(color=segment_color(segment), linewidth=0)
-        ax.add_patch(bar)
+        bars.append((x, width, row, RULE))
+        part = max(high - low, 0.02) * width
+        bars.append((x + low * width, part, row, segment_color(segment)))
     y = row if condition.all_values else row - 0.12
     ax.text(column + 0.5, y, text, ha="center", va="center_baseline", fontsize=8, color=INK)
+    return bars
 
 
 def _range(condition: Condition) -> str:

@@ -1,0 +1,214 @@
+"""Axes whose ticks are drawn without an object for each.
+
+matplotlib makes five artists a tick, two thirds of them never visible; with some 230 ticks a run
+they take longer to make than all else in its figures to draw. Here one line draws the marks of an
+axis, one its grid, and one text its labels in turn. What these figures do not use (minor ticks,
+ticks on the far side) is left to matplotlib.
+"""
+
+# matplotlib's stubs leave out what subclasses of Axis share and change.
+# mypy: disable-error-code="attr-defined, index, misc, no-untyped-call, union-attr"
+# mypy: disable-error-code="arg-type, no-any-return"
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis, XAxis, YAxis
+from matplotlib.lines import TICKDOWN, TICKLEFT, Line2D
+from matplotlib.text import Text
+from matplotlib.ticker import NullLocator
+from numpy.typing import NDArray
+
+#: What of an axis' tick settings is drawn here.
+KNOWN = {"size", "width", "color", "pad", "labelsize", "labelcolor", "labelrotation"}
+KNOWN |= {"gridOn", "tick1On", "tick2On", "label1On", "label2On"}
+
+
+class _PlainTicks(Axis):
+    """Major ticks at the bottom or the left."""
+
+    _label_kw: Mapping[str, Any] = MappingProxyType({})
+    _boxes: Sequence[Any] = ()
+    _is_setting = False
+
+    def reset_ticks(self) -> None:
+        # Not matplotlib's own: it makes a first tick of each kind whenever it looks at them.
+        self.majorTicks, self.minorTicks = [], []
+        if hasattr(self.axes, "patch"):
+            self.set_clip_path(self.axes.patch)
+
+    def set_ticks(
+        self, ticks: Any, labels: Any = None, *, minor: bool = False, **kwargs: Any
+    ) -> list[Any]:
+        if minor:
+            return list(super().set_ticks(ticks, labels, minor=True, **kwargs))
+        self._label_kw = kwargs
+        self._is_setting = True
+        try:
+            return list(super().set_ticks(ticks, labels, **kwargs))
+        finally:
+            self._is_setting = False
+
+    def get_major_ticks(self, numticks: int | None = None) -> list[Any]:
+        if self._is_setting:
+            return []
+        known = len(self.majorTicks)
+        ticks = list(super().get_major_ticks(numticks))
+        for tick in ticks[known:]:
+            tick.label1.set(**self._label_kw)
+        return ticks
+
+    def get_majorticklabels(self) -> list[Any]:
+        # Who asks for them may change them: from here on they are matplotlib's.
+        self.get_major_ticks()
+        return list(super().get_majorticklabels())
+
+    def _update_ticks(self) -> list[Any]:
+        return [] if self._is_plain() else list(super()._update_ticks())
+
+    def get_ticks_position(self) -> str:
+        if self._is_plain():
+            return "bottom" if self.axis_name == "x" else "left"
+        self.get_major_ticks(1)
+        return str(super().get_ticks_position())
+
+    def _is_plain(self) -> bool:
+        settings = self._major_tick_kw
+        return (
+            not self.majorTicks
+            and isinstance(self.get_minor_locator(), NullLocator)
+            and set(settings) <= KNOWN
+            and not settings.get("tick2On")
+            and not settings.get("label2On")
+            and not settings.get("labelrotation")
+        )
+
+    def draw(self, renderer: Any) -> None:
+        if not self._is_plain():
+            super().draw(renderer)
+            return
+        if not self.get_visible():
+            return
+        locations = np.asarray(self.get_majorticklocs(), dtype=float)
+        texts = self.major.formatter.format_ticks(locations)
+        seen = self._seen(locations)
+        self._boxes = self._draw_ticks(
+            renderer,
+            locations[seen],
+            [text for text, is_seen in zip(texts, seen, strict=True) if is_seen],
+        )
+        self._update_label_position(renderer)
+        self.label.draw(renderer)
+        self._update_offset_text_position(self._boxes, [])
+        self.offsetText.set_text(self.major.formatter.get_offset())
+        self.offsetText.draw(renderer)
+        self.stale = False
+
+    def _get_tick_boxes_siblings(self, renderer: Any) -> tuple[list[Any], list[Any]]:
+        # Asked for when the axis' own label is placed beside those of the ticks.
+        if self._is_plain():
+            return [*self._boxes], []
+        return super()._get_tick_boxes_siblings(renderer)
+
+    def _seen(self, locations: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which of the locations lie within the view, its ends included."""
+        ends = self.get_transform().transform(self.get_view_interval())
+        places = self.get_transform().transform(locations)
+        slack = 1e-10 * abs(ends[1] - ends[0])
+        seen: NDArray[np.bool_] = (places >= min(ends) - slack) & (places <= max(ends) + slack)
+        return seen
+
+    def _draw_ticks(
+        self, renderer: Any, locations: NDArray[np.float64], texts: Sequence[str]
+    ) -> list[Any]:
+        """Draw grid, marks and labels; gives the boxes of the labels in pixels."""
+        if not len(locations):
+            return []
+        axes, settings, is_x = self.axes, self._major_tick_kw, self.axis_name == "x"
+        name = "xtick" if is_x else "ytick"
+        zeros = np.zeros(len(locations))
+
+        def setting(key: str, rc: str) -> Any:
+            value = settings.get(key)
+            return mpl.rcParams[f"{name}.{rc}"] if value is None else value
+
+        def line(along: Any, across: Any, **style: Any) -> None:
+            transform = axes.get_xaxis_transform if is_x else axes.get_yaxis_transform
+            drawn = Line2D(*((along, across) if is_x else (across, along)), **style)
+            drawn.set_figure(axes.get_figure())
+            drawn.axes = axes
+            drawn.set_transform(transform("tick1" if style.get("marker") else "grid"))
+            drawn.draw(renderer)
+
+        if settings.get("gridOn"):
+            # Each line from one side to the other, and nothing to the next.
+            along = np.repeat(locations, 3)
+            across = np.tile([0.0, 1.0, np.nan], len(locations))
+            line(
+                along,
+                across,
+                color=mpl.rcParams["grid.color"],
+                linewidth=mpl.rcParams["grid.linewidth"],
+                linestyle=mpl.rcParams["grid.linestyle"],
+                alpha=mpl.rcParams["grid.alpha"],
+            )
+        size, color = setting("size", "major.size"), setting("color", "color")
+        if settings.get("tick1On", True) and size > 0:
+            line(
+                locations,
+                zeros,
+                linestyle="none",
+                marker=TICKDOWN if is_x else TICKLEFT,
+                markersize=size,
+                markeredgewidth=setting("width", "major.width"),
+                markeredgecolor=color,
+            )
+        if not settings.get("label1On", True):
+            return []
+        pad = setting("pad", "major.pad") + size
+        place = axes.get_xaxis_text1_transform if is_x else axes.get_yaxis_text1_transform
+        transform, va, ha = place(pad)
+        label = Text(fontsize=setting("labelsize", "labelsize"), va=va, ha=ha)
+        label_color = setting("labelcolor", "labelcolor")
+        label.set(color=color if label_color == "inherit" else label_color, transform=transform)
+        label.set(**self._label_kw)
+        label.set_figure(axes.get_figure())
+        label.axes = axes
+        boxes = []
+        for location, text in zip(locations, texts, strict=True):
+            label.set_position((location, 0) if is_x else (0, location))
+            label.set_text(text)
+            label.draw(renderer)
+            if text and self.label.get_text():
+                boxes.append(label.get_window_extent(renderer))
+        return boxes
+
+
+class _X(_PlainTicks, XAxis):
+    """The horizontal axis."""
+
+
+class _Y(_PlainTicks, YAxis):
+    """The vertical axis."""
+
+
+class Panel(Axes):
+    """matplotlib's Axes with plain ticks."""
+
+    def _init_axis(self) -> None:
+        super()._init_axis()
+        # Nothing has been set yet: matplotlib clears new axes after this.
+        self.xaxis.__class__, self.yaxis.__class__ = _X, _Y
+
+    def draw(self, renderer: Any) -> None:
+        """Draw the panel; matplotlib places a spine when it makes the ticks beside it."""
+        for spine in self.spines.values():
+            if spine.get_visible():
+                spine.get_spine_transform()
+        super().draw(renderer)
