@@ -25,8 +25,8 @@ SEARCH_ROWS = 2_000
 CLIMB_ROWS = 40_000
 # The refining sees one in so many rows, and at least so many in all.
 REFINED, REFINED_ROWS = 8, 50_000
-# The search on the small sample only has to start the climb.
-SEARCH = Effort(starts=8, grown=4, rounds=0)
+# The small sample only has to start the climb: moves of its single rows do not help.
+SEARCH = Effort(starts=12, grown=6, rounds=0, hartigan=False)
 SEARCH_HARDER = Effort(starts=20, grown=10, rounds=5)
 #: Rounds of the climb at most; it ends when a round has not lowered any WCSS by `CLIMB_GAIN`.
 CLIMB_ROUNDS = {"fast": 2, "default": 6, "thorough": 12}

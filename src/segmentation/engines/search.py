@@ -32,11 +32,19 @@ class Effort:
         Starts made of solutions of k - 1 and one centre more.
     rounds : int
         Generations of `BROOD` offspring.
+    hartigan : bool
+        Whether starts go on from their Lloyd optimum by moves of single rows.
     """
 
     starts: int
     grown: int
     rounds: int
+    hartigan: bool = True
+
+    @property
+    def bar(self) -> float:
+        """For `local_search`: no start is worth its Hartigan moves when there are to be none."""
+        return np.inf if self.hartigan else 0.0
 
 
 EFFORTS = {
@@ -77,12 +85,13 @@ def search_range(rows: WeightedRows, k_max: int, effort: Effort, seed: int) -> d
         rng = np.random.default_rng([seed, k, 0])
         independent = plus_plus(rows, k, effort.starts, rng)
         grown = grow(rows, found[k - 1].pool, effort.grown, rng)
-        first = local_search(rows, np.concatenate([independent, grown]))
+        first = local_search(rows, np.concatenate([independent, grown]), bar=effort.bar)
         pool = evolve(rows, merge(first), effort.rounds, rng)
         found[k] = Found(pool, tuple(s.wcss for s in first[: effort.starts]))
     for k in range(k_max - 1, 1, -1):
         rng = np.random.default_rng([seed, k, 1])
-        pool = merge([*found[k].pool, *local_search(rows, shrink(found[k + 1].best))])
+        fewer = local_search(rows, shrink(found[k + 1].best), bar=effort.bar)
+        pool = merge([*found[k].pool, *fewer])
         if pool[0].wcss < found[k].best.wcss:
             pool = evolve(rows, pool, (effort.rounds + 1) // 2, rng)
         found[k] = Found(pool, found[k].starts)
