@@ -59,7 +59,7 @@ def settle(
     *,
     tolerance: float = TOLERANCE,
     most: int = MOST_PASSES,
-    hopeless: Callable[[Mapping[Key, float], int], Collection[Key]] | None = None,
+    hopeless: Callable[[Mapping[Key, Settled], int], Collection[Key]] | None = None,
 ) -> dict[Key, Settled]:
     """Move each set of centres to the means of its rows until that wins next to nothing.
 
@@ -76,7 +76,7 @@ def settle(
     most : int
         Passes after which every start is done; at least 2.
     hopeless : callable, optional
-        From the WCSS of each start that goes on and the number of the pass, those to give up.
+        From where each start that goes on stands and the number of the pass, those to give up.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def settle(
             stride = 1.0 if number % 2 else STRIDE
             moved[key] = centers + stride * (now.means(centers) - centers)
         if hopeless is not None:
-            for key in hopeless({key: before[key].wcss for key in moved}, number):
+            for key in hopeless({key: before[key] for key in moved}, number):
                 del moved[key]
         going = moved
         if not going:

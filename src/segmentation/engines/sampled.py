@@ -227,23 +227,21 @@ def _climb(
             for k in wanted
             for i, centers in enumerate(_offspring(samples.climbing, parents, k, rng))
         }
-        new = _climbed(samples, tried, bars=best)
+        new = _climbed(samples, tried, pools)
         pools |= {k: _distinct([*pools[k], *new[k]]) for k in new}
         if all(pools[k][0].wcss > best[k] * (1 - CLIMB_GAIN) for k in best):
             break
     return pools
 
 
-def _climbed(
-    samples: Samples, starts: Mapping[Start, Floats], bars: Mapping[int, float] | None = None
-) -> Pools:
+def _climbed(samples: Samples, starts: Mapping[Start, Floats], known: Pools | None = None) -> Pools:
     return _by_k(
         settle(
             samples.over(samples.climbing, np.float32),
             starts,
             tolerance=CLIMB_TOLERANCE,
             most=SAMPLE_PASSES,
-            hopeless=Hopeless(CLIMB_MARGINS, bars),
+            hopeless=Hopeless(CLIMB_MARGINS, known),
         )
     )
 
@@ -297,29 +295,39 @@ def _squares(rows: Rows, centers: Floats) -> Floats:
 
 
 class Hopeless:
-    """Gives up the starts that lie too far above the best of their k.
+    """Gives up the starts that lie too far above the best of their k, or end where others did.
 
     Parameters
     ----------
     margins : tuple of float
         How far (relative) after 2, 4, … passes, the last for all passes after.
-    bars : mapping of k to float, optional
-        WCSS known already.
+    known : mapping of k to list of Settled, optional
+        Solutions known already.
     """
 
-    def __init__(self, margins: tuple[float, ...], bars: Mapping[int, float] | None = None) -> None:
+    def __init__(
+        self, margins: tuple[float, ...], known: Mapping[int, list[Settled]] | None = None
+    ) -> None:
         self.margins = margins
-        self.best: dict[int, float] = defaultdict(lambda: np.inf, bars or {})
+        self.known = known or {}
+        self.best: dict[int, float] = defaultdict(lambda: np.inf)
+        self.best |= {k: pool[0].wcss for k, pool in self.known.items()}
 
-    def __call__(self, wcss: Mapping[Start, float], number: int) -> list[Start]:
+    def __call__(self, going: Mapping[Start, Settled], number: int) -> list[Start]:
         """Those to give up after this pass."""
-        for (k, _), value in wcss.items():
-            self.best[k] = min(self.best[k], value)
+        for (k, _), start in going.items():
+            self.best[k] = min(self.best[k], start.wcss)
         if number % 2:
             # Half a pair of steps: a long stride may have overshot.
             return []
         margin = self.margins[min(number // 2, len(self.margins)) - 1]
-        return [start for start, v in wcss.items() if v > self.best[start[0]] * (1 + margin)]
+        return [
+            (k, i)
+            for (k, i), start in going.items()
+            if start.wcss > self.best[k] * (1 + margin)
+            # Most starts fall back to where their parents are, and slowly: no need to wait.
+            or any(same_solution(solution, start) for solution in self.known.get(k, ()))
+        ]
 
 
 def _by_k(found: Mapping[Start, Settled]) -> Pools:
