@@ -11,8 +11,9 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkContext, ForkProcess
+from multiprocessing.context import ForkProcess
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
@@ -83,11 +84,10 @@ class ForkLauncher(Launcher):
         return done
 
     def _in_forks(self, jobs: list[list[str]], first: int, processes: int) -> list[JobReturn]:
-        context = multiprocessing.get_context("fork")
-        team = _Team(context, len(jobs))
+        team = _Team(len(jobs), processes)
         try:
             for number in range(processes):
-                team.start(self._work, number, processes, jobs, first)
+                team.start(self._work, number, team.share(number), jobs, first)
             unfit = team.composed()
             if unfit is not None:
                 # Here once more, for the exception itself.
@@ -98,130 +98,124 @@ class ForkLauncher(Launcher):
             team.end()
 
     def _work(
-        self, member: _Member, number: int, processes: int, jobs: list[list[str]], first: int
+        self,
+        results: Connection,
+        orders: Connection,
+        share: range,
+        jobs: list[list[str]],
+        first: int,
     ) -> None:
-        """What a forked process does: its share of the jobs, then what others have not begun."""
-        own = range(number, len(jobs), processes)
+        """What a forked process does: compose its share of the jobs, then run what it is told."""
         composed: dict[int, DictConfig] = {}
-        for index in own:
+        for index in share:
             try:
                 composed[index] = self._compose(jobs[index])
             except Exception:
-                member.tell("unfit", index)
+                results.send(("unfit", index, None))
                 return
-        member.tell("composed", None)
-        if not member.may_begin():
-            return
-        # Others' jobs from behind, where their own turn comes last.
-        for index in [*own, *(i for i in reversed(range(len(jobs))) if i not in own)]:
-            if member.takes(index):
-                config = composed.pop(index, None) or self._compose(jobs[index])
-                done = self._run(config, first + index)
-                member.tell("done", (index, _error_of(done)))
-
-
-class _Member:
-    """A forked process's side of the team."""
-
-    def __init__(self, taken: Any, results: Connection, begin: Connection) -> None:
-        self.taken, self.results, self.begin = taken, results, begin
-
-    def tell(self, what: str, content: Any) -> None:
-        self.results.send((what, content))
-
-    def may_begin(self) -> bool:
-        with contextlib.suppress(EOFError):
-            return bool(self.begin.recv())
-        return False
-
-    def takes(self, index: int) -> bool:
-        """Whether this process is the first to ask for a job."""
-        with self.taken.get_lock():
-            if self.taken[index]:
-                return False
-            self.taken[index] = 1
-            return True
+        results.send(("composed", None, None))
+        while (index := orders.recv()) is not None:
+            config = composed.pop(index, None) or self._compose(jobs[index])
+            results.send(("done", index, _error_of(self._run(config, first + index))))
 
 
 class _Team:
     """The forked processes, seen from the process that waits for them."""
 
-    def __init__(self, context: ForkContext, jobs: int) -> None:
-        self.context, self.jobs = context, jobs
-        self.taken = context.Array("b", jobs)
-        self.members: dict[Connection, tuple[ForkProcess, Connection]] = {}
+    def __init__(self, jobs: int, processes: int) -> None:
+        self.jobs, self.processes = jobs, processes
+        self.left = list(range(jobs))
+        self.members: dict[Connection, _Member] = {}
         # Nothing is ever written: a process that reads its end knows that this one is gone.
         self.alive_read, self.alive_write = os.pipe()
 
-    def start(self, work: Any, *arguments: Any) -> None:
-        ours, theirs = self.context.Pipe(duplex=False)
-        begin_theirs, begin = self.context.Pipe(duplex=False)
-        inherited = [ours, begin, *self.members, *(each[1] for each in self.members.values())]
+    def share(self, number: int) -> range:
+        """The jobs a process composes, and runs unless another has nothing left to do."""
+        return range(number, self.jobs, self.processes)
+
+    def start(self, work: Any, number: int, *arguments: Any) -> None:
+        context = multiprocessing.get_context("fork")
+        results, theirs = context.Pipe(duplex=False)
+        orders_theirs, orders = context.Pipe(duplex=False)
+        others = [each.orders for each in self.members.values()]
+        inherited = [results, orders, *self.members, *others]
 
         def body() -> None:
             os.close(self.alive_write)
             for connection in inherited:
                 connection.close()
             _end_with_parent(self.alive_read)
-            member = _Member(self.taken, theirs, begin_theirs)
             with _interruptible_once():
-                work(member, *arguments)
+                work(theirs, orders_theirs, *arguments)
 
-        process = self.context.Process(target=body)
+        process = context.Process(target=body)
         sys.stdout.flush()
         sys.stderr.flush()
         with warnings.catch_warnings():
             # Threads of BLAS, idle and restarted after a fork.
-            warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", append=False)
+            warnings.filterwarnings("ignore", message=".*multi-threaded.*fork")
             process.start()
         theirs.close()
-        begin_theirs.close()
-        self.members[ours] = (process, begin)
+        orders_theirs.close()
+        self.members[results] = _Member(process, orders, self.share(number))
 
     def composed(self) -> int | None:
-        """Wait until all jobs are composed and let them run; else the number of one that fails."""
+        """Wait until all jobs are composed; gives the number of one that could not be."""
         waiting = set(self.members)
         while waiting:
             for connection in wait(list(waiting)):
-                what, content = self._receive(connection)
-                if what != "composed":
-                    return int(content) if what == "unfit" else None
+                what, index, _ = self._receive(connection)
+                if what == "unfit":
+                    return index
                 waiting.discard(connection)
-        for _, begin in self.members.values():
-            begin.send(True)
         return None
 
     def errors(self) -> list[BaseException | None]:
-        """What the jobs raised, in their order."""
+        """Deal the jobs out as processes become free; gives what each raised, in their order."""
         lost = RuntimeError("a process of the sweep ended before its job did (killed? no memory?)")
         errors: dict[int, BaseException | None] = dict.fromkeys(range(self.jobs), lost)
         at_work = set(self.members)
+        for results in self.members:
+            self._order(results)
         while at_work:
             for connection in wait(list(at_work)):
-                what, content = self._receive(connection)
+                what, index, error = self._receive(connection)
                 if what == "done":
-                    errors[content[0]] = content[1]
+                    errors[index] = error
+                    self._order(connection)
                 else:
                     at_work.discard(connection)
         return list(errors.values())
 
-    def _receive(self, connection: Any) -> tuple[str, Any]:
+    def _order(self, connection: Any) -> None:
+        """Give a process its next own job, else the last of another's, else the word to end."""
+        member = self.members[connection]
+        own = [index for index in self.left if index in member.share]
+        index = own[0] if own else self.left[-1] if self.left else None
+        # A process that was killed hears nothing, and its job is another's.
+        with contextlib.suppress(BrokenPipeError):
+            member.orders.send(index)
+            if index is not None:
+                self.left.remove(index)
+
+    def _receive(self, connection: Any) -> tuple[str, int, BaseException | None]:
         try:
-            what, content = connection.recv()
-        except EOFError:
-            return "ended", None
-        return str(what), content
+            what, index, error = connection.recv()
+        except (EOFError, ConnectionResetError):
+            return "ended", -1, None
+        return what, index, error
 
     def end(self) -> None:
         """See that no process is left: interrupt those at work, kill those that do not listen."""
         os.close(self.alive_read)
-        processes = [process for process, _ in self.members.values()]
-        for connection, (_, begin) in self.members.items():
+        for connection, member in self.members.items():
             connection.close()
-            begin.close()
+            member.orders.close()
         # At the end of a sweep they end by themselves.
+        patience = 0.2 if sys.exc_info()[0] is None else 0
+        processes = [member.process for member in self.members.values()]
         for process in processes:
-            process.join(0.2 if sys.exc_info()[0] is None else 0)
+            process.join(patience)
             if process.is_alive():
                 process.terminate()
         for process in processes:
@@ -230,6 +224,15 @@ class _Team:
                 process.kill()
                 process.join()
         os.close(self.alive_write)
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A forked process, the pipe it takes its orders from and the jobs it has composed."""
+
+    process: ForkProcess
+    orders: Connection
+    share: range
 
 
 def _returned(overrides: list[str], error: BaseException | None) -> JobReturn:
@@ -260,7 +263,7 @@ def _interruptible_once() -> Iterator[None]:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, interrupted)
     # The process that waits says what happened.
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError, EOFError):
         yield
 
 
