@@ -21,7 +21,7 @@ from segmentation.values import Column, as_text, digest, from_pandas, not_number
 MISSING = ("error", "drop", "median")
 # Squares of larger numbers, summed over customers, leave the range of float64.
 LARGEST = 1e150
-_ID_NAME = re.compile(r"(?i)^(customer|client|user)?[ _-]?(id|no|number)$")
+ID_NAME = re.compile(r"(?i)^(customer|client|user)?[ _-]?(id|no|number)$")
 _SAVED_INDEX = ("", "Unnamed: 0")
 _SHOWN = 5
 
@@ -44,6 +44,8 @@ class Customers:
         File name without folders, "demo" or "DataFrame".
     notes
         What reading did that the user should know.
+    total
+        Customers of the table that these are a sample of; None when these are all.
     """
 
     frame: pd.DataFrame
@@ -51,6 +53,12 @@ class Customers:
     digest: str
     source: str
     notes: tuple[str, ...]
+    total: int | None = None
+
+    @property
+    def population(self) -> int:
+        """Customers that the result speaks of: all of the table, sampled or not."""
+        return len(self.ids) if self.total is None else self.total
 
 
 def read_csv(
@@ -218,7 +226,7 @@ def _take_ids(
     """Take the id column out of the table; without one the rows are numbered from 1."""
     asked, notes = id is not None, list(raw.notes)
     if id is None:
-        alike = [n for n in raw.names if _ID_NAME.match(n) and n not in features]
+        alike = [n for n in raw.names if ID_NAME.match(n) and n not in features]
         # "number" or "no" may as well count something: only unique ones are taken for ids
         id = next((n for n in alike if n.lower().endswith("id") or _unique(raw, n)), None)
         if id is None:

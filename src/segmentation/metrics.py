@@ -93,7 +93,10 @@ def _silhouette(
 
 @dataclass(frozen=True)
 class Fit:
-    """What a metric of one k may look at: data, clustering, sizes (k,), total sum of squares."""
+    """What a metric of one k may look at: data, clustering, sizes (k,), total sum of squares.
+
+    Sizes and total are of all rows; `Z` may be a sample of them where the clustering has totals.
+    """
 
     Z: NDArray[np.float64]
     clustering: Clustering
@@ -101,6 +104,11 @@ class Fit:
     total: float
     silhouettes: NDArray[np.float64] | None
     sampled: bool
+
+    @property
+    def n(self) -> int:
+        """Number of all rows."""
+        return int(self.sizes.sum())
 
 
 def wcss(fit: Fit) -> float:
@@ -135,9 +143,14 @@ def silhouette_se(fit: Fit) -> float | None:
     return float(fit.silhouettes.std(ddof=1) / np.sqrt(len(fit.silhouettes)))
 
 
+def silhouette_squared(fit: Fit) -> float | None:
+    """Mean silhouette of squared distances over all rows: not to be compared with `silhouette`."""
+    return fit.clustering.silhouette_squared
+
+
 def calinski_harabasz(fit: Fit) -> float | None:
     """Between over within variance, each over its degrees of freedom (Calinski, Harabasz 1974)."""
-    n, k = len(fit.Z), fit.clustering.k
+    n, k = fit.n, fit.clustering.k
     if not 2 <= k < n or fit.clustering.wcss <= 0:
         return None
     return (fit.total - fit.clustering.wcss) / (k - 1) / (fit.clustering.wcss / (n - k))
@@ -145,19 +158,25 @@ def calinski_harabasz(fit: Fit) -> float | None:
 
 def davies_bouldin(fit: Fit) -> float | None:
     """Mean of each cluster's worst within-to-between ratio (Davies, Bouldin 1979); low is good."""
-    if not 2 <= fit.clustering.k < len(fit.Z):
+    if not 2 <= fit.clustering.k < fit.n:
         return None
+    totals = fit.clustering.totals
+    if totals is not None:
+        spread = totals.distances / np.maximum(totals.weights, 1)
+        apart = cdist(fit.clustering.centers, fit.clustering.centers)
+        np.fill_diagonal(apart, np.inf)
+        return float(((spread[:, None] + spread) / apart).max(axis=1).mean())
     return float(davies_bouldin_score(fit.Z, fit.clustering.labels))
 
 
 def smallest_share(fit: Fit) -> float:
     """Share of all customers in the smallest cluster."""
-    return float(fit.sizes.min() / len(fit.Z))
+    return float(fit.sizes.min() / fit.n)
 
 
 def largest_share(fit: Fit) -> float:
     """Share of all customers in the largest cluster."""
-    return float(fit.sizes.max() / len(fit.Z))
+    return float(fit.sizes.max() / fit.n)
 
 
 METRICS: dict[str, Callable[[Fit], float | None]] = {
@@ -165,6 +184,7 @@ METRICS: dict[str, Callable[[Fit], float | None]] = {
     "explained_variance": explained_variance,
     "silhouette": silhouette,
     "silhouette_se": silhouette_se,
+    "silhouette_squared": silhouette_squared,
     "calinski_harabasz": calinski_harabasz,
     "davies_bouldin": davies_bouldin,
     "smallest_share": smallest_share,
@@ -188,6 +208,8 @@ def curve(
         From `silhouettes`, for the same clusterings.
     """
     total = float(((Z - Z.mean(axis=0)) ** 2).sum())
+    if 1 in clusterings and clusterings[1].totals is not None:
+        total = clusterings[1].wcss
     fits = [
         Fit(
             Z=Z,

@@ -143,7 +143,7 @@ def _facts(result: SegmentationResult) -> list[tuple[str, str]]:
     """The few numbers of the run, as (label, value)."""
     chosen = result.curve.loc[result.k].to_dict()
     facts = [
-        ("customers", f"{len(result.labels):,}"),
+        ("customers", f"{result.customers.population:,}"),
         ("segments", str(result.k) if result.k > 1 else "none"),
     ]
     if result.k > 1:
@@ -343,7 +343,7 @@ def _data(result: SegmentationResult) -> list[tuple[str, str]]:
     features = result.features
     told = [
         ("source", result.customers.source),
-        ("customers", f"{len(result.labels):,}"),
+        ("customers", f"{result.customers.population:,}"),
         ("SHA-256", result.customers.digest),
         ("clustered on", ", ".join(features.columns)),
         ("log(1 + x) of", ", ".join(features.log1p)),

@@ -29,6 +29,8 @@ class Clustering:
         From centres to the labels of the rows at hand.
     totals : Totals or None
         What a pass over all rows added up about the centres; None where the rows at hand are all.
+    silhouette_squared : float or None
+        Mean silhouette of squared distances over all rows, where the engine measured it.
     """
 
     k: int
@@ -37,6 +39,7 @@ class Clustering:
     starts: tuple[float, ...]
     assign: Callable[[NDArray[np.float64]], NDArray[np.int32]] = field(repr=False, compare=False)
     totals: Totals | None = field(default=None, repr=False, compare=False)
+    silhouette_squared: float | None = None
 
     @cached_property
     def labels(self) -> NDArray[np.int32]:

@@ -1,0 +1,273 @@
+"""A customer table that stays in Spark: read, identified, and looked at over all rows.
+
+Columns go by position inside Spark (``c0``, ``c1``, …), so that no name needs quoting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as sf
+
+from segmentation.config import DataConfig
+from segmentation.data import ID_NAME, require_columns
+from segmentation.errors import ConfigError, DataError
+
+#: Fewer different ids than this share of the rows: the table is no table of customers.
+UNIQUE_SHARE = 0.9
+ID_ACCURACY = 0.01
+#: Quantiles are values whose rank is off by at most this share of the rows.
+RANK_ACCURACY = 1e-5
+
+_WHOLE = ("tinyint", "smallint", "int", "bigint", "boolean")
+_BROKEN = ("float", "double", "decimal")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a column over all rows.
+
+    Attributes
+    ----------
+    kind : {"number", "text", "unusable"}
+    type : str
+        Spark's name of it.
+    missing : int
+        Rows without a value; not-a-number is none.
+    low, high, mean, std : float
+        Of a number; `std` is the population's.
+    """
+
+    kind: str
+    type: str
+    missing: int = 0
+    low: float = np.nan
+    high: float = np.nan
+    mean: float = np.nan
+    std: float = np.nan
+
+
+@dataclass(frozen=True, eq=False)
+class SparkTable:
+    """All rows of a table, before anything is done about missing values.
+
+    Attributes
+    ----------
+    frame : pyspark DataFrame
+        The usable columns: numbers as bigint or double (NaN is null), text; the ids as text.
+    names : tuple of str
+        Of all columns; that at position i is ``ci`` in `frame`.
+    facts : mapping of str to Facts
+        Of every column but the ids.
+    id : str or None
+        Name of the column that names the customers.
+    rows : int
+    digest : str
+        SHA-256, see `_identify`.
+    source : str
+    notes : tuple of str
+    """
+
+    frame: DataFrame
+    names: tuple[str, ...]
+    facts: Mapping[str, Facts]
+    id: str | None
+    rows: int
+    digest: str
+    source: str
+    notes: tuple[str, ...]
+
+    def inside(self, name: str) -> str:
+        """What a column is called in `frame`."""
+        return f"c{self.names.index(name)}"
+
+    @property
+    def usable(self) -> list[str]:
+        """Columns of numbers or text, the ids first."""
+        ids = [] if self.id is None else [self.id]
+        return [*ids, *(n for n, facts in self.facts.items() if facts.kind != "unusable")]
+
+
+def read_table(spark: SparkSession, data: DataConfig) -> SparkTable:
+    """Read what ``data.path`` or ``data.table`` names, and look at all rows once.
+
+    Raises
+    ------
+    DataError
+        Spark cannot read it, or it holds no customers.
+    """
+    source = data.table or Path(str(data.path)).name
+    with spark_errors(source):
+        raw = _read(spark, data)
+        names = [data.rename.get(name.strip(), name.strip()) for name in raw.columns]
+        for name in names:
+            if names.count(name) > 1:
+                raise DataError(f"{source}: {names.count(name)} columns are called '{name}'.")
+        id_, notes = _id_column(names, data, source)
+        types = [kind for _, kind in raw.dtypes]
+        plain = raw.toDF(*(f"c{position}" for position in range(len(names))))
+        rows, digest = _identify(plain, names, types, source)
+        if id_ is not None:
+            _check_ids(plain, f"c{names.index(id_)}", id_, rows, source, asked=data.id is not None)
+        columns = {f"c{i}": kind for i, kind in enumerate(types) if names[i] != id_}
+        typed = {name: _typed(name, kind) for name, kind in columns.items() if _kind(kind)}
+        ids = [] if id_ is None else [_id_text(f"c{names.index(id_)}")]
+        frame = plain.select(*ids, *typed.values())
+        known = known_facts(frame, columns)
+        facts = {names[int(name[1:])]: each for name, each in known.items()}
+    return SparkTable(frame, tuple(names), facts, id_, rows, digest, source, notes)
+
+
+@contextlib.contextmanager
+def spark_errors(source: str) -> Iterator[None]:
+    """Turn a failure of Spark into a `DataError` that names the table."""
+    try:
+        yield
+    except (PySparkException, Py4JJavaError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        cause = next((line for line in lines if "Caused by" in line), (lines or ["unknown"])[0])
+        raise DataError(f"{source}: Spark says: {cause.removeprefix('Caused by: ')}") from error
+
+
+def quantiles(
+    frame: DataFrame, columns: Sequence[Column | str], probabilities: Sequence[float]
+) -> NDArray[np.float64]:
+    """Quantiles over all rows, each a value with a rank at most `RANK_ACCURACY` of the rows off.
+
+    Returns
+    -------
+    ndarray of shape (columns, probabilities)
+    """
+    accuracy = round(1 / RANK_ACCURACY)
+    asked = [sf.percentile_approx(c, list(probabilities), accuracy) for c in columns]
+    return np.array(frame.agg(*asked).collect()[0], dtype=np.float64)
+
+
+def _read(spark: SparkSession, data: DataConfig) -> DataFrame:
+    if data.table is not None:
+        if data.path is not None:
+            raise ConfigError("data.path and data.table are both given; leave one of them out.")
+        return spark.read.table(data.table)
+    path = str(data.path)
+    if "://" not in path and Path(path).expanduser().exists():
+        path = Path(path).expanduser().absolute().as_uri()
+    kind = data.format or ("csv" if _is_csv(path) else "parquet")
+    reader = spark.read.format(kind)
+    if kind == "csv":
+        reader = reader.options(
+            header=True,
+            inferSchema=True,
+            sep=data.delimiter or ",",
+            encoding=data.encoding or "UTF-8",
+            mode="FAILFAST",
+        )
+    return reader.load(path)
+
+
+def _is_csv(path: str) -> bool:
+    name = path.rstrip("/").lower().removesuffix(".gz")
+    return name.endswith((".csv", ".tsv", ".txt"))
+
+
+def _id_column(
+    names: Sequence[str], data: DataConfig, source: str
+) -> tuple[str | None, tuple[str, ...]]:
+    if data.id is None:
+        alike = (n for n in names if ID_NAME.match(n) and n.lower().endswith("id"))
+        found = next(alike, None)
+        return found, () if found is None else (f"column '{found}' used as id",)
+    asked = data.id if data.id in names else data.rename.get(data.id, data.id)
+    require_columns([asked], names, source)
+    return asked, ()
+
+
+def _identify(
+    plain: DataFrame, names: Sequence[str], types: Sequence[str], source: str
+) -> tuple[int, str]:
+    """Number of rows, and a SHA-256 of names, types and the sums of two hashes of every row.
+
+    Sums do not depend on the order of the rows nor on how the table is cut. xxHash64 finds any
+    change made by accident; it is no defence against somebody who looks for two tables alike.
+    """
+    hashed = [f"c{i}" for i, kind in enumerate(types) if "map<" not in kind and kind != "variant"]
+    # A null leaves a hash as it was: which columns hold one is hashed too.
+    nulls = [sf.col(name).isNull() for name in hashed]
+    sums: list[Column] = [sf.count(sf.lit(1))]
+    for salt in (0, 1):
+        row = sf.xxhash64(sf.lit(salt), *hashed, *nulls)
+        # In parts, as a sum of 64-bit numbers overflows.
+        sums += [
+            sf.sum(sf.shiftrightunsigned(row, 24 * part).bitwiseAND(0xFFFFFF)) for part in (0, 1, 2)
+        ]
+    rows, *parts = plain.agg(*sums).collect()[0]
+    if rows < 2:
+        raise DataError(f"{source} has {rows or 'no'} customers: at least 2 rows are needed.")
+    content = repr([list(zip(names, types, strict=True)), rows, parts])
+    return int(rows), hashlib.sha256(content.encode()).hexdigest()
+
+
+def _check_ids(
+    plain: DataFrame, column: str, name: str, rows: int, source: str, *, asked: bool
+) -> None:
+    """Refuse missing ids, and ids so often repeated that rows are no customers.
+
+    A single id given twice is found in the sample only: finding each would sort the whole table.
+    """
+    found = plain.agg(
+        sf.count(sf.when(sf.col(column).isNull(), 1)), sf.approx_count_distinct(column, ID_ACCURACY)
+    ).collect()[0]
+    advice = "" if asked else " Name the id column with data.id if it is another one."
+    if found[0]:
+        raise DataError(f"{source}, column '{name}': missing ids ({found[0]:,}).{advice}")
+    if found[1] < UNIQUE_SHARE * rows:
+        raise DataError(
+            f"{source}: ids in '{name}' are not unique, {rows:,} rows have about {found[1]:,} "
+            f"different ones. One row a customer is needed.{advice}"
+        )
+
+
+def _kind(type_: str) -> str | None:
+    kind = type_.partition("(")[0]
+    if kind in _WHOLE or kind in _BROKEN:
+        return "number"
+    return "text" if kind in ("string", "char", "varchar") else None
+
+
+def _typed(name: str, kind: str) -> Column:
+    if kind in _WHOLE:
+        return sf.col(name).cast("bigint").alias(name)
+    if _kind(kind) == "number":
+        return sf.nanvl(sf.col(name).cast("double"), sf.lit(None)).alias(name)
+    return sf.nullif(sf.trim(sf.col(name)), sf.lit("")).alias(name)
+
+
+def _id_text(name: str) -> Column:
+    return sf.trim(sf.col(name).cast("string")).alias(name)
+
+
+def known_facts(frame: DataFrame, columns: Mapping[str, str]) -> dict[str, Facts]:
+    """Facts of columns by their names inside Spark; `columns` maps these to Spark's types."""
+    asked: list[Column] = []
+    for name, kind in columns.items():
+        if _kind(kind) is not None:
+            asked.append(sf.count(sf.when(sf.col(name).isNull(), 1)))
+        if _kind(kind) == "number":
+            asked += [sf.min(name), sf.max(name), sf.avg(name), sf.stddev_pop(name)]
+    found: Iterator[Any] = iter(frame.agg(*asked).collect()[0] if asked else ())
+    facts = {}
+    for name, kind in columns.items():
+        missing = int(next(found)) if _kind(kind) is not None else 0
+        numbers = [next(found) for _ in range(4)] if _kind(kind) == "number" else []
+        told = [float("nan" if value is None else value) for value in numbers]
+        facts[name] = Facts(_kind(kind) or "unusable", kind, missing, *told)
+    return facts
