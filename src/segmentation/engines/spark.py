@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # Up to here blocks hold float64; beyond, a row is rounded by 6e-8 of its distance to the sample's
 # mean, and the sums are as far off as one in a million.
 EXACT_ROWS = 1_000_000
+# Standard errors within which a centre of the sample is that of all rows.
+NOISE = 5.0
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,7 @@ def improve(
     found = sklearn.improve(rows.sample, _of_sample(rows, known), k, seed=seed)
     starts = clusterings[k].starts + _scaled(found[k], clusterings[k].wcss)
     both = replace(clusterings[k], starts=starts)
-    if np.allclose(found[k].centers, clusterings[k].centers, rtol=0, atol=1e-3):
+    if _same(rows, clusterings[k], found[k].centers):
         return {**clusterings, k: both}
     settled = settle(rows.totals, {k: found[k].centers})
     if settled[k].totals.wcss >= clusterings[k].wcss:
@@ -255,6 +257,18 @@ def _never_rising(rows: SparkRows, solved: dict[int, Clustering]) -> dict[int, C
         # What is left above is rounding: a row that leaves for its own centre cannot add WCSS.
         solved[k] = replace(grown, wcss=min(grown.wcss, below.wcss))
     return solved
+
+
+def _same(rows: SparkRows, known: Clustering, centers: Floats) -> bool:
+    """Whether centres found on the sample are the known ones, but for what a sample is off."""
+    assert known.totals is not None
+    shift = ((centers[:, None] - known.centers) ** 2).sum(axis=2)
+    nearest = shift.argmin(axis=1)
+    sizes = np.maximum(known.totals.weights, 1)
+    drawn = len(rows.sample) / sizes.sum() * sizes
+    noise = known.totals.squares / sizes / drawn
+    one_each = len(np.unique(nearest)) == len(centers)
+    return one_each and bool((shift.min(axis=1) <= NOISE**2 * noise[nearest]).all())
 
 
 def _of_sample(rows: SparkRows, clusterings: Mapping[int, Clustering]) -> dict[int, Clustering]:

@@ -130,9 +130,7 @@ def _complete(table: SparkTable, holes: tuple[str, ...], policy: str) -> SparkTa
     told = ", ".join(f"{name} {table.facts[name].missing:,}" for name in holes)
     if policy == "drop":
         frame = table.frame.dropna(subset=list(inside.values()))
-        typed = {table.inside(n): f.type for n, f in table.facts.items()}
-        facts = {table.names[int(n[1:])]: f for n, f in known_facts(frame, typed).items()}
-        rows = frame.count()
+        facts, rows = _facts(table, frame)
         note = f"rows dropped: {table.rows - rows:,}, for missing values in {told}"
         return replace(table, frame=frame, facts=facts, rows=rows, notes=(*table.notes, note))
     text = next((name for name in holes if table.facts[name].kind == "text"), None)
@@ -151,14 +149,20 @@ def _complete(table: SparkTable, holes: tuple[str, ...], policy: str) -> SparkTa
             for name in table.frame.columns
         )
     )
-    typed = {table.inside(n): f.type for n, f in table.facts.items()}
-    facts = {table.names[int(n[1:])]: f for n, f in known_facts(frame, typed).items()}
+    facts, _ = _facts(table, frame)
     notes = [
         f"missing values of {name} filled with its median {filled[column]:g} "
         f"({table.facts[name].missing:,})"
         for name, column in inside.items()
     ]
     return replace(table, frame=frame, facts=facts, notes=(*table.notes, *notes))
+
+
+def _facts(table: SparkTable, frame: DataFrame) -> tuple[dict[str, Facts], int]:
+    """Facts of a table's columns in another frame, and its number of rows."""
+    columns = {table.inside(name): facts.type for name, facts in table.facts.items()}
+    known, (rows,) = known_facts(frame, columns, [sf.count(sf.lit(1))])
+    return {table.names[int(name[1:])]: facts for name, facts in known.items()}, rows
 
 
 @functools.lru_cache(maxsize=4)

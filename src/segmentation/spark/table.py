@@ -23,9 +23,6 @@ from segmentation.config import DataConfig
 from segmentation.data import ID_NAME, require_columns
 from segmentation.errors import ConfigError, DataError
 
-#: Fewer different ids than this share of the rows: the table is no table of customers.
-UNIQUE_SHARE = 0.9
-ID_ACCURACY = 0.01
 #: Quantiles are values whose rank is off by at most this share of the rows.
 RANK_ACCURACY = 1e-5
 
@@ -73,7 +70,9 @@ class SparkTable:
         Name of the column that names the customers.
     rows : int
     digest : str
-        SHA-256, see `_identify`.
+        SHA-256 of names, types and the sum of a 64-bit hash of every row: it depends neither on
+        the order of the rows nor on how the table is cut. xxHash64 finds any change made by
+        accident; it is no defence against somebody who looks for two tables alike.
     source : str
     notes : tuple of str
     """
@@ -115,16 +114,30 @@ def read_table(spark: SparkSession, data: DataConfig) -> SparkTable:
                 raise DataError(f"{source}: {names.count(name)} columns are called '{name}'.")
         id_, notes = _id_column(names, data, source)
         types = [kind for _, kind in raw.dtypes]
-        plain = raw.toDF(*(f"c{position}" for position in range(len(names))))
-        rows, digest = _identify(plain, names, types, source)
-        if id_ is not None:
-            _check_ids(plain, f"c{names.index(id_)}", id_, rows, source, asked=data.id is not None)
-        columns = {f"c{i}": kind for i, kind in enumerate(types) if names[i] != id_}
-        typed = {name: _typed(name, kind) for name, kind in columns.items() if _kind(kind)}
-        ids = [] if id_ is None else [_id_text(f"c{names.index(id_)}")]
-        frame = plain.select(*ids, *typed.values())
-        known = known_facts(frame, columns)
-        facts = {names[int(name[1:])]: each for name, each in known.items()}
+        inside = [f"c{position}" for position in range(len(names))]
+        plain = raw.toDF(*inside)
+        columns = {i: kind for i, kind, n in zip(inside, types, names, strict=True) if n != id_}
+        id_inside = None if id_ is None else inside[names.index(id_)]
+        typed = [_typed(name, kind) for name, kind in columns.items() if _kind(kind)]
+        ids = [] if id_inside is None else [sf.trim(sf.col(id_inside).cast("string"))]
+        frame = plain.select(*(text.alias(str(id_inside)) for text in ids), *typed)
+        # One job for everything that all rows are asked: most of its time is the reading.
+        hashed = _hash(plain, types).alias("hash")
+        known, (rows, with_id, *sums) = known_facts(
+            plain.select(hashed, *(text.alias("id") for text in ids or [sf.lit("")]), *typed),
+            columns,
+            [sf.count(sf.lit(1)), sf.count("id"), *map(sf.sum, _parts("hash"))],
+        )
+    if rows < 2:
+        raise DataError(f"{source} has {rows or 'no'} customers: at least 2 rows are needed.")
+    if with_id < rows:
+        raise DataError(
+            f"{source}, column '{id_}': missing ids ({rows - with_id:,}). Name the id column with "
+            "data.id if it is another one."
+        )
+    facts = {names[int(name[1:])]: each for name, each in known.items()}
+    content = repr([list(zip(names, types, strict=True)), rows, sums])
+    digest = hashlib.sha256(content.encode()).hexdigest()
     return SparkTable(frame, tuple(names), facts, id_, rows, digest, source, notes)
 
 
@@ -191,49 +204,15 @@ def _id_column(
     return asked, ()
 
 
-def _identify(
-    plain: DataFrame, names: Sequence[str], types: Sequence[str], source: str
-) -> tuple[int, str]:
-    """Number of rows, and a SHA-256 of names, types and the sums of two hashes of every row.
-
-    Sums do not depend on the order of the rows nor on how the table is cut. xxHash64 finds any
-    change made by accident; it is no defence against somebody who looks for two tables alike.
-    """
-    hashed = [f"c{i}" for i, kind in enumerate(types) if "map<" not in kind and kind != "variant"]
-    # A null leaves a hash as it was: which columns hold one is hashed too.
-    nulls = [sf.col(name).isNull() for name in hashed]
-    sums: list[Column] = [sf.count(sf.lit(1))]
-    for salt in (0, 1):
-        row = sf.xxhash64(sf.lit(salt), *hashed, *nulls)
-        # In parts, as a sum of 64-bit numbers overflows.
-        sums += [
-            sf.sum(sf.shiftrightunsigned(row, 24 * part).bitwiseAND(0xFFFFFF)) for part in (0, 1, 2)
-        ]
-    rows, *parts = plain.agg(*sums).collect()[0]
-    if rows < 2:
-        raise DataError(f"{source} has {rows or 'no'} customers: at least 2 rows are needed.")
-    content = repr([list(zip(names, types, strict=True)), rows, parts])
-    return int(rows), hashlib.sha256(content.encode()).hexdigest()
+def _hash(plain: DataFrame, types: Sequence[str]) -> Column:
+    """A hash of a row, of all columns Spark can hash."""
+    several = zip(plain.columns, types, strict=True)
+    return sf.xxhash64(*(n for n, kind in several if "map<" not in kind and kind != "variant"))
 
 
-def _check_ids(
-    plain: DataFrame, column: str, name: str, rows: int, source: str, *, asked: bool
-) -> None:
-    """Refuse missing ids, and ids so often repeated that rows are no customers.
-
-    A single id given twice is found in the sample only: finding each would sort the whole table.
-    """
-    found = plain.agg(
-        sf.count(sf.when(sf.col(column).isNull(), 1)), sf.approx_count_distinct(column, ID_ACCURACY)
-    ).collect()[0]
-    advice = "" if asked else " Name the id column with data.id if it is another one."
-    if found[0]:
-        raise DataError(f"{source}, column '{name}': missing ids ({found[0]:,}).{advice}")
-    if found[1] < UNIQUE_SHARE * rows:
-        raise DataError(
-            f"{source}: ids in '{name}' are not unique, {rows:,} rows have about {found[1]:,} "
-            f"different ones. One row a customer is needed.{advice}"
-        )
+def _parts(name: str) -> list[Column]:
+    """A 64-bit number in parts, since a sum of such numbers overflows."""
+    return [sf.shiftrightunsigned(name, 24 * part).bitwiseAND(0xFFFFFF) for part in range(3)]
 
 
 def _kind(type_: str) -> str | None:
@@ -251,23 +230,32 @@ def _typed(name: str, kind: str) -> Column:
     return sf.nullif(sf.trim(sf.col(name)), sf.lit("")).alias(name)
 
 
-def _id_text(name: str) -> Column:
-    return sf.trim(sf.col(name).cast("string")).alias(name)
+def known_facts(
+    frame: DataFrame, columns: Mapping[str, str], others: Sequence[Column] = ()
+) -> tuple[dict[str, Facts], list[Any]]:
+    """Facts of columns over all rows, and other aggregates from the same job.
 
-
-def known_facts(frame: DataFrame, columns: Mapping[str, str]) -> dict[str, Facts]:
-    """Facts of columns by their names inside Spark; `columns` maps these to Spark's types."""
-    asked: list[Column] = []
+    Parameters
+    ----------
+    frame : pyspark DataFrame
+        Has the usable ones of the columns, as `SparkTable.frame`.
+    columns : mapping of str to str
+        From names in `frame` to the types the table has them in.
+    others : sequence of Column
+        Aggregates.
+    """
+    asked: list[Column] = [sf.count(sf.lit(1)), *others]
     for name, kind in columns.items():
         if _kind(kind) is not None:
-            asked.append(sf.count(sf.when(sf.col(name).isNull(), 1)))
+            asked.append(sf.count(name))
         if _kind(kind) == "number":
             asked += [sf.min(name), sf.max(name), sf.avg(name), sf.stddev_pop(name)]
-    found: Iterator[Any] = iter(frame.agg(*asked).collect()[0] if asked else ())
+    rows, *values = frame.agg(*asked).collect()[0]
+    told, found = values[: len(others)], iter(values[len(others) :])
     facts = {}
     for name, kind in columns.items():
-        missing = int(next(found)) if _kind(kind) is not None else 0
+        missing = rows - next(found) if _kind(kind) is not None else 0
         numbers = [next(found) for _ in range(4)] if _kind(kind) == "number" else []
-        told = [float("nan" if value is None else value) for value in numbers]
-        facts[name] = Facts(_kind(kind) or "unusable", kind, missing, *told)
-    return facts
+        floats = [float("nan" if value is None else value) for value in numbers]
+        facts[name] = Facts(_kind(kind) or "unusable", kind, missing, *floats)
+    return facts, told
