@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from segmentation.compare import advice, rank, render
+from segmentation.compare import advice, rank, render, why_first
 from segmentation.errors import ConfigError
 
 
@@ -52,6 +52,24 @@ def test_order_is_structure_confidence_stability_gap() -> None:
 def test_order_does_not_depend_on_the_rows_order() -> None:
     shuffled = RUNS.sample(frac=1, random_state=3)
     assert list(rank(shuffled).run) == list(rank(RUNS).run)
+
+
+def test_why_the_first_is_first() -> None:
+    ranked = rank(RUNS)
+    told = [why_first(ranked.iloc[place:]) for place in range(6)]
+    assert told == [
+        "It comes before small gap by gap: 7 against 2.",
+        "It comes before shaky by stability: 0.9 against 0.6.",
+        "It comes before contested by confidence: agreed against contested.",
+        "It comes before untested by structure: yes against untested.",
+        "It comes before noise by structure: untested against no.",
+        "",
+    ]
+    twins = pd.concat([ranked.head(1)] * 2, ignore_index=True)
+    assert "equals best in all that is ranked" in why_first(twins)
+    careful = rank(RUNS.iloc[[4, 5]].assign(careful=[None, "a gender split"]))
+    assert "small gap" in careful["run"][0]
+    assert "one has to be careful" in why_first(careful)
 
 
 def test_sort_on_a_column_is_best_first() -> None:

@@ -41,7 +41,8 @@ def composed(*overrides: str) -> config.FitConfig:
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes(option: str) -> None:
     group, name = option.split("=")
-    chosen = getattr(composed(option), group)
+    needed = ("engine=spark",) if option == "data=spark_table" else ()
+    chosen = getattr(composed(option, *needed), group)
     if group in ("scaling", "choice"):
         assert chosen["name"] == name
 

@@ -41,7 +41,7 @@ def encoded(features: Any, scaling: Any, customers: Customers) -> pd.DataFrame:
 def test_without_a_feature_set_all_numeric_columns_are_used(mall: Customers) -> None:
     features = resolve(None, mall)
     assert features.columns == ("age", "annual_income", "spending_score")
-    assert features.categorical == ()
+    assert features.profile == features.categorical == ("gender",)
     assert features.name == "age+annual_income+spending_score"
     wide = from_frame(mall.frame.assign(visits=range(120)))
     assert resolve(FeatureSet(), wide).name == "all_numeric"
@@ -54,7 +54,10 @@ def test_without_a_feature_set_all_numeric_columns_are_used(mall: Customers) -> 
 def test_named_columns_keep_their_order_and_text_is_categorical(mall: Customers) -> None:
     features = resolve(["spending_score", "gender"], mall)
     assert features == FeatureSet(
-        "spending_score+gender", ("spending_score", "gender"), categorical=("gender",)
+        "spending_score+gender",
+        ("spending_score", "gender"),
+        categorical=("gender",),
+        profile=("age", "annual_income"),
     )
     assert resolve(FeatureSet("mine", ("age",), profile=("gender",)), mall).name == "mine"
     assert resolve(features, mall) == features

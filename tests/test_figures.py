@@ -307,7 +307,7 @@ def test_separation_is_the_share_of_variance_between_segments(
     wide = numeric.pivot(index="segment", columns="feature", values="z")
     found = separation(wide, [s.share for s in result.segments])
     for feature in ("income", "spending", "money"):
-        values = result.customers.frame[feature].astype(float)
+        values = result.customers.column(feature).astype(float)
         means = values.groupby(result.labels).transform("mean")
         assert found[feature] == pytest.approx(means.var(ddof=0) / values.var(ddof=0), rel=1e-6)
     assert list(found) == sorted(found, reverse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -39,8 +40,9 @@ def test_tables_tell_the_segments_and_survive_json(result: SegmentationResult) -
     typical = tables["tables/typical.json"]
     assert (typical["kind"] == "medoid").sum() == 5
     first = typical.iloc[0]
-    own = result.customers.frame[result.customers.ids == first["customer"]].iloc[0]
-    assert (own["annual_income"], own["gender"]) == (first["annual_income"], first["gender"])
+    (row,) = np.flatnonzero(result.customers.ids == first["customer"])
+    for name in ("annual_income", "gender"):
+        assert first[name] == result.customers.column(name).iloc[row]
 
 
 def test_rules_are_a_text_a_note_and_a_metric(result: SegmentationResult) -> None:
@@ -83,7 +85,12 @@ def test_a_column_may_have_any_name() -> None:
     result = segment(frame, features=features, choice="fixed", k=3, k_max=3, effort="fast")
     tables = {item.path: item.frame for item in logged(result) if isinstance(item, Table)}
     assert tables["tables/typical.json"].columns.is_unique
-    assert set(tables["tables/profile.json"]["feature"]) == {"segment", "kind", "customer"}
+    assert set(tables["tables/profile.json"]["feature"]) == {
+        "segment",
+        "kind",
+        "customer",
+        "gender",
+    }
 
 
 def test_a_note_fits_into_a_tag_and_warns_of_a_split() -> None:

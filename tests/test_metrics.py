@@ -63,13 +63,32 @@ def test_silhouettes_of_ties_are_scikit_learns(Z: np.ndarray) -> None:
         np.testing.assert_allclose(measured.values[k], expected, atol=1e-9)
 
 
+def test_single_precision_changes_nothing_that_shows() -> None:
+    Z = np.random.default_rng(0).standard_t(3, size=(2500, 4)) * [1.0, 1e6, 1e-6, 1.0] + 1e3
+    Z = (Z - Z.mean(axis=0)) / Z.std(axis=0)
+    clusterings, curve, measured = fitted(Z, range(1, 6))
+    assert len(Z) > metrics.DOUBLE_PRECISION_ROWS
+    for k in range(2, 6):
+        expected = silhouette_samples(Z, clusterings[k].labels)
+        np.testing.assert_allclose(measured.values[k], expected, atol=1e-4)
+        assert curve.silhouette[k] == pytest.approx(expected.mean(), abs=1e-6)
+
+
 def test_large_data_is_sampled_with_its_error(monkeypatch) -> None:
     rng = np.random.default_rng(0)
-    Z = np.concatenate([rng.normal(0, 1, (900, 2)), rng.normal(6, 1, (900, 2))])
-    _, exact, _ = fitted(Z, range(1, 3))
-    assert np.isnan(exact.silhouette_se[2])
+    # The last cluster is so small that a sample of 600 of 1,820 holds seven of its customers.
+    Z = np.concatenate([rng.normal(at, 1, (n, 2)) for at, n in ((0, 900), (6, 900), (30, 20))])
+    clusterings, exact, _ = fitted(Z, range(1, 4))
+    assert exact.silhouette_se.isna().all()
     monkeypatch.setattr(metrics, "SILHOUETTE_ROWS", 600)
-    _, sampled, measured = fitted(Z, range(1, 3))
+    monkeypatch.setattr(metrics, "SILHOUETTE_SAMPLE", 600)
+    _, sampled, measured = fitted(Z, range(1, 4))
     assert measured.sampled
-    assert len(measured.rows) == 600
-    assert abs(sampled.silhouette[2] - exact.silhouette[2]) < 5 * sampled.silhouette_se[2]
+    for k in (2, 3):
+        assert abs(sampled.silhouette[k] - exact.silhouette[k]) < 4 * sampled.silhouette_se[k]
+        assert 0 < sampled.silhouette_se[k] < 0.02
+    small = np.flatnonzero(clusterings[3].sizes == 20)
+    assert (measured.labels[3] == small).sum() == 20
+    order = rng.permutation(len(Z))
+    _, shuffled, _ = fitted(Z[order], range(1, 4))
+    assert shuffled.silhouette[3] == pytest.approx(sampled.silhouette[3], abs=1e-6)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from pages import Page, seen_in_chromium
 from segmentation.features import FeatureSet
 from segmentation.figures import FIGURES, to_png
 from segmentation.report import FIGURE_PLACES, render_report
@@ -19,30 +18,6 @@ from segmentation.result import SegmentationResult, segment
 ATTACK = "<script>alert(1)</script>"
 QUOTE = "\"><img src=x onerror=alert(2)> ' & <b>"
 META = {"run": "income·standard·k3", "command": "segment fit a=<b> 'c d'", "seed": "7"}
-
-
-class Page(HTMLParser):
-    """Elements, attributes and text of a page."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        if self.elements and self.elements[-1][0] != "style":
-            self.words.append(data)
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", "".join(self.words))
 
 
 def customers() -> pd.DataFrame:
@@ -214,32 +189,6 @@ def test_an_untested_choice_is_not_sold_as_found() -> None:
 
 @pytest.mark.slow
 def test_chromium_shows_it_on_desk_phone_and_paper(html: str, tmp_path: Path) -> None:
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium on this machine")
-    (tmp_path / "report.html").write_text(html, encoding="utf-8")
-    complaints: list[str] = []
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=flags)
-        for width, media in ((1400, "screen"), (390, "screen"), (720, "print")):
-            page = browser.new_page(viewport={"width": width, "height": 844})
-            page.on("console", lambda message: complaints.append(message.text))
-            page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.on("dialog", lambda dialog: complaints.append(dialog.message))
-            page.on(
-                "request",
-                lambda request: (
-                    complaints.append(request.url)
-                    if not request.url.startswith(("file:", "data:"))
-                    else None
-                ),
-            )
-            page.emulate_media(media=media)
-            page.goto((tmp_path / "report.html").as_uri())
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-            assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth)")
-            assert page.locator("section.card").count() == 3
-        browser.close()
-    assert complaints == []
+    for page in seen_in_chromium(html, tmp_path):
+        assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth)")
+        assert page.locator("section.card").count() == 3

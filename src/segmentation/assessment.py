@@ -180,7 +180,7 @@ def _read_columns(stored: dict[str, Any]) -> tuple[str, ...] | None:
         features = {**features, **stored["data"]["default_features"]}
     if not features["columns"]:
         return None
-    return (*features["columns"], *features.get("profile", ()))
+    return tuple(features["columns"])
 
 
 def _compare(

@@ -68,6 +68,30 @@ def rank(runs: pd.DataFrame, *, sort: str | None = None) -> pd.DataFrame:
     return runs.loc[order].reset_index(drop=True)
 
 
+def why_first(ranked: pd.DataFrame) -> str:
+    """What puts the first run before the second, in one sentence; empty for a single run.
+
+    Parameters
+    ----------
+    ranked : DataFrame
+        From `rank` in its default order.
+    """
+    if len(ranked) < 2:
+        return ""
+    first, second = (ranked.iloc[place] for place in (0, 1))
+    before = f"It comes before {second['run']} by"
+    for key in RANKED:
+        own, other = (row[key] if pd.notna(row[key]) else "none" for row in (first, second))
+        if own != other:
+            own, other = (f"{v:.3g}" if isinstance(v, float) else v for v in (own, other))
+            if own != other:
+                return f"{before} {key}: {own} against {other}."
+            return f"{before} {key}, and there by less than three digits show: {own}."
+        if key == "structure" and pd.isna(first["careful"]) and pd.notna(second["careful"]):
+            return f"It comes before {second['run']}, of which one has to be careful."
+    return f"It equals {second['run']} in all that is ranked; the newer of the two stands first."
+
+
 def render(ranked: pd.DataFrame, *, form: str, top: int) -> str:
     """The first `top` runs as text.
 

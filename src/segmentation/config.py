@@ -54,7 +54,7 @@ class FeaturesConfig:
     log1p: list[str] = field(default_factory=list)
     weights: dict[str, float] = field(default_factory=dict)
     categorical: list[str] = field(default_factory=list)
-    profile: list[str] = field(default_factory=list)
+    profile: list[str] | None = None
 
 
 @dataclass
@@ -71,6 +71,8 @@ class EngineConfig:
 
     name: str = MISSING
     effort: str = "default"  # fast | default | thorough
+    path: str = "auto"  # auto | exact | sampled
+    polish: str = "passes"  # passes | full
     master: str | None = None
     partitions: int | None = None
     sample: int | None = None
@@ -265,7 +267,7 @@ SOURCE_KEYS = {
 #: Keys of `engine` that mean something for Spark only.
 SPARK_KEYS = ("master", "partitions", "sample")
 #: A sample below this loses WCSS in silence.
-LEAST_SAMPLE = 20_000
+LEAST_SAMPLE = 50_000
 
 _EXAMPLES = {
     "data.path": "customers.csv",
@@ -376,6 +378,10 @@ def _check_engine(engine: EngineConfig, data: DataConfig) -> None:
                 "data=parquet or data=csv."
             )
         return
+    if engine.path != "auto":
+        raise ConfigError(
+            f"engine.path={engine.path} is for tables in memory; engine=spark has one path."
+        )
     if engine.partitions is not None and engine.partitions < 1:
         raise ConfigError(f"engine.partitions={engine.partitions}: at least 1 is needed.")
     if engine.sample is not None and engine.sample < LEAST_SAMPLE:

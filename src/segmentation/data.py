@@ -6,8 +6,9 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,11 +17,10 @@ import pyarrow.compute as pc
 
 from segmentation.errors import ConfigError, DataError
 from segmentation.files import RawTable, read_csv_table, read_parquet_table
+from segmentation.others import LARGEST, Others, other_columns
 from segmentation.values import Column, as_text, digest, from_pandas, not_numbers, parse, to_pandas
 
 MISSING = ("error", "drop", "median")
-# Squares of larger numbers, summed over customers, leave the range of float64.
-LARGEST = 1e150
 ID_NAME = re.compile(r"(?i)^(customer|client|user)?[ _-]?(id|no|number)$")
 _SAVED_INDEX = ("", "Unnamed: 0")
 _SHOWN = 5
@@ -44,6 +44,8 @@ class Customers:
         File name without folders, "demo" or "DataFrame".
     notes
         What reading did that the user should know.
+    others
+        The columns that were not asked for: not checked, and good for describing only.
     total
         Customers of the table that these are a sample of; None when these are all.
     """
@@ -53,12 +55,17 @@ class Customers:
     digest: str
     source: str
     notes: tuple[str, ...]
+    others: Others = field(default_factory=Others)
     total: int | None = None
 
     @property
     def population(self) -> int:
         """Customers that the result speaks of: all of the table, sampled or not."""
         return len(self.ids) if self.total is None else self.total
+
+    def column(self, name: str) -> pd.Series[Any]:
+        """A column that can be described, asked for or not; one that was not may have gaps."""
+        return self.others.columns[name] if name in self.others.columns else self.frame[name]
 
 
 def read_csv(
@@ -90,7 +97,7 @@ def read_csv(
     rename
         Header -> column name; headers the file does not have are ignored.
     columns
-        Columns to keep, after renaming; `None` keeps all and checks the numeric ones.
+        Columns to check and keep, after renaming; `None` keeps all and checks the numeric ones.
 
     Raises
     ------
@@ -176,7 +183,8 @@ def _check(
     raw, id_name, ids = _take_ids(raw, id, named)
 
     table = {n: parse(c, decimal) for n, c in zip(raw.names, raw.columns, strict=True)}
-    used = named or [n for n, column in table.items() if column.kind in ("number", "mixed")]
+    numeric = [n for n, column in table.items() if column.kind in ("number", "mixed")]
+    used = named if columns is not None else numeric
     for name in used:
         _check_values(raw, name, table[name], decimal)
     table, keep, notes = _handle_missing(raw, table, used, missing)
@@ -185,13 +193,15 @@ def _check(
     if len(ids) < 2:
         raise DataError(f"{raw.source} has only {len(ids)} customer to use; at least 2 are needed.")
 
-    shown = named or [n for n, column in table.items() if column.kind != "unusable"]
+    usable = [n for n, column in table.items() if column.kind != "unusable"]
+    shown = named if columns is not None else usable
     return Customers(
         frame=pd.DataFrame({n: to_pandas(table[n].values) for n in shown}),
         ids=to_pandas(ids).rename(id_name),
         digest=digest([(id_name, ids), *((n, c.values) for n, c in table.items())]),
         source=raw.source,
         notes=(*raw.notes, *notes),
+        others=other_columns(table, used),
     )
 
 

@@ -27,6 +27,7 @@ from sklearn.preprocessing import (
 )
 
 from segmentation.data import Customers, require_columns
+from segmentation.described import all_columns, describing
 from segmentation.errors import ConfigError, DataError
 
 MAX_CATEGORIES = 50
@@ -82,7 +83,10 @@ class FeatureSet:
     categorical
         Numeric columns that are codes of categories; text always is categorical.
     profile
-        Columns that describe the segments and take no part in the clustering.
+        Columns that describe the segments and take no part in the clustering; `None` is for all
+        others that can.
+    left_out
+        Columns that describe no segment, and why; `resolve` fills it in.
     """
 
     name: str = ""
@@ -90,12 +94,13 @@ class FeatureSet:
     log1p: tuple[str, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
     categorical: tuple[str, ...] = ()
-    profile: tuple[str, ...] = ()
+    profile: tuple[str, ...] | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def used(self) -> tuple[str, ...]:
-        """Every column that must be in the customers' table."""
-        return (*self.columns, *self.profile)
+    def described(self) -> tuple[str, ...]:
+        """Every column a segment is described by, those clustered on first."""
+        return (*self.columns, *(self.profile or ()))
 
 
 def resolve(features: FeatureSet | Sequence[str] | None, customers: Customers) -> FeatureSet:
@@ -110,7 +115,8 @@ def resolve(features: FeatureSet | Sequence[str] | None, customers: Customers) -
 
     Returns
     -------
-    The feature set with its columns, its name and its `categorical` columns (text ones included).
+    The feature set with its columns, its name, the columns of its `profile` and its `categorical`
+    columns (text ones included).
 
     Raises
     ------
@@ -127,20 +133,32 @@ def resolve(features: FeatureSet | Sequence[str] | None, customers: Customers) -
     numeric = [c for c in frame.columns if _is_number(frame[c])]
     auto = not features.columns
     if auto:
-        listed = {*features.profile, *features.log1p, *features.weights}
-        columns = [c for c in numeric if c not in features.profile]
+        listed = {*(features.profile or ()), *features.log1p, *features.weights}
+        columns = [c for c in numeric if c not in (features.profile or ())]
         if not columns:
             raise DataError(
                 f"{source} has no numeric column to cluster on; name text columns with "
                 f"features.columns. Columns: {', '.join(frame.columns)}."
             )
-        require_columns(sorted(listed), list(frame.columns), source)
+        require_columns(sorted(listed), all_columns(customers), source)
         features = replace(features, columns=tuple(columns))
-    _check_names(features)
-    require_columns(features.used, list(frame.columns), source)
-    categorical = tuple(c for c in features.used if c in features.categorical or c not in numeric)
+    require_columns(features.columns, list(frame.columns), source)
+    require_columns(features.profile or (), all_columns(customers), source)
+    profile, left_out = describing(
+        customers, features.columns, features.categorical, features.profile
+    )
+    _check_names(features, (*features.columns, *profile, *left_out))
+    described = [(name, customers.column(name)) for name in (*features.columns, *profile)]
     features = replace(
-        features, categorical=categorical, name=features.name or _name(features, auto)
+        features,
+        name=features.name or _name(features, auto),
+        profile=tuple(profile),
+        left_out={**features.left_out, **left_out},
+        categorical=tuple(
+            name
+            for name, column in described
+            if name in features.categorical or not _is_number(column)
+        ),
     )
     _check_columns(features, frame, source, numeric if auto else features.columns)
     return features
@@ -156,22 +174,22 @@ def _is_number(column: pd.Series[Any]) -> bool:
     return bool(pd.api.types.is_numeric_dtype(column))
 
 
-def _check_names(features: FeatureSet) -> None:
+def _check_names(features: FeatureSet, described: Sequence[str]) -> None:
     for key in ("columns", "log1p", "categorical", "profile"):
-        names = getattr(features, key)
+        names = getattr(features, key) or ()
         twice = [name for name in dict.fromkeys(names) if list(names).count(name) > 1]
         if twice:
             raise ConfigError(f"features.{key} names '{twice[0]}' twice.")
     for key in ("log1p", "weights", "categorical"):
         # What is only described may be a code too; the rest is about the clustered columns.
-        choices = features.used if key == "categorical" else features.columns
+        choices = described if key == "categorical" else features.columns
         for name in getattr(features, key):
             if name not in choices:
                 raise ConfigError(
                     f"features.{key} names '{name}', which is not one of features.columns "
                     f"({', '.join(choices)})."
                 )
-    for name in features.profile:
+    for name in features.profile or ():
         if name in features.columns:
             raise ConfigError(
                 f"features.profile names '{name}', which is also in features.columns; a column "

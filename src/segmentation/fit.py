@@ -17,7 +17,7 @@ from segmentation.credentials import kept_url, masked
 from segmentation.data import Customers, require_columns
 from segmentation.demo import generate_customers
 from segmentation.errors import ConfigError, DataError
-from segmentation.features import FeatureSet, resolve
+from segmentation.features import FeatureSet
 from segmentation.logged import run_name
 from segmentation.naming import Naming
 from segmentation.result import SegmentationResult, check_options, segment
@@ -105,12 +105,14 @@ def compute(config: FitConfig, say: Say = _silent) -> SegmentationResult:
     scaling, choice = _scaling(config.scaling), _choice(config.choice)
     naming = Naming(**{key: value or {} for key, value in asdict(config.naming).items()})
     options: dict[str, Any] = {
+        "features": _feature_set(config),
         "scaling": scaling,
         "k_min": config.k.min,
         "k_max": config.k.max,
         "choice": choice[0],
         "k": choice[1],
         "effort": config.engine.effort,
+        "polish": config.engine.polish,
         "naming": naming,
         "seed": config.seed,
     }
@@ -121,11 +123,14 @@ def compute(config: FitConfig, say: Say = _silent) -> SegmentationResult:
         spark_customers = _spark_customers(config, _columns(config), say)
         from segmentation.spark.fit import segment_table
 
-        features = resolve(_feature_set(config), spark_customers.sample)
-        return segment_table(spark_customers, features=features, say=say, **options)
+        return segment_table(spark_customers, say=say, **options)
     customers = customers_of(config)
-    features = resolve(_feature_set(config), customers)
-    return segment(customers, features=features, engine=config.engine.name, **options)
+    return segment(
+        customers,
+        engine=config.engine.name,
+        path=config.engine.path,
+        **options,
+    )
 
 
 def _in_spark(data: DataConfig, engine: EngineConfig) -> bool:
@@ -156,7 +161,7 @@ def _spark_customers(
 
 def _columns(config: FitConfig) -> tuple[str, ...] | None:
     features = _feature_set(config)
-    return features.used if features is not None and features.columns else None
+    return features.columns if features is not None and features.columns else None
 
 
 def stored_customers(
@@ -337,8 +342,8 @@ def _feature_set(config: FitConfig) -> FeatureSet | None:
     if chosen["columns"] is None and config.data.default_features is not None:
         chosen |= config.data.default_features
     if chosen["columns"] is None:
-        extras = [key for key in ("log1p", "weights", "categorical", "profile") if chosen[key]]
-        if not extras:
+        extras = [key for key in ("log1p", "weights", "categorical") if chosen[key]]
+        if not extras and chosen["profile"] is None:
             return None
         chosen["columns"] = []
     if config.features.name == "auto" and config.features.columns is not None:
@@ -349,7 +354,7 @@ def _feature_set(config: FitConfig) -> FeatureSet | None:
         log1p=tuple(chosen["log1p"]),
         weights=chosen["weights"],
         categorical=tuple(chosen["categorical"]),
-        profile=tuple(chosen["profile"]),
+        profile=None if chosen["profile"] is None else tuple(chosen["profile"]),
     )
 
 

@@ -161,7 +161,7 @@ def _judge(
         by = "dip"
         reason = (
             f"at k={best_k} every pair of neighbouring clusters is separated by a dip in density "
-            f"(largest p={dips[best_k]:.3f})"
+            f"(largest p{_p_value(dips[best_k])})"
         )
     elif reached > null_maxima[rival] and mixture != 1:
         by = "silhouette"
@@ -219,3 +219,7 @@ def _adjacent(X: Array, centers: Array) -> Iterator[tuple[Array, Array]]:
         if max(share[i, j], share[j, i]) >= ADJACENT_SHARE:
             line = centers[j] - centers[i]
             yield X[first == i] @ line, X[first == j] @ line
+
+
+def _p_value(p: float) -> str:
+    return "<0.001" if p < 0.0005 else f"={p:.3f}"

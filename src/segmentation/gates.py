@@ -110,7 +110,8 @@ def several_columns(found: Findings, _: bool) -> Answer:
         found.one_column is None,
         found.one_column or "no single column makes the segments",
         "",
-        "give that column less weight (features.weights) or describe it only (features.profile)",
+        "give that column less weight (features.weights) or leave it out of features.columns: "
+        "is described all the same",
     )
 
 

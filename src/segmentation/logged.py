@@ -247,7 +247,9 @@ def typical_table(result: SegmentationResult) -> pd.DataFrame:
     rows = table["row"].to_numpy()
     told = table.drop(columns="row")
     told.insert(2, "customer", customers.ids.iloc[rows].to_numpy())
-    own = customers.frame[list(result.features.used)].iloc[rows].reset_index(drop=True)
+    own = pd.DataFrame(
+        {name: customers.column(name).iloc[rows] for name in result.features.described}
+    ).reset_index(drop=True)
     # A column of the customers may be called as one of ours.
     own.columns = pd.Index([f"{c} (column)" if c in told else c for c in own.columns])
     return pd.concat([told, own], axis=1)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from segmentation.config import MonitoringConfig
 from segmentation.figures import to_png
 from segmentation.figures.monitor import features, shares
 from segmentation.logged import File, LogItem, Metric, Param, Table, Tag
 from segmentation.monitor import Monitored, metric_name
+from segmentation.page import picture, render
+
+#: What each figure shows, for readers who do not see it.
+FIGURE_TEXTS = {
+    "shares": "Share of each segment then and now, with intervals",
+    "features": "Population stability index of each feature against its limits",
+}
 
 
 def monitor_items(
@@ -90,27 +94,20 @@ def render_monitor_report(
     meta : mapping of str to str
         Listed at the end as given; ``run`` is the page's title.
     """
-    environment = Environment(
-        loader=PackageLoader("segmentation"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    sources = {
-        name: "data:image/png;base64," + base64.b64encode(png).decode()
-        for name, png in pictures.items()
-    }
-    return environment.get_template("monitor.html.j2").render(
+    return render(
+        "monitor.html.j2",
         title=meta.get("run", "monitor"),
         verdict=monitored.verdict,
         sentence=monitored.sentence,
         advice=monitored.advice,
         findings=monitored.findings,
-        facts=_facts(monitored),
+        numbers=_facts(monitored),
         segments=[_segment_row(row) for row in monitored.segments.to_dict("records")],
         features=[_feature_row(row) for row in monitored.features.to_dict("records")],
-        pictures={"shares": None, "features": None, **sources},
+        figures={
+            name: [picture(pictures[name], text)] if name in pictures else []
+            for name, text in FIGURE_TEXTS.items()
+        },
         rejected=[(kind, f"{count:,}") for kind, count in monitored.rejected.most_common()],
         rules=_rules(rules),
         confidence=_percent(rules.confidence, 0),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -35,7 +37,9 @@ COLUMNS = [
 ]
 
 
-def profile(frame: pd.DataFrame, labels: NDArray[np.int32], *, seed: int = 0) -> pd.DataFrame:
+def profile(
+    columns: Mapping[str, pd.Series] | pd.DataFrame, labels: NDArray[np.int32], *, seed: int = 0
+) -> pd.DataFrame:
     """What each segment is like in every feature, and the effect that sets it apart.
 
     There is no p-value here and there must be none on a column that was clustered on: K-Means
@@ -45,8 +49,9 @@ def profile(frame: pd.DataFrame, labels: NDArray[np.int32], *, seed: int = 0) ->
 
     Parameters
     ----------
-    frame : DataFrame of shape (n, features)
-        Clustered and profile columns alike; a column that is not numeric is a category.
+    columns : mapping of str to Series of length n, or DataFrame
+        Clustered and profile columns alike; a column that is not numeric is a category. A customer
+        without a value takes no part in that feature, be it in the own segment or in the others.
     labels : ndarray of shape (n,)
         Segment ids 0..k-1.
     seed : int
@@ -78,18 +83,20 @@ def profile(frame: pd.DataFrame, labels: NDArray[np.int32], *, seed: int = 0) ->
             whatever the feature's scale and skew.
     """
     k = int(labels.max()) + 1
-    order = np.argsort(labels, kind="stable")
-    ends = np.cumsum(np.bincount(labels, minlength=k))[:-1]
+    everyone = _Groups(labels, k)
     rng = np.random.default_rng(seed)
     rows: list[pd.DataFrame] = []
-    for feature in frame.columns:
-        values = frame[feature]
+    for feature in columns:
+        values = columns[str(feature)]
+        known = values.notna().to_numpy()
+        groups = everyone
+        if not known.all():
+            groups, values = _Groups(labels[known], k), values[known]
         if is_numeric_dtype(values):
-            numbers = values.to_numpy(dtype=np.float64)
-            own = _numeric(numbers, labels, np.split(numbers[order], ends))
+            own = _numeric(values.to_numpy(dtype=np.float64), groups)
         else:
-            own = _categories(values.astype(str), labels, k, rng)
-        rows.append(own.assign(feature=feature))
+            own = _categories(values, groups, rng)
+        rows.append(own.assign(feature=str(feature)))
     return pd.concat(rows, ignore_index=True).reindex(columns=COLUMNS)
 
 
@@ -119,15 +126,39 @@ def in_units(value: float) -> str:
     return text.replace("-", "−")
 
 
-def _numeric(values: Array, labels: NDArray[np.int32], parts: list[Array]) -> pd.DataFrame:
-    k, n = len(parts), len(values)
-    sizes = np.array([len(part) for part in parts])
-    q25, median, q75 = np.array([np.quantile(part, [0.25, 0.5, 0.75]) for part in parts]).T
+class _Groups:
+    """Which customers belong to which segment; a segment may have none."""
+
+    def __init__(self, labels: NDArray[np.int32], k: int) -> None:
+        self.labels, self.k = labels, k
+        self.sizes = np.bincount(labels, minlength=k)
+        self._order = np.argsort(labels, kind="stable")
+
+    def quartiles(self, values: Array) -> Array:
+        """Quartiles of each segment, shape (3, k)."""
+        parts = np.split(values[self._order], np.cumsum(self.sizes)[:-1])
+        nothing = np.full(3, np.nan)
+        return np.array(
+            [np.quantile(part, [0.25, 0.5, 0.75]) if len(part) else nothing for part in parts]
+        ).T
+
+    def sums(self, values: Array) -> Array:
+        """Sum of the values of each segment, shape (k,)."""
+        total: Array = np.bincount(self.labels, values, self.k).astype(np.float64)
+        return total
+
+
+def _numeric(values: Array, groups: _Groups) -> pd.DataFrame:
+    k, n, sizes = groups.k, len(values), groups.sizes
+    q25, median, q75 = groups.quartiles(values)
     spread = float(values.std())
     center = float(values.mean())
     scaled = (values - center) / (spread or 1.0)
-    powers = np.array([np.bincount(labels, scaled**power, k) for power in (1, 2, 3, 4)])
-    z = powers[0] / sizes
+    square = scaled * scaled
+    powers = np.array(
+        [groups.sums(part) for part in (scaled, square, square * scaled, square * square)]
+    )
+    z = np.divide(powers[0], sizes, out=np.full(k, np.nan), where=sizes > 0)
     others = (powers[0].sum() - powers[0]) / np.maximum(n - sizes, 1)
     effect, low, high = _cohens_d(powers, sizes)
     return pd.DataFrame(
@@ -144,15 +175,15 @@ def _numeric(values: Array, labels: NDArray[np.int32], parts: list[Array]) -> pd
             "effect_low": low,
             "effect_high": high,
             "z": z,
-            "standing": _standing(values, labels, sizes),
+            "standing": _standing(values, groups),
         }
     )
 
 
-def _standing(values: Array, labels: NDArray[np.int32], sizes: NDArray[np.intp]) -> Array:
+def _standing(values: Array, groups: _Groups) -> Array:
     _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
     below = (np.cumsum(counts) - counts / 2) / len(values)
-    mean: Array = np.bincount(labels, below[where], len(sizes)) / sizes
+    mean: Array = groups.sums(below[where]) / np.where(groups.sizes, groups.sizes, np.nan)
     return mean
 
 
@@ -204,12 +235,11 @@ def _central(raw: Array) -> tuple[Array, Array, Array, Array]:
     )
 
 
-def _categories(
-    values: pd.Series, labels: NDArray[np.int32], k: int, rng: np.random.Generator
-) -> pd.DataFrame:
-    table, names = _counts(values, labels, k)
+def _categories(values: pd.Series, groups: _Groups, rng: np.random.Generator) -> pd.DataFrame:
+    k = groups.k
+    table, names = _counts(values, groups)
     n, sizes = float(table.sum()), table.sum(axis=1, keepdims=True)
-    shares = table / sizes
+    shares = table / np.where(sizes, sizes, np.nan)
     overall = table.sum(axis=0) / n
     others = (table.sum(axis=0) - table) / np.maximum(n - sizes, 1)
     spread = np.sqrt(np.clip(overall * (1 - overall), 1e-12, None))
@@ -217,8 +247,10 @@ def _categories(
     again = rng.multinomial(int(n), table.ravel() / n, size=DRAWS).astype(np.float64)
     # A table drawn from a table that was drawn has the chance of both in it.
     drawn = _cramers_v(again.reshape(DRAWS, *table.shape), chance=2)
-    with np.errstate(invalid="ignore"):
-        low, high = np.nanquantile(drawn, [0.025, 0.975], axis=0) if k > 1 else (effect, effect)
+    ends = np.full((2, k), np.nan)
+    defined = np.isfinite(effect)
+    if defined.any():
+        ends[:, defined] = np.nanquantile(drawn[:, defined], [0.025, 0.975], axis=0)
     c = len(names)
     return pd.DataFrame(
         {
@@ -229,16 +261,19 @@ def _categories(
             "difference": (shares - others).ravel() if k > 1 else np.nan,
             "measure": "Cramér's V",
             "effect": np.repeat(effect, c),
-            "effect_low": np.repeat(low, c),
-            "effect_high": np.repeat(high, c),
+            "effect_low": np.repeat(ends[0], c),
+            "effect_high": np.repeat(ends[1], c),
             "z": ((shares - overall) / spread).ravel(),
         }
     )
 
 
-def _counts(values: pd.Series, labels: NDArray[np.int32], k: int) -> tuple[Array, list[str]]:
+def _counts(values: pd.Series, groups: _Groups) -> tuple[Array, list[str]]:
     """Customers by segment and category, shape (k, c), and the categories' names in order."""
-    codes, found = pd.factorize(values, sort=True)
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        codes, found = values.cat.codes.to_numpy(), values.cat.categories
+    else:
+        codes, found = pd.factorize(values.astype(str), sort=True)
     names = [str(name) for name in found]
     if len(names) > MOST_CATEGORIES:
         counts = np.bincount(codes)
@@ -247,7 +282,8 @@ def _counts(values: pd.Series, labels: NDArray[np.int32], k: int) -> tuple[Array
         place[kept] = np.arange(len(kept))
         codes, names = place[codes], [*(names[index] for index in kept), OTHER_VALUES]
     c = len(names)
-    table = np.bincount(labels.astype(np.int64) * c + codes, minlength=k * c).reshape(k, c)
+    cells = groups.labels.astype(np.int64) * c + codes
+    table = np.bincount(cells, minlength=groups.k * c).reshape(groups.k, c)
     return table.astype(np.float64), names
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from segmentation.figures.scales import signed
-from segmentation.figures.style import DPI, percent, segment_color
+from segmentation.figures.style import percent, segment_color
+from segmentation.page import Picture, picture, render, sentence
 from segmentation.profiles import in_units
 from segmentation.typical import BORDERLINE
 
@@ -21,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Features a card shows; the table below the cards has all of them.
 CARD_FEATURES = 6
+#: Values of a category that stand side by side; tables/profile.json has all.
+COMPARED_CATEGORIES = 8
 #: Columns of the typical customers a card shows.
 TYPICAL_COLUMNS = 5
 #: Standard deviations that fill half of a card's bar.
@@ -85,20 +85,21 @@ def render_report(
         Text from the customers' file is escaped.
     """
     rooms = ("who", "rules", "matter", "sure", "choice", "data")
-    places: dict[str, list[dict[str, Any]]] = {room: [] for room in rooms}
+    places: dict[str, list[Picture]] = {room: [] for room in rooms}
     ordered = [name for name in FIGURE_PLACES if name in figures]
     for name in [*ordered, *(name for name in figures if name not in FIGURE_PLACES)]:
         place, text = FIGURE_PLACES.get(name, ("data", name.replace("_", " ")))
-        places[place].append(_figure(figures[name], text))
+        places[place].append(picture(figures[name], text))
     warning = result.importance.warning if result.importance else None
-    return _template().render(
+    return render(
+        "report.html.j2",
         title=meta.get("run", f"{result.features.name}·{result.scaling}·k{result.k}"),
-        verdict=_sentence(result.choice.verdict),
-        facts=_facts(result),
+        verdict=sentence(result.choice.verdict),
+        numbers=_facts(result),
         sureness=_sureness(result),
-        careful=_sentence(warning) if warning else "",
+        careful=sentence(warning) if warning else "",
         cards=_cards(result, show_customers=show_customers),
-        columns=result.features.columns,
+        columns=result.features.described[:TYPICAL_COLUMNS],
         rules=result.rules,
         comparison=_comparison(result) if result.k > 1 else None,
         k_table=_k_table(result),
@@ -109,29 +110,6 @@ def render_report(
         meta=meta,
         k=result.k,
     )
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("segmentation"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2")
-
-
-def _figure(png: bytes, text: str) -> dict[str, Any]:
-    # Width and height stand at fixed places of a PNG's header.
-    width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
-    return {
-        "source": "data:image/png;base64," + base64.b64encode(png).decode(),
-        "text": text,
-        "width": round(width * 96 / DPI),
-        "height": round(height * 96 / DPI),
-    }
 
 
 def _points(share: float) -> str:
@@ -172,7 +150,7 @@ def _sureness(result: SegmentationResult) -> list[str]:
             "try other features or another scaling."
         )
     elif evidence is not None:
-        said.append(_sentence(f"Groups were found: {evidence.gate.reason}"))
+        said.append(sentence(f"Groups were found: {evidence.gate.reason}"))
     if result.confidence == "contested":
         said.append("The criteria disagree on the number of segments: read it as one of several.")
     if result.stability is not None:
@@ -196,7 +174,9 @@ def _cards(result: SegmentationResult, *, show_customers: bool) -> list[dict[str
     cards = []
     for segment in result.segments:
         own = result.profile[result.profile["segment"] == segment.id]
-        rows = [_card_row(lines, clustered) for lines in _by_feature(own)]
+        # A segment none of whose customers has a value is not told of in it.
+        known = own[own["z"].notna()]
+        rows = [_card_row(lines, clustered) for lines in _by_feature(known)]
         rows.sort(key=lambda row: -row["size"])
         status = result.stability.status[segment.id] if result.stability else None
         cards.append(
@@ -232,11 +212,11 @@ def _typical(result: SegmentationResult, segment: int) -> list[tuple[str, list[s
     """The medoid and the customers nearest to the centre: id and values of the first columns."""
     own = result.typical[result.typical["segment"] == segment]
     rows = own.loc[own["kind"] != "borderline", "row"].to_numpy()
-    columns = list(result.features.columns[:TYPICAL_COLUMNS])
-    values = result.customers.frame[columns].iloc[rows]
+    names = result.features.described[:TYPICAL_COLUMNS]
+    columns = [result.customers.column(name).iloc[rows] for name in names]
     told = [
         [value if isinstance(value, str) else in_units(float(value)) for value in line]
-        for line in values.itertuples(index=False, name=None)
+        for line in zip(*columns, strict=True)
     ]
     return list(zip(result.customers.ids.iloc[rows].astype(str), told, strict=True))
 
@@ -288,17 +268,23 @@ def _comparison(result: SegmentationResult) -> list[tuple[str, bool, str, list[s
     """Every feature across all segments: label, clustered on or not, all customers, segments."""
     clustered = set(result.features.columns)
     rows = []
-    keys = result.profile[["feature", "category"]].drop_duplicates().itertuples(index=False)
-    for feature, category in keys:
-        same = result.profile["feature"] == feature
-        if isinstance(category, str):
-            lines = result.profile[same & (result.profile["category"] == category)]
-            values = [percent(float(share)) for share in lines["share"]]
-        else:
-            lines = result.profile[same]
-            values = [in_units(median) for median in lines["median"]]
-        label = f"{feature}: {category}" if isinstance(category, str) else feature
-        rows.append((label, feature in clustered, _everybody(lines.iloc[0]), values))
+    for own in _by_feature(result.profile):
+        feature, words = str(own["feature"].iloc[0]), _category(own.iloc[0]) is not None
+        kept = own
+        if words and own["category"].nunique() > COMPARED_CATEGORIES:
+            telling = own["z"].abs().groupby(own["category"]).max().nlargest(COMPARED_CATEGORIES)
+            kept = own[own["category"].isin(telling.index)]
+        for category, lines in kept.groupby("category" if words else "feature", sort=False):
+            values = [
+                percent(share) if words else in_units(median)
+                for share, median in zip(lines["share"], lines["median"], strict=True)
+            ]
+            label = f"{feature}: {category}" if words else feature
+            rows.append((label, feature in clustered, _everybody(lines.iloc[0]), values))
+        if len(kept) < len(own):
+            more = own["category"].nunique() - COMPARED_CATEGORIES
+            label = f"{feature}: {more} other values differ less"
+            rows.append((label, feature in clustered, "", [""] * result.k))
     return rows
 
 
@@ -341,6 +327,7 @@ def _k_table(result: SegmentationResult) -> dict[str, Any]:
 
 def _data(result: SegmentationResult) -> list[tuple[str, str]]:
     features = result.features
+    gaps = [(n, int(result.customers.column(n).isna().sum())) for n in features.profile or ()]
     told = [
         ("source", result.customers.source),
         ("customers", f"{result.customers.population:,}"),
@@ -348,13 +335,9 @@ def _data(result: SegmentationResult) -> list[tuple[str, str]]:
         ("clustered on", ", ".join(features.columns)),
         ("log(1 + x) of", ", ".join(features.log1p)),
         ("weights", ", ".join(f"{name} {weight:g}" for name, weight in features.weights.items())),
-        ("described only", ", ".join(features.profile)),
+        ("described only", ", ".join(features.profile or ())),
+        ("of these without a value", ", ".join(f"{name} {n:,}" for name, n in gaps if n)),
+        ("not described", ", ".join(f"{name} ({why})" for name, why in features.left_out.items())),
         ("scaling", result.scaling),
     ]
     return [(label, text) for label, text in told if text]
-
-
-def _sentence(text: str) -> str:
-    """`text` with a capital and a full stop."""
-    text = text.strip()
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

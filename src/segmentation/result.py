@@ -18,6 +18,7 @@ from segmentation import choice as choices
 from segmentation import metrics, segments
 from segmentation.choice import Choice
 from segmentation.data import Customers, from_frame
+from segmentation.described import categories_of
 from segmentation.engines import ENGINES
 from segmentation.engines.base import Clustering
 from segmentation.errors import ConfigError
@@ -175,6 +176,8 @@ def segment(
     k: int | None = None,
     engine: str = "sklearn",
     effort: str = "default",
+    path: str = "auto",
+    polish: str = "passes",
     naming: Naming | None = None,
     seed: int = 0,
 ) -> SegmentationResult:
@@ -185,7 +188,8 @@ def segment(
     frame : DataFrame or Customers
         One row per customer. A column that looks like an id is not clustered on.
     features : FeatureSet or sequence of str, optional
-        Columns to cluster on; by default all numeric ones but the id.
+        Columns to cluster on; by default all numeric ones but the id. The others describe the
+        segments as far as they can (`FeatureSet.profile` says which).
     scaling : str, mapping or scikit-learn transformer
         A name of `segmentation.features.SCALINGS`, ``{"_target_": "sklearn.preprocessing.…"}`` or
         an unfitted transformer.
@@ -199,6 +203,9 @@ def segment(
         A name of `segmentation.engines.ENGINES`.
     effort : {"fast", "default", "thorough"}
         How long the engine searches.
+    path : {"auto", "exact", "sampled"}
+    polish : {"passes", "full"}
+        For large data, see `segmentation.engines.sklearn.fit_k_range`.
     naming : Naming, optional
         Words, thresholds and names of the segments; by default plain English.
     seed : int
@@ -241,6 +248,7 @@ def segment(
         k=k,
         engine=engine,
         effort=effort,
+        large={"path": path, "polish": polish},
         naming=naming,
         seed=seed,
     )
@@ -255,24 +263,29 @@ def segment_encoded(
     k: int | None,
     engine: str,
     effort: str,
+    large: Mapping[str, Any],
     naming: Naming | None,
     seed: int,
 ) -> SegmentationResult:
-    """Everything after the encoding, for any engine; parameters as in `segment`, checked."""
+    """Everything after the encoding, for any engine.
+
+    Parameters as in `segment`, checked; `large` are the options that this engine alone takes.
+    """
     customers, feature_set, encoder = encoded.customers, encoded.features, encoded.encoder
     Z, search = encoded.Z, ENGINES[engine]
     ks = sorted({1, *range(k_min, k_max + 1)})
     clusterings: dict[int, Clustering] = search.fit_k_range(
-        encoded.rows, ks, seed=seed, effort=effort
+        encoded.rows, ks, seed=seed, effort=effort, **large
     )
     measured = metrics.silhouettes(Z, clusterings, seed=seed)
     curve = metrics.curve(Z, clusterings, measured)
     chosen = choices.choose(choice, Z, clusterings, curve, seed=seed, k=k, k_min=k_min)
     if effort == "default" and chosen.k > 1:
         # What is promoted is what was compared, so the thorough search happens here, not later.
-        improved = search.improve(encoded.rows, clusterings, chosen.k, seed=seed)
-        if improved[chosen.k].wcss < clusterings[chosen.k].wcss:
-            measured = metrics.silhouettes(Z, improved, seed=seed)
+        improved = search.improve(encoded.rows, clusterings, chosen.k, seed=seed, **large)
+        better = {j: c for j, c in improved.items() if c.wcss < clusterings[j].wcss}
+        if better:
+            measured = measured.updated(metrics.silhouettes(Z, better, seed=seed))
             curve = metrics.curve(Z, improved, measured)
         clusterings = improved
 
@@ -283,9 +296,13 @@ def segment_encoded(
     distances = np.linalg.norm(Z - final.centers[labels], axis=1)
     counted = final.totals is not None
     sizes = final.sizes if counted else np.bincount(labels, minlength=final.k)
-    described = customers.frame[list(feature_set.used)]
-    codes = dict.fromkeys(feature_set.categorical, "str")
-    described = described.astype(codes)
+    clustered = customers.frame[list(feature_set.columns)]
+    codes_or_texts = set(feature_set.categorical)
+    clustered = clustered.astype(dict.fromkeys(codes_or_texts & set(clustered), "str"))
+    described = {name: clustered[name] for name in feature_set.columns}
+    for name in feature_set.profile or ():
+        column = customers.column(name)
+        described[name] = categories_of(column) if name in codes_or_texts else column
     table = profile(described, labels, seed=seed)
     names = name_segments(table, feature_set.columns, naming)
     silhouette_rows = _silhouette_rows(measured, chosen.k, labels)
@@ -313,7 +330,7 @@ def segment_encoded(
         silhouettes=silhouette_rows,
         stability=bootstrap_stability(Z, final, seed=seed) if tested else None,
         rules=recognition_rules(
-            described[list(feature_set.columns)].iloc[rows],
+            clustered.iloc[rows],
             labels[rows],
             categorical=feature_set.categorical,
             seed=seed,
@@ -343,7 +360,7 @@ def check_options(*, k_min: int, k_max: int, engine: str, effort: str) -> None:
 
 
 def _checked(frame: pd.DataFrame, features: FeatureSet | Sequence[str] | None) -> Customers:
-    named = features.used if isinstance(features, FeatureSet) else features
+    named = features.columns if isinstance(features, FeatureSet) else features
     return from_frame(frame, columns=list(named) if named else None)
 
 
@@ -361,11 +378,6 @@ def _kmeans(Z: NDArray[np.float64], final: Clustering, seed: int) -> KMeans:
 def _silhouette_rows(
     measured: metrics.Silhouettes, k: int, labels: NDArray[np.int32]
 ) -> pd.DataFrame:
-    rows = measured.rows if k in measured.values else measured.rows[:0]
-    return pd.DataFrame(
-        {
-            "row": rows,
-            "segment": labels[rows],
-            "silhouette": measured.values.get(k, np.empty(0)),
-        }
-    )
+    rows = measured.rows.get(k, np.empty(0, dtype=np.intp))
+    values = measured.values.get(k, np.empty(0))
+    return pd.DataFrame({"row": rows, "segment": labels[rows], "silhouette": values})

@@ -21,6 +21,10 @@ from segmentation.store import Store, store_errors
 #: Files of a run that others read.
 CONFIG_FILE = "config.yaml"
 CUSTOMERS_FILE = "customers.csv"
+SEGMENTS_FILE = "tables/segments.json"
+REPORT_FILE = "report.html"
+
+_SETTINGS = ("seed", "choice", "k_min", "k_max", "engine", "effort", "data")
 
 
 def end(store: Store, run_id: str, status: str, reason: str) -> None:
@@ -174,6 +178,16 @@ def customer_segments(store: Store, run_id: str) -> pd.Series | None:
     return table.set_index(table.columns[0])["segment"]
 
 
+def segment_table(store: Store, run_id: str) -> pd.DataFrame | None:
+    """The segments of a run, a row each, as `segmentation.logged.segment_table` made them."""
+    with tempfile.TemporaryDirectory(prefix="segment-") as folder:
+        try:
+            path = store.client.download_artifacts(run_id, SEGMENTS_FILE, folder)
+        except (MlflowException, OSError):
+            return None
+        return pd.read_json(path, orient="split")
+
+
 def _row(run: Run) -> dict[str, Any]:
     data = run.data
     return {
@@ -192,7 +206,7 @@ def _row(run: Run) -> dict[str, Any]:
         "reference_silhouette": data.metrics.get("reference/silhouette", np.nan),
         "reference_explained_variance": data.metrics.get("reference/explained_variance", np.nan),
         "reference_wcss": data.metrics.get("reference/wcss", np.nan),
-        "seed": data.params.get("seed"),
+        **{name: data.params.get(name) for name in _SETTINGS},
         "config_hash": data.tags.get("config_hash"),
         "code_version": data.tags.get("code_version"),
         "careful": data.tags.get("careful"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from segmentation.engines.draws import find_equals, lots
+
 Array = NDArray[np.float64]
 
 
@@ -23,11 +25,10 @@ def sample_rows(Z: Array, limit: int, seed: int) -> NDArray[np.intp]:
     -------
     ndarray of shape (min(n, limit),)
     """
-    order = np.lexsort(Z.T[::-1])
-    if len(Z) <= limit:
-        return order
-    rng = np.random.default_rng(seed)
-    return order[np.sort(rng.choice(len(Z), limit, replace=False))]
+    rows = np.arange(len(Z))
+    if len(Z) > limit:
+        rows = np.argpartition(lots(find_equals(Z).copies, seed), limit)[:limit]
+    return rows[np.lexsort(Z[rows].T[::-1])]
 
 
 def unround(Z: Array, seed: int) -> Array:

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote, urlsplit
 
 import pandas as pd
+from mlflow.entities import Run
 
 from segmentation import compare, process, runs, tracking
 from segmentation.agreement import agreement, sentence
 from segmentation.data import Customers
+from segmentation.described import describing
 from segmentation.figures import sweep as drawings
 from segmentation.figures import to_png
 from segmentation.figures.customers import distributions
 from segmentation.fit import SweepJob
 from segmentation.logged import File, LogItem, Table, Tag
 from segmentation.store import Store, store_errors
+from segmentation.sweep_report import Place, render_sweep_report
 
 #: Runs whose segmentations are compared with each other.
 COMPARED_RUNS = 8
@@ -39,6 +45,7 @@ def start(
     *,
     name: str,
     question: str,
+    command: str,
     customers: Customers | None,
     total: int,
 ) -> SweepJob:
@@ -53,12 +60,14 @@ def start(
         Name of the parent run.
     question : str
         What the sweep asks; shown on the run's page.
+    command : str
+        What runs it again, without credentials.
     customers : Customers or None
         The customers all runs share, whose figures are drawn here once; None when they differ.
     total : int
         Configurations of the sweep.
     """
-    tags = {"sweep_id": identity, "study": "yes", "question": question}
+    tags = {"sweep_id": identity, "study": "yes", "question": question, "command": command}
     with store_errors(store.uri):
         found = store.client.search_runs(
             [store.experiment_id],
@@ -75,7 +84,8 @@ def start(
             parent = str(made.info.run_id)
         tracking.reopen(store, parent, tags)
         if customers is not None and not found:
-            png = to_png(distributions(customers.frame))
+            drawn, _ = describing(customers, (), (), None)
+            png = to_png(distributions({name: customers.column(name) for name in drawn}))
             tracking.write_items(store, parent, [File("figures/distributions.png", png)])
     return SweepJob(
         sweep_id=identity,
@@ -103,7 +113,7 @@ def ranking(store: Store, job: SweepJob) -> pd.DataFrame:
 
 def finish(
     store: Store, job: SweepJob, status: str = "FINISHED"
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> tuple[pd.DataFrame, pd.DataFrame, str | None]:
     """Close the parent run with the summary of its runs.
 
     Parameters
@@ -119,20 +129,24 @@ def finish(
         From `ranking`.
     same : DataFrame
         From `agreement_of_best`.
+    report : str or None
+        The page's ``file://`` address; None where there is no run or it lies on a server.
     """
     ranked = ranking(store, job)
+    report = None
     with store_errors(store.uri):
         try:
             same = agreement_of_best(store, ranked)
             if not ranked.empty:
-                question = store.client.get_run(job.parent_run_id).data.tags.get("question", "")
-                items = list(_summary(store, ranked, same, question))
+                parent = store.client.get_run(job.parent_run_id)
+                items = list(_summary(store, ranked, same, parent, job.total))
                 tracking.write_items(store, job.parent_run_id, items)
+                report = runs.artifact_file(str(parent.info.artifact_uri), runs.REPORT_FILE)
         finally:
             store.client.set_terminated(job.parent_run_id, status)
     if status != "FINISHED" and runs.finished_runs(store, sweep_id=job.sweep_id).empty:
         store.client.delete_run(job.parent_run_id)
-    return ranked, same
+    return ranked, same, report
 
 
 def question_of(header: Iterable[str]) -> str:
@@ -154,9 +168,36 @@ def agreement_of_best(store: Store, ranked: pd.DataFrame) -> pd.DataFrame:
 
 
 def _summary(
-    store: Store, ranked: pd.DataFrame, same: pd.DataFrame, question: str
+    store: Store, ranked: pd.DataFrame, same: pd.DataFrame, parent: Run, total: int
 ) -> Iterator[LogItem]:
+    question = parent.data.tags.get("question", "")
     yield Table("tables/ranking.json", ranked.drop(columns=["start", "artifact_uri"]))
+    if len(same) > 1:
+        yield Table("tables/agreement.json", same.reset_index(names="run"))
+    figures = dict(_figures(store, ranked, same))
+    for name, png in figures.items():
+        yield File(f"figures/{name}.png", png)
+    page = render_sweep_report(
+        ranked,
+        same,
+        question=question,
+        total=total,
+        segments=runs.segment_table(store, str(ranked["run_id"].iloc[0])),
+        figures=figures,
+        places={
+            str(row.run_id): Place(
+                report=_relative(str(parent.info.artifact_uri), str(row.artifact_uri)),
+                run=store.link(str(row.run_id)),
+            )
+            for row in ranked.itertuples()
+        },
+        meta=_meta(ranked, parent),
+    )
+    yield File(runs.REPORT_FILE, page.encode())
+    yield Tag("mlflow.note.content", _note(question, ranked, same))
+
+
+def _figures(store: Store, ranked: pd.DataFrame, same: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
     names = {f"{place} {row.run}": row for place, row in enumerate(ranked.itertuples(), 1)}
     curves = {
         name: pd.DataFrame(
@@ -168,15 +209,34 @@ def _summary(
         for name, row in names.items()
     }
     chosen = {name: int(str(row.k)) for name, row in names.items()}
-    yield File("figures/curves.png", to_png(drawings.all_curves(curves, chosen)))
-    grid = drawings.grid(ranked)
-    if grid is not None:
-        yield File("figures/grid.png", to_png(grid))
-    heatmap = drawings.agreement_heatmap(same)
-    if heatmap is not None:
-        yield File("figures/agreement.png", to_png(heatmap))
-        yield Table("tables/agreement.json", same.reset_index(names="run"))
-    yield Tag("mlflow.note.content", _note(question, ranked, same))
+    yield "curves", to_png(drawings.all_curves(curves, chosen))
+    for name, figure in (
+        ("grid", drawings.grid(ranked)),
+        ("agreement", drawings.agreement_heatmap(same)),
+    ):
+        if figure is not None:
+            yield name, to_png(figure)
+
+
+def _relative(parent: str, run: str) -> str:
+    """Address of a run's report from the sweep's; "" where they do not lie in files."""
+    if any(urlsplit(place).scheme not in ("", "file") for place in (parent, run)):
+        return ""
+    here, there = (unquote(urlsplit(place).path) for place in (parent, run))
+    return quote(Path(os.path.relpath(there, here), runs.REPORT_FILE).as_posix())
+
+
+def _meta(ranked: pd.DataFrame, parent: Run) -> dict[str, str]:
+    digests = dict.fromkeys(zip(ranked["data"], ranked["data_sha256"], strict=True))
+    return {
+        "run": str(parent.info.run_name),
+        "command": parent.data.tags.get("command", ""),
+        "sweep id": parent.data.tags["sweep_id"],
+        "run id": str(parent.info.run_id),
+        "data": ", ".join(f"{name} (SHA-256 {digest[:16]}…)" for name, digest in digests),
+        "code": tracking.code_version(),
+        "versions": ", ".join(f"{name} {number}" for name, number in tracking.versions().items()),
+    }
 
 
 def _note(question: str, ranked: pd.DataFrame, same: pd.DataFrame) -> str:

@@ -20,6 +20,7 @@ from segmentation import data
 from segmentation.data import Customers
 from segmentation.errors import ConfigError, DataError
 from segmentation.files import RawTable, existing_file, read_csv_table, read_parquet_table
+from segmentation.others import LARGEST
 from segmentation.purchases import RETURNS, Purchases, summarise
 from segmentation.values import as_text, not_numbers, parse
 
@@ -205,7 +206,7 @@ def _numbers(raw: RawTable, column: pa.Array, name: str, decimal: str) -> pa.Arr
     if parsed.kind == "number":
         values = parsed.values.cast(pa.float64())
         numbers = values.to_numpy(zero_copy_only=False)
-        bad = np.abs(numbers) > data.LARGEST
+        bad = np.abs(numbers) > LARGEST
         shown = ", ".join(str(number) for number in numbers[bad][:_SHOWN])
         advice = "Correct it or leave the field empty."
     else:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -60,6 +63,16 @@ def test_the_parent_run_answers_the_question(store_uri: str, capfd) -> None:
     assert "[4/4]" in err
     assert "best so far" in err
     assert "Agreement of the first 4 runs" in out
+    # The page it points at leads to the page of every run.
+    report = Path(unquote(urlsplit(re.findall(r"^Report: (\S+)", out, re.M)[-1]).path))
+    html = report.read_text(encoding="utf-8")
+    assert parent.info.run_id in str(report)
+    assert html.count("<figure") == 3
+    assert "segment fit -m k.max=3" in html
+    reports = re.findall(r'href="([^":]+report\.html)"', html)
+    assert len(reports) == 4
+    titles = {re.search("<title>(.*)</title>", (report.parent / r).read_text())[1] for r in reports}
+    assert titles == {run.info.run_name for run in finished(store_uri)}
 
 
 def test_what_is_done_is_not_done_again(store_uri: str, capfd) -> None:
@@ -85,6 +98,22 @@ def test_a_failed_configuration_does_not_stop_the_others(store_uri: str, capfd) 
     out, err = capfd.readouterr()
     assert "2 of 4 finished" in out
     assert "500" in err
+
+
+def test_gaps_in_a_column_no_run_asks_for_stop_no_sweep(
+    store_uri: str, customers_csv: Path, capfd
+) -> None:
+    frame = pd.read_csv(customers_csv)
+    frame.assign(visits=[None, 3.0, 5.0] * (len(frame) // 3)).to_csv(customers_csv, index=False)
+    where = ("data=csv", f"data.path={customers_csv}", "features.columns=[age,annual_income]")
+    assert sweep(store_uri, *GRID[1:], *where, "scaling=none,standard") == 0
+    client = MlflowClient(tracking_uri=store_uri)
+    for run in finished(store_uri):
+        table = client.load_table(run.info.experiment_id, "tables/profile.json", [run.info.run_id])
+        assert "visits" in set(table["feature"])
+    (parent,) = [run for run in runs(store_uri) if run.data.tags.get("study") == "yes"]
+    figures = {item.path for item in client.list_artifacts(parent.info.run_id, "figures")}
+    assert "figures/distributions.png" in figures
 
 
 def test_a_key_given_twice_is_swept_once(store_uri: str, capfd) -> None:

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
-from segmentation import LoggedRun, log_result, segment
+from segmentation import LoggedRun, cli, log_result, segment
 from segmentation.demo import generate_customers
 
 CHROMIUM = shutil.which("chromium")
@@ -121,6 +122,23 @@ def test_the_report_is_shown(page, ui, logged) -> None:
     page.goto(run_address(ui, logged[0].run_id, "artifacts/report.html"))
     frame = page.frame_locator("iframe").first
     frame.locator("h1").first.wait_for()
+
+
+def test_the_report_of_a_sweep_is_shown(page, ui, logged) -> None:
+    """In a frame that opens no links: each run's id is in the page to be found by."""
+    overrides = ["scaling=none,standard", "k.max=3", "choice=silhouette", "engine.effort=fast"]
+    assert cli.run(["fit", "-m", *overrides, f"tracking.uri={logged[1]}"]) == 0
+    client = MlflowClient(tracking_uri=logged[1])
+    experiment = client.get_experiment_by_name("customer-segments").experiment_id
+    (parent,) = client.search_runs([experiment], "tags.study = 'yes'")
+    (first, second) = client.search_runs(
+        [experiment], f"tags.mlflow.parentRunId = '{parent.info.run_id}'"
+    )
+    page.goto(run_address(ui, parent.info.run_id, "artifacts/report.html"))
+    frame = page.frame_locator("iframe").first
+    frame.get_by_text("comes first of 2 runs").first.wait_for()
+    for run in (first, second):
+        frame.get_by_text(run.info.run_id).first.wait_for()
 
 
 def test_the_port_is_taken(ui, logged) -> None:

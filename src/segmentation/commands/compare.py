@@ -10,7 +10,7 @@ from segmentation.commands.call import Call
 from segmentation.commands.output import print_best, ui_hint
 from segmentation.config import CompareConfig
 from segmentation.errors import ConfigError
-from segmentation.runs import finished_runs
+from segmentation.runs import REPORT_FILE, artifact_file, finished_runs
 from segmentation.study import agreement_of_best
 
 
@@ -37,7 +37,8 @@ def run(config: CompareConfig, call: Call) -> None:
             print(f"… {config.top} of {len(ranked)} runs; top={len(ranked)} shows all")
         given = [each for each in call.overrides if not each.startswith("format=")]
         again = f"segment compare {shlex.join([*given, 'format=csv'])}"
-        print_best(ranked, again, call, config.tracking, by=config.sort)
+        report = artifact_file(ranked["artifact_uri"].iloc[0], REPORT_FILE)
+        print_best(ranked, again, call, config.tracking, report=report, by=config.sort)
         if same:
             print(same)
         print(f"UI:     {store.link()}{ui_hint(store, call, config.tracking)}")

@@ -43,7 +43,12 @@ def _run_alone(config: FitConfig, call: Call) -> None:
         say(f"  {note}")
     say(f"Fitting k = {config.k.min}..{config.k.max} …")
     result = fit.compute(config, say)
-    say(f"Clustered on {', '.join(result.features.columns)}; scaling {result.scaling}")
+    features = result.features
+    say(f"Clustered on {', '.join(features.columns)}; scaling {result.scaling}")
+    if features.profile:
+        say(f"Described by {', '.join(features.profile)} too")
+    for name, reason in features.left_out.items():
+        say(f"  not by {name}: {reason}")
     store, adopted = _open(config.tracking, call)
     command = f"segment fit {shlex.join(call.overrides)}".rstrip()
     logged = fit.log(result, store, config, command=command, run_id=adopted)

@@ -9,7 +9,6 @@ import pandas as pd
 from segmentation import compare
 from segmentation.commands.call import Call
 from segmentation.config import TrackingConfig
-from segmentation.runs import artifact_file
 from segmentation.store import Store
 
 
@@ -24,9 +23,15 @@ def ui_hint(store: Store, call: Call, tracking: TrackingConfig) -> str:
 
 
 def print_best(
-    ranked: pd.DataFrame, again: str, call: Call, tracking: TrackingConfig, *, by: str | None = None
+    ranked: pd.DataFrame,
+    again: str,
+    call: Call,
+    tracking: TrackingConfig,
+    *,
+    report: str | None,
+    by: str | None = None,
 ) -> None:
-    """After a ranking: what may be compared, the first run, its report, how to see this again.
+    """After a ranking: what may be compared, the first run, a report, how to see this again.
 
     Parameters
     ----------
@@ -37,6 +42,8 @@ def print_best(
     call : Call
     tracking : TrackingConfig
         Where the runs are.
+    report : str or None
+        Address of the page to look at, if there is one to be opened.
     by : str, optional
         The column it is sorted on instead of the default order.
     """
@@ -44,7 +51,6 @@ def print_best(
     for note in compare.advice(ranked, sort=by):
         print(note)
     best = ranked.iloc[0]
-    report = artifact_file(best["artifact_uri"], "report.html")
     first = f"First by {by}:" if by else "Best:  "
     promote = call.next(f"segment promote run_id={best['run_id']}", tracking)
     print(f"{first} {best['run']}, promote it with: {promote}")

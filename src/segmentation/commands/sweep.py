@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import time
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from segmentation import config as schema
 from segmentation.commands.call import Call, SweepDefinition
 from segmentation.commands.output import print_best, say, ui_hint
 from segmentation.config import TrackingConfig
+from segmentation.credentials import masked
 from segmentation.fit import SweepJob
 from segmentation.store import Store
 
@@ -66,6 +68,7 @@ def start(sweep: SweepDefinition, call: Call) -> None:
         question=study.question_of(
             sweep.file.read_text(encoding="utf-8").splitlines() if sweep.file.is_file() else []
         ),
+        command=_command(sweep),
         customers=customers,
         total=sweep.total,
     )
@@ -75,6 +78,13 @@ def start(sweep: SweepDefinition, call: Call) -> None:
     done = f"{job.done} of {job.total} already done{again}" if job.done else f"{job.total} runs"
     killed = f", {left} left behind by a killed process: marked KILLED" if left else ""
     say(f"Sweep {job.sweep_id}: {done}{killed}")
+
+
+def _command(sweep: SweepDefinition) -> str:
+    typed = shlex.join(sweep.overrides)
+    # A sweep file asks for its multirun itself.
+    command = f"segment fit {typed}" if sweep.name else f"segment fit -m {typed}"
+    return masked(command, sweep.base["data"].get("url"))
 
 
 def job_started(overrides: tuple[str, ...]) -> None:
@@ -121,7 +131,7 @@ def _reap(store: Store, job: SweepJob) -> None:
 def _print_ranking(
     store: Store, job: SweepJob, call: Call, tracking: TrackingConfig, status: str
 ) -> None:
-    ranked, same = study.finish(store, job, status)
+    ranked, same, report = study.finish(store, job, status)
     if ranked.empty:
         print("No run of this sweep finished.")
         return
@@ -130,7 +140,7 @@ def _print_ranking(
     if len(ranked) > SHOWN_RUNS:
         print(f"… {SHOWN_RUNS} of {len(ranked)} runs")
     again = call.next(f"segment compare sweep_id={job.sweep_id} top={job.total}", tracking)
-    print_best(ranked, again, call, tracking)
+    print_best(ranked, again, call, tracking, report=report)
     story = agreement.sentence(same)
     if story:
         print(story)

@@ -13,6 +13,25 @@ from segmentation.engines.passes import Totals
 
 
 @dataclass(frozen=True)
+class Polish:
+    """How a solution found on a sample was settled on all rows: the large-data path checks itself.
+
+    Attributes
+    ----------
+    passes : int
+        Passes over all rows.
+    gain : float
+        Share of the WCSS that the last of them won.
+    sample_se : float
+        Standard error, relative, of the WCSS as the sample tells it.
+    """
+
+    passes: int
+    gain: float
+    sample_se: float
+
+
+@dataclass(frozen=True)
 class Clustering:
     """K-Means for one k, in the scaled space.
 
@@ -26,9 +45,11 @@ class Clustering:
     starts : tuple of float
         WCSS that each independent start reached; their spread says how hard the problem is.
     assign : callable
-        From centres to the labels of the rows at hand.
+        From centres, and optionally the positions of some rows, to the labels of the rows at hand.
     totals : Totals or None
-        What a pass over all rows added up about the centres; None where the rows at hand are all.
+        What a pass over all rows added up about the centres; None where labels are cheap.
+    polish : Polish or None
+        Only where it was found on a sample.
     silhouette_squared : float or None
         Mean silhouette of squared distances over all rows, where the engine measured it.
     """
@@ -37,14 +58,19 @@ class Clustering:
     centers: NDArray[np.float64]
     wcss: float
     starts: tuple[float, ...]
-    assign: Callable[[NDArray[np.float64]], NDArray[np.int32]] = field(repr=False, compare=False)
+    assign: Callable[..., NDArray[np.int32]] = field(repr=False, compare=False)
     totals: Totals | None = field(default=None, repr=False, compare=False)
+    polish: Polish | None = None
     silhouette_squared: float | None = None
 
     @cached_property
     def labels(self) -> NDArray[np.int32]:
         """Index of the nearest centre of each row, shape (n,); computed when first asked for."""
         return self.assign(self.centers)
+
+    def labels_at(self, rows: NDArray[np.intp]) -> NDArray[np.int32]:
+        """Labels of some rows alone: a sample of millions."""
+        return self.labels[rows] if self.totals is None else self.assign(self.centers, rows)
 
     @property
     def sizes(self) -> NDArray[np.int64]:

@@ -1,16 +1,22 @@
-"""Lloyd's algorithm by passes over all rows, each pass serving every k that still gains."""
+"""Lloyd's algorithm by passes over rows, each pass serving every start that still gains."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from segmentation.engines.passes import Floats, Key, Totals
 
-# A pass that lowers the WCSS by less than this share of it ends the polishing: 5 millionths is far
-# below what the choice of another local optimum costs, and below what a figure can show.
-TOLERANCE = 5e-6
+# Every other step goes this many times as far as the means. WCSS falls for any factor below 2 and
+# for the pair of steps in practice; on 1e5 heavy-tailed rows it halved the passes that k = 9 and 10
+# need (145 -> 72), where Anderson acceleration and momentum saved little or diverged.
+STRIDE = 3.0
+# Polishing ends when moving the centres once more would win less than this share of the WCSS. What
+# is left is a few times as much: with 1e-6 at most 26 millionths were left on six sets of 1e6 rows,
+# with 5e-6 up to 60.
+TOLERANCE = 1e-6
 MOST_PASSES = 20
 
 
@@ -24,7 +30,7 @@ class Pass(Protocol):
 
 @dataclass(frozen=True)
 class Settled:
-    """Where the passes over all rows left one k.
+    """Where the passes left one start.
 
     Attributes
     ----------
@@ -32,7 +38,7 @@ class Settled:
     totals : Totals
         Of all rows, about exactly these centres.
     gain : float
-        Share of the WCSS that the last move of the centres won.
+        Share of the WCSS that the last pass won over the one before.
     passes : int
     """
 
@@ -41,45 +47,67 @@ class Settled:
     gain: float
     passes: int
 
+    @property
+    def wcss(self) -> float:
+        """Within-cluster sum of squares about the centres."""
+        return self.totals.wcss
+
 
 def settle(
     run: Pass,
-    centers: Mapping[Key, Floats],
+    starts: Mapping[Key, Floats],
     *,
     tolerance: float = TOLERANCE,
     most: int = MOST_PASSES,
+    hopeless: Callable[[Mapping[Key, float], int], Collection[Key]] | None = None,
 ) -> dict[Key, Settled]:
-    """Move each set of centres to the means of its rows until a pass gains next to nothing.
+    """Move each set of centres to the means of its rows until that wins next to nothing.
 
     Two passes at least: the first moves the centres, the second measures what that won. Those that
-    gained more than the tolerance go on, so that an easy k costs two passes however hard another.
+    would still gain more than the tolerance go on, so that an easy k costs two passes however hard
+    another is.
 
     Parameters
     ----------
     run : Pass
-    centers : mapping to ndarrays of shape (k, d)
-        Near their optimum already, from a sample.
+    starts : mapping to ndarrays of shape (k, d)
     tolerance : float
-        Relative gain of a pass below which a k is done.
+        See `TOLERANCE`.
     most : int
-        Passes after which every k is done; at least 2.
+        Passes after which every start is done; at least 2.
+    hopeless : callable, optional
+        From the WCSS of each start that goes on and the number of the pass, those to give up.
+
+    Returns
+    -------
+    dict
+        The keys of `starts` without those given up.
     """
     done: dict[Key, Settled] = {}
-    going = dict(centers)
-    before: dict[Key, tuple[Floats, Totals]] = {}
+    going = dict(starts)
+    before: dict[Key, Settled] = {}
     for number in range(1, most + 1):
         found = run(going, last=number > 1)
+        moved: dict[Key, Floats] = {}
         for key, now in found.items():
-            if key in before:
-                old_centers, old = before[key]
-                gain = (old.wcss - now.wcss) / (now.wcss or 1.0)
-                if not now.weights.all():
-                    # A centre that lost its last row: the step before had rows for all of them.
-                    done[key] = Settled(old_centers, old, max(gain, 0.0), number)
-                elif gain <= tolerance or number == most:
-                    done[key] = Settled(going[key], now, max(gain, 0.0), number)
-            before[key] = going[key], now
-        going = {key: now.means(going[key]) for key, now in found.items() if key not in done}
+            centers, old = going[key], before.get(key)
+            gain = math.inf if old is None else (old.wcss - now.wcss) / (now.wcss or 1.0)
+            if old is not None and not now.weights.all():
+                # A centre lost its last row: the step before had rows for all of them.
+                done[key] = old
+                continue
+            before[key] = Settled(centers, now, gain, number)
+            # A long stride may overshoot: only what is below the pass before counts as settled.
+            settled = gain >= 0 and now.step_gain(centers) <= tolerance
+            if old is not None and (settled or number == most):
+                done[key] = before[key] if gain >= 0 else old
+                continue
+            stride = 1.0 if number % 2 else STRIDE
+            moved[key] = centers + stride * (now.means(centers) - centers)
+        if hopeless is not None:
+            for key in hopeless({key: before[key].wcss for key in moved}, number):
+                del moved[key]
+        going = moved
         if not going:
             break
     return done

@@ -20,8 +20,8 @@ Key = TypeVar("Key", bound=Hashable)
 
 # Rows worked on at a time: distances to a few centres stay in a core's cache.
 CHUNK = 8192
-# Rows of one block of sums: blocks are added in order, so the number of threads plays no part.
-BLOCK = 16 * CHUNK
+# Rows of one block: blocks are added in order, so the number of threads plays no part.
+BLOCK = 2 * CHUNK
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,11 @@ class Totals:
         return Totals(
             self.weights[order], self.sums[order], self.squares[order], self.distances[order]
         )
+
+    def step_gain(self, centers: Floats) -> float:
+        """What moving the centres to their means wins at least, as a share of the WCSS."""
+        moved = ((self.means(centers) - centers) ** 2).sum(axis=1)
+        return float(self.weights @ moved) / (self.wcss or 1.0)
 
     def means(self, centers: Floats) -> Floats:
         """Mean of each centre's rows, shape (k, d); a centre without rows stays where it was."""
@@ -108,15 +113,11 @@ def totals(
     """
     origin = np.zeros(X.shape[1]) if origin is None else origin
     shifted = {key: np.asarray(c, np.float64) - origin for key, c in centers.items()}
-    left = {
-        key: np.column_stack([-2.0 * c, (c**2).sum(axis=1)]).astype(dtype)
-        for key, c in shifted.items()
-    }
 
     def block(start: int) -> dict[Key, Totals]:
         part = slice(start, start + BLOCK)
         w = None if weights is None else weights[part]
-        return _block(X[part], left, w, origin, np.dtype(dtype), distances)
+        return _block(X[part], shifted, w, origin, np.dtype(dtype), distances)
 
     starts = range(0, max(len(X), 1), BLOCK)
     added: dict[Key, Totals] = {}
@@ -132,31 +133,35 @@ def totals(
 
 def _block(
     X: NDArray[Any],
-    left: Mapping[Key, NDArray[Any]],
+    shifted: Mapping[Key, Floats],
     weights: Floats | None,
     origin: Floats,
     dtype: np.dtype[Any],
     distances: bool,
 ) -> dict[Key, Totals]:
     d = X.shape[1]
+    left = {
+        key: np.column_stack([-2.0 * c, (c**2).sum(axis=1)]).astype(dtype)
+        for key, c in shifted.items()
+    }
     largest = max(len(product) for product in left.values())
-    # [x, 1, |x|²]: the first d + 1 columns give distances, all of them sums of a cluster.
-    rows = np.ones((CHUNK, d + 2), dtype)
+    # Rows x, 1, |x|²: the first d + 1 give |c - x|² - |x|², all of them the sums of a cluster.
+    # Columns are customers: products of short matrices are twice as fast that way round.
+    columns = np.ones((d + 2, CHUNK), dtype)
     scores = np.empty((largest, CHUNK), dtype)
     members = np.empty((largest, CHUNK), bool)
     share = np.empty((largest, CHUNK), dtype)
-    sums = {key: np.zeros((len(product), d + 4)) for key, product in left.items()}
+    sums = {key: np.zeros((len(product), d + 3)) for key, product in left.items()}
     for start in range(0, len(X), CHUNK):
         part = X[start : start + CHUNK]
         m = len(part)
-        x = rows[:m]
-        np.subtract(part, origin, out=x[:, :d], casting="same_kind")
-        x[:, d] = 1.0
-        np.einsum("nd,nd->n", x[:, :d], x[:, :d], out=x[:, d + 1])
+        x = columns[:, :m]
+        np.subtract(part.T, origin[:, None], out=x[:d], casting="same_kind")
+        np.einsum("dn,dn->n", x[:d], x[:d], out=x[d + 1])
         w = None if weights is None else weights[start : start + CHUNK].astype(dtype)
         for key, product in left.items():
             k = len(product)
-            score = np.matmul(product, x[:, : d + 1].T, out=scores[:k, :m])
+            score = np.matmul(product, x[: d + 1], out=scores[:k, :m])
             nearest = score.min(axis=0)
             own = np.equal(score, nearest, out=members[:k, :m])
             if np.count_nonzero(own) != m:
@@ -167,13 +172,12 @@ def _block(
                 np.copyto(mine, own)
             else:
                 np.multiply(own, w, out=mine)
-            squared = np.maximum(nearest + x[:, d + 1], 0.0)
-            total = sums[key]
-            total[:, : d + 2] += mine @ x
-            total[:, d + 2] += mine @ squared
+            sums[key][:, : d + 2] += mine @ x.T
             if distances:
-                total[:, d + 3] += mine @ np.sqrt(squared)
-    return {
-        key: Totals(t[:, d].copy(), t[:, :d].copy(), t[:, d + 2].copy(), t[:, d + 3].copy())
-        for key, t in sums.items()
-    }
+                sums[key][:, d + 2] += mine @ np.sqrt(np.maximum(nearest + x[d + 1], 0.0))
+    added = {}
+    for key, c in shifted.items():
+        total, count, square = sums[key][:, :d], sums[key][:, d], sums[key][:, d + 1]
+        about = square - 2.0 * (c * total).sum(axis=1) + count * (c**2).sum(axis=1)
+        added[key] = Totals(count, total, np.maximum(about, 0.0), sums[key][:, d + 2])
+    return added

@@ -1,22 +1,24 @@
-"""The engine for arrays in memory: a search on distinct rows, scikit-learn's Lloyd on many rows.
+"""The engine for arrays in memory.
 
-Few rows are searched all together. Many rows are searched on a weighted sample; its best solutions
-are then polished on all rows. Both work on distinct rows in lexicographic order, so the answer
-depends neither on the order of the rows nor on how often one is repeated instead of weighted.
+Few rows are searched all together; somewhat more on a weighted sample whose best solutions
+scikit-learn polishes on all rows: the exact path. Beyond 50,000 distinct rows the large-data path
+of `segmentation.engines.sampled` takes over. All work on distinct rows, or on draws by the values
+of the rows, so the answer depends neither on the order of the rows nor, up to rounding, on how
+often one is repeated instead of weighted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
+from segmentation.engines import sampled
 from segmentation.engines.base import Clustering
 from segmentation.engines.local import Floats, WeightedRows, local_search
 from segmentation.engines.search import (
@@ -27,7 +29,8 @@ from segmentation.engines.search import (
     search_one,
     search_range,
 )
-from segmentation.errors import ConfigError, DataError
+from segmentation.engines.table import Table, labels_of, nearest_center
+from segmentation.errors import ConfigError
 
 # Up to here the search itself sees every row; beyond, a sample of this size.
 SEARCH_ROWS = 2_000
@@ -37,7 +40,7 @@ HARTIGAN_ROWS = 20_000
 POLISHED = 3
 # Lloyd steps on all rows after which the rest of the polishing goes to the leader alone.
 HEAT = 5
-CHUNK = 65_536
+POLISHES = ("passes", "full")
 
 
 def fit_k_range(
@@ -46,6 +49,8 @@ def fit_k_range(
     *,
     seed: int,
     effort: str = "default",
+    path: str = "auto",
+    polish: str = "passes",
     sample_weight: NDArray[np.float64] | None = None,
 ) -> dict[int, Clustering]:
     """Fit K-Means for every k of a range together.
@@ -60,6 +65,12 @@ def fit_k_range(
     seed : int
         Non-negative. Same rows (in any order), weights, range, effort and seed: same bits.
     effort : {"fast", "default", "thorough"}
+    path : {"auto", "exact", "sampled"}
+        ``exact`` runs every candidate on all rows, ``sampled`` is the large-data path; ``auto``
+        takes the latter above `segmentation.engines.table.SAMPLED_ROWS` distinct rows.
+    polish : {"passes", "full"}
+        On the large-data path: pass over all rows until a pass gains next to nothing, or until
+        Lloyd's algorithm stands still.
     sample_weight : ndarray of shape (n,), optional
         Non-negative weights. A row of weight 3 is exactly the same as three equal rows.
 
@@ -77,14 +88,20 @@ def fit_k_range(
     """
     wanted = sorted({int(k) for k in ks})
     chosen = _effort(effort)
-    data = _Data.of(Z, sample_weight)
-    _check_ks(wanted, data.rows.m)
     _check_seed(seed)
+    _check_polish(polish)
+    table = Table.of(Z, sample_weight, path)
+    _check_ks(wanted, table.distinct)
     with threadpool_limits(1):
+        if table.large:
+            samples = table.samples(seed)
+            solved = sampled.solve_range(samples, wanted[-1], effort, full=polish == "full")
+            return {k: table.clustering(solved[k]) for k in wanted}
+        data = _Data.of(table)
         sample = _search_rows(data.rows, wanted[-1], seed)
         found = search_range(sample, wanted[-1], chosen, seed)
-        solved = {k: data.finish(found[k], sample) for k in found}
-        return {k: data.not_above(solved, k) for k in wanted}
+        finished = {k: data.finish(found[k], sample) for k in found}
+        return {k: data.not_above(finished, k) for k in wanted}
 
 
 def improve(
@@ -94,13 +111,15 @@ def improve(
     *,
     seed: int,
     effort: str = "thorough",
+    path: str = "auto",
+    polish: str = "passes",
     sample_weight: NDArray[np.float64] | None = None,
 ) -> dict[int, Clustering]:
     """Search one k harder, from what is known of it and its neighbours.
 
     Parameters
     ----------
-    Z, seed, sample_weight
+    Z, seed, path, polish, sample_weight
         As given to `fit_k_range`.
     clusterings : dict of int to Clustering
         From `fit_k_range` on the same rows; left as it is.
@@ -120,17 +139,28 @@ def improve(
         )
     chosen = _effort(effort)
     _check_seed(seed)
+    _check_polish(polish)
     if k == 1:
         return dict(clusterings)
-    data = _Data.of(Z, sample_weight)
+    table = Table.of(Z, sample_weight, path)
+    near = {j: clusterings[j].centers for j in clusterings if abs(j - k) <= 1}
+    old = clusterings[k]
     with threadpool_limits(1):
+        if table.large:
+            samples = table.samples(seed)
+            new = table.clustering(
+                sampled.solve_one(samples, k, near, effort, full=polish == "full")
+            )
+            # Should it beat a larger k, that one keeps its solution: rebuilt, it would cost a fit.
+            above = min((c.wcss for j, c in clusterings.items() if j > k), default=-np.inf)
+            best = new if above <= new.wcss < old.wcss else old
+            return {**clusterings, k: replace(best, starts=old.starts + new.starts)}
+        data = _Data.of(table)
         sample = _search_rows(data.rows, max(clusterings), seed)
-        known = {j: data.inward(clusterings[j].centers) for j in clusterings if abs(j - k) <= 1}
+        known = {j: data.inward(centers) for j, centers in near.items()}
         new = data.finish(search_one(sample, k, known, chosen, seed), sample)
-        old = clusterings[k]
         best = min(old, new, key=lambda c: c.wcss)
-        both = Clustering(k, best.centers, best.wcss, old.starts + new.starts, best.assign)
-        solved = {**clusterings, k: both}
+        solved = {**clusterings, k: replace(best, starts=old.starts + new.starts)}
         return {j: data.not_above(solved, j) for j in sorted(solved)}
 
 
@@ -145,16 +175,13 @@ class _Data:
     scale: float
 
     @classmethod
-    def of(cls, Z: NDArray[np.float64], sample_weight: NDArray[np.float64] | None) -> _Data:
-        Z = np.ascontiguousarray(Z, dtype=np.float64)
-        weights = np.ones(len(Z)) if sample_weight is None else np.asarray(sample_weight, float)
-        _check_data(Z, weights)
-        points, w = distinct_rows(Z, weights)
+    def of(cls, table: Table) -> _Data:
+        points, w = table.merged.X, table.merged.weights
         mean = np.average(points, axis=0, weights=w)
         X = points - mean
         # A power of two changes no digit and keeps squares away from overflow and underflow.
         scale = float(np.exp2(-np.frexp(np.abs(X).max(initial=0.0))[1]))
-        return cls(Z, points, WeightedRows(X * scale, w), mean, scale)
+        return cls(table.Z, points, WeightedRows(X * scale, w), mean, scale)
 
     def inward(self, centers: Floats) -> Floats:
         """Centres in the coordinates of the search."""
@@ -179,7 +206,7 @@ class _Data:
         _, d2 = nearest_center(self.points, exact)
         wcss = float(d2 @ self.rows.w)
         starts = tuple(wcss * r for r in ratio)
-        return Clustering(len(exact), exact, wcss, starts, partial(_labels, self.Z))
+        return Clustering(len(exact), exact, wcss, starts, partial(labels_of, self.Z))
 
     def not_above(self, solved: dict[int, Clustering], k: int) -> Clustering:
         """Return k's clustering, first rebuilt in ``solved`` if a smaller k has less WCSS."""
@@ -194,7 +221,7 @@ class _Data:
         grown = self.clustering(centers, ())
         # What is left above is rounding: a row that leaves for its own centre cannot add WCSS.
         wcss = min(grown.wcss, below.wcss)
-        solved[k] = Clustering(k, grown.centers, wcss, solved[k].starts, grown.assign)
+        solved[k] = replace(grown, wcss=wcss, starts=solved[k].starts)
         return solved[k]
 
 
@@ -215,16 +242,6 @@ def _lloyd(rows: WeightedRows, centers: Floats, max_iter: int) -> KMeans:
     return kmeans.fit(rows.X, sample_weight=rows.w)
 
 
-def distinct_rows(Z: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """Distinct rows of positive weight in lexicographic order (m, d), and their weights summed."""
-    # Adding zero turns -0.0 into 0.0; the weight as last key makes the sums independent of order.
-    Z, weights = Z[weights > 0] + 0.0, weights[weights > 0]
-    order = np.lexsort([weights, *Z.T[::-1]])
-    Z = Z[order]
-    first = np.flatnonzero(np.r_[True, (Z[1:] != Z[:-1]).any(axis=1)])
-    return Z[first], np.add.reduceat(weights[order], first)
-
-
 def cluster_means(points: Floats, w: Floats, labels: NDArray[np.int32], fallback: Floats) -> Floats:
     """Weighted means taken from a row of each cluster, so that equal rows give exactly that row."""
     means = fallback.copy()
@@ -234,21 +251,6 @@ def cluster_means(points: Floats, w: Floats, labels: NDArray[np.int32], fallback
             origin = points[own[0]]
             means[j] = origin + w[own] @ (points[own] - origin) / w[own].sum()
     return means
-
-
-def nearest_center(Z: Floats, centers: Floats) -> tuple[NDArray[np.int32], Floats]:
-    """Index of the nearest centre of each row and the squared distance, both of shape (n,)."""
-    labels = np.empty(len(Z), dtype=np.int32)
-    d2 = np.empty(len(Z))
-    for at in range(0, len(Z), CHUNK):
-        D = cdist(Z[at : at + CHUNK], centers, "sqeuclidean")
-        labels[at : at + CHUNK] = D.argmin(axis=1)
-        d2[at : at + CHUNK] = D.min(axis=1)
-    return labels, d2
-
-
-def _labels(Z: Floats, centers: Floats) -> NDArray[np.int32]:
-    return nearest_center(Z, centers)[0]
 
 
 def _search_rows(rows: WeightedRows, k_max: int, seed: int) -> WeightedRows:
@@ -289,23 +291,11 @@ def _check_ks(ks: list[int], distinct: int) -> None:
         )
 
 
+def _check_polish(polish: str) -> None:
+    if polish not in POLISHES:
+        raise ConfigError(f"engine.polish={polish}: allowed are {', '.join(POLISHES)}.")
+
+
 def _check_seed(seed: int) -> None:
     if seed < 0:
         raise ConfigError(f"seed must be 0 or greater, got {seed}")
-
-
-def _check_data(Z: Floats, weights: Floats) -> None:
-    if Z.ndim != 2 or 0 in Z.shape:
-        raise DataError(f"clustering needs a table with rows and columns, got shape {Z.shape}")
-    if not np.isfinite(Z).all():
-        row, column = np.argwhere(~np.isfinite(Z))[0]
-        raise DataError(
-            f"row {row}, column {column} of the scaled data is {Z[row, column]}; "
-            "clustering needs finite numbers: fill or drop missing values first"
-        )
-    if weights.shape != (len(Z),) or not np.isfinite(weights).all() or (weights < 0).any():
-        raise DataError(
-            f"sample_weight must be {len(Z)} finite numbers of at least 0, one for each row"
-        )
-    if not weights.any():
-        raise DataError("sample_weight is 0 everywhere: at least one row must count")

@@ -19,9 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.engines import passes, sklearn, squared
-from segmentation.engines.base import Clustering
-from segmentation.engines.lloyd import Settled, settle
+from segmentation.engines.base import Clustering, Polish
+from segmentation.engines.lloyd import MOST_PASSES, TOLERANCE, Settled, settle
 from segmentation.engines.passes import Floats, Key, Totals
+from segmentation.engines.sampled import FULL_PASSES, FULL_TOLERANCE
+from segmentation.engines.table import labels_of, nearest_center
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,7 +178,12 @@ class SparkRows:
 
 
 def fit_k_range(
-    rows: SparkRows, ks: Iterable[int], *, seed: int, effort: str = "default"
+    rows: SparkRows,
+    ks: Iterable[int],
+    *,
+    seed: int,
+    effort: str = "default",
+    polish: str = "passes",
 ) -> dict[int, Clustering]:
     """Fit K-Means for every k of a range together.
 
@@ -188,6 +195,9 @@ def fit_k_range(
         Same rows, cut into the same partitions, sample, range, effort and seed: same bits.
     effort : {"fast", "default", "thorough"}
         Of the search on the sample.
+    polish : {"passes", "full"}
+        Pass over all rows until a pass gains next to nothing, or until Lloyd's algorithm stands
+        still.
 
     Returns
     -------
@@ -197,12 +207,17 @@ def fit_k_range(
     wanted = sorted({int(k) for k in ks})
     rows.say(f"Searching k = {wanted[0]}..{wanted[-1]} on {len(rows.sample):,} customers …")
     found = sklearn.fit_k_range(rows.sample, wanted, seed=seed, effort=effort)
-    settled = settle(rows.totals, {k: one.centers for k, one in found.items()})
+    settled = _settle(rows, {k: one.centers for k, one in found.items()}, polish)
     return _never_rising(rows, _clusterings(rows, settled, found))
 
 
 def improve(
-    rows: SparkRows, clusterings: dict[int, Clustering], k: int, *, seed: int
+    rows: SparkRows,
+    clusterings: dict[int, Clustering],
+    k: int,
+    *,
+    seed: int,
+    polish: str = "passes",
 ) -> dict[int, Clustering]:
     """Search one k harder on the sample, and keep what is better over all rows.
 
@@ -216,11 +231,21 @@ def improve(
     both = replace(clusterings[k], starts=starts)
     if _same(rows, clusterings[k], found[k].centers):
         return {**clusterings, k: both}
-    settled = settle(rows.totals, {k: found[k].centers})
+    settled = _settle(rows, {k: found[k].centers}, polish)
     if settled[k].totals.wcss >= clusterings[k].wcss:
         return {**clusterings, k: both}
     better = _clusterings(rows, settled, found)[k]
     return _never_rising(rows, {**clusterings, k: replace(better, starts=both.starts)})
+
+
+def _settle(rows: SparkRows, starts: Mapping[int, Floats], polish: str) -> dict[int, Settled]:
+    full = polish == "full"
+    return settle(
+        rows.totals,
+        starts,
+        tolerance=FULL_TOLERANCE if full else TOLERANCE,
+        most=FULL_PASSES if full else MOST_PASSES,
+    )
 
 
 def _clusterings(
@@ -233,10 +258,11 @@ def _clusterings(
             one.centers,
             one.totals.wcss,
             _scaled(found[k], one.totals.wcss),
-            partial(_labels, rows.sample),
+            partial(labels_of, rows.sample),
             one.totals,
+            Polish(one.passes, one.gain, _sample_se(rows.sample, one.centers)),
             silhouettes.get(k),
-        )
+        ).reordered(np.lexsort(one.centers.T[::-1]))
         for k, one in sorted(settled.items())
     }
 
@@ -250,7 +276,7 @@ def _never_rising(rows: SparkRows, solved: dict[int, Clustering]) -> dict[int, C
             continue
         centers = below.centers
         while len(centers) < k:
-            _, d2 = sklearn.nearest_center(rows.sample, centers)
+            _, d2 = nearest_center(rows.sample, centers)
             centers = np.vstack([centers, rows.sample[int(d2.argmax())]])
         settled = settle(rows.totals, {k: centers})
         grown = _clusterings(rows, settled, solved)[k]
@@ -275,8 +301,8 @@ def _of_sample(rows: SparkRows, clusterings: Mapping[int, Clustering]) -> dict[i
     """The same centres with the WCSS of the sample, which the search compares."""
     own = {}
     for k, one in clusterings.items():
-        _, d2 = sklearn.nearest_center(rows.sample, one.centers)
-        own[k] = Clustering(k, one.centers, float(d2.sum()), (), partial(_labels, rows.sample))
+        _, d2 = nearest_center(rows.sample, one.centers)
+        own[k] = Clustering(k, one.centers, float(d2.sum()), (), partial(labels_of, rows.sample))
     return own
 
 
@@ -285,8 +311,10 @@ def _scaled(found: Clustering, wcss: float) -> tuple[float, ...]:
     return tuple(start / (found.wcss or 1.0) * wcss for start in found.starts)
 
 
-def _labels(sample: Floats, centers: Floats) -> NDArray[np.int32]:
-    return sklearn.nearest_center(sample, centers)[0]
+def _sample_se(sample: Floats, centers: Floats) -> float:
+    """Relative standard error of the WCSS as the sample tells it."""
+    squares = nearest_center(sample, centers)[1]
+    return float(squares.std() / (squares.mean() or 1.0) / np.sqrt(len(sample)))
 
 
 def _flat(found: Totals) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from pandas.api.types import is_numeric_dtype
 from segmentation.figures import clustergram, curves, segments, space, telling
 from segmentation.figures.customers import distributions as draw_customers
 from segmentation.figures.style import segment_color, to_png
+from segmentation.sampling import sample_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,7 +34,8 @@ def _shares(result: SegmentationResult) -> list[float]:
 
 
 def _distributions(result: SegmentationResult) -> Figure | None:
-    return draw_customers(result.customers.frame)
+    customers = result.customers
+    return draw_customers({name: customers.column(name) for name in result.features.described})
 
 
 def _pair_plot(result: SegmentationResult) -> Figure | None:
@@ -97,8 +99,9 @@ def _criteria(result: SegmentationResult) -> Figure | None:
 
 
 def _clustergram(result: SegmentationResult) -> Figure | None:
-    labels = {k: clustering.labels for k, clustering in result.clusterings.items()}
-    return clustergram.clustergram(result.Z, labels, result.labels)
+    rows = sample_rows(result.Z, clustergram.ROWS, result.seed)
+    labels = {k: clustering.labels_at(rows) for k, clustering in result.clusterings.items()}
+    return clustergram.clustergram(result.Z[rows], labels, result.labels[rows])
 
 
 def _stability(result: SegmentationResult) -> Figure | None:

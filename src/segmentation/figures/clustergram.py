@@ -20,6 +20,9 @@ from segmentation.figures.style import (
     styled,
 )
 
+#: More customers change no band by a pixel.
+ROWS = 20_000
+
 
 @styled
 def clustergram(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -18,22 +20,23 @@ MOST_CATEGORIES = 8
 
 
 @styled
-def distributions(frame: pd.DataFrame) -> Figure:
+def distributions(customers: Mapping[str, pd.Series]) -> Figure:
     """One small panel a column: a histogram of numbers, bars of categories.
 
     Parameters
     ----------
-    frame : DataFrame of shape (n, columns)
-        In the customers' own units. The first 24 columns are drawn.
+    customers : mapping of str to Series
+        Columns in the customers' own units; missing values are not drawn. The first 24 columns
+        are.
     """
-    columns = list(frame.columns[:MOST_COLUMNS])
+    columns = list(customers)[:MOST_COLUMNS]
     per_row = len(columns) if len(columns) <= 4 else 4 if len(columns) <= 12 else 5
     figure, axes = panels(
         len(columns), per_row, size=(1.95, 1.35), gap=(0.55, 0.72), top=1.05, bottom=0.35
     )
     skewed = []
     for column, ax in zip(columns, axes, strict=True):
-        values = frame[column]
+        values = customers[column].dropna()
         if is_numeric_dtype(values):
             if _histogram(ax, values.to_numpy(dtype=float)):
                 skewed.append(column)
@@ -41,11 +44,11 @@ def distributions(frame: pd.DataFrame) -> Figure:
             _bars(ax, values.astype(str))
         title = shorten(column, 24 if column not in skewed else 18)
         ax.set_title(title + (" (log)" if column in skewed else ""), pad=4)
-    left_out = frame.shape[1] - len(columns)
+    n, total = len(customers[columns[0]]), len(customers)
     note = "customers per value; dashed: the median" + (
-        f"; the first {len(columns)} of {frame.shape[1]} columns" if left_out else ""
+        f"; the first {len(columns)} of {total} columns" if total > len(columns) else ""
     )
-    finding = f"{len(frame):,} customers, {frame.shape[1]} columns"
+    finding = f"{n:,} customers, {total} columns"
     if skewed:
         finding += f", {len(skewed)} of them with a long tail"
     headline(figure, finding, note)

@@ -184,7 +184,7 @@ def profile_heatmap(
         ax.text(
             column,
             row,
-            signed(value),
+            signed(value) if np.isfinite(value) else "–",
             ha="center",
             va="center_baseline",
             fontsize=8 if cell < 0.5 else 9,

@@ -245,6 +245,8 @@ def text_inches(texts: Sequence[str], size: float = 8.5) -> float:
 
 def percent(share: float) -> str:
     """``0.836`` as ``84 %``; small shares keep a digit so that none but zero reads as zero."""
+    if np.isnan(share):
+        return "–"
     # The space does not break: a line never starts with the sign.
     if 1e-9 < abs(share) < 0.0005:
         return "<0.1\N{NO-BREAK SPACE}%"

@@ -35,6 +35,7 @@ def segment_table(
     choice: str = "evidence",
     k: int | None = None,
     effort: str = "default",
+    polish: str = "passes",
     naming: Naming | None = None,
     seed: int = 0,
     say: Callable[[str], None] = lambda line: None,
@@ -75,6 +76,7 @@ def segment_table(
                 k=k,
                 engine="spark",
                 effort=effort,
+                large={"polish": polish},
                 naming=naming,
                 seed=seed,
             )
@@ -98,23 +100,24 @@ def from_memory(
     """
     frame, ids = customers.frame, customers.ids
     total = len(ids)
-    facts = {
-        str(name): Facts(
-            "number",
-            str(column.dtype),
-            0,
-            *(
-                float(f())
-                for f in (column.min, column.max, column.mean, lambda c=column: c.std(ddof=0))
-            ),
-        )
-        for name, column in frame.select_dtypes("number").items()
-    }
+    facts = {}
+    for name, column in frame.select_dtypes("number").items():
+        ends = float(column.min()), float(column.max())
+        moments = float(column.mean()), float(column.std(ddof=0))
+        facts[str(name)] = Facts("number", str(column.dtype), 0, *ends, *moments)
+    sample = replace(customers, total=total)
     if total > size:
         drawn = np.sort(np.random.default_rng(seed).choice(total, size, replace=False))
-        frame, ids = frame.iloc[drawn].reset_index(drop=True), ids.iloc[drawn]
-        ids = ids.reset_index(drop=True)
-    sample = replace(customers, frame=frame, ids=ids, total=total)
+        others = {
+            name: column.iloc[drawn].reset_index(drop=True)
+            for name, column in customers.others.columns.items()
+        }
+        sample = replace(
+            sample,
+            frame=frame.iloc[drawn].reset_index(drop=True),
+            ids=ids.iloc[drawn].reset_index(drop=True),
+            others=replace(customers.others, columns=others),
+        )
     table = spark.createDataFrame(customers.frame)
     # A task costs more than a small table does; how many depends on the rows alone.
     cut = max(1, min(table.rdd.getNumPartitions(), total // TASK_ROWS))

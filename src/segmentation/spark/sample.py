@@ -13,8 +13,9 @@ from pandas.api.types import is_numeric_dtype
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as sf
 
-from segmentation.data import LARGEST, MISSING, Customers, from_frame, require_columns
+from segmentation.data import MISSING, Customers, from_frame, require_columns
 from segmentation.errors import ConfigError, DataError
+from segmentation.others import LARGEST
 from segmentation.spark.table import Facts, SparkTable, known_facts, quantiles, spark_errors
 
 
@@ -25,7 +26,7 @@ class SparkCustomers:
     Attributes
     ----------
     frame : pyspark DataFrame
-        All rows, with the columns of the sample by their own names and no others.
+        All rows, with the columns of the sample's frame and no others.
     sample : Customers
         Seeded; its `total` and `digest` are those of all rows.
     facts : mapping of str to Facts
@@ -49,7 +50,7 @@ def customers_of(
     ----------
     table : SparkTable
     columns : sequence of str, optional
-        Columns wanted; all of numbers or text when None, and those of numbers must be complete.
+        Columns wanted; all of numbers when None. The others only describe, as far as they can.
     missing : {"error", "drop", "median"}
     size : int
         Rows of the sample; all rows when the table has no more.
@@ -80,19 +81,13 @@ def customers_of(
                 f"{table.source} has only {complete.rows} customer to use; at least 2 are needed."
             )
         drawn = _drawn(complete, size, seed)
-    wanted = used if columns else [n for n in table.usable if n != table.id]
-    ids = [] if table.id is None else [table.id]
-    sample = from_frame(drawn[[*ids, *wanted]], id=table.id, columns=used, source=table.source)
+    sample = from_frame(drawn, id=table.id, columns=used, source=table.source)
     for name in used:
         if (complete.facts[name].kind == "number") != is_numeric_dtype(sample.frame[name]):
             raise DataError(
                 f"{table.source}, column '{name}' is text that reads as numbers: store it as "
                 "numbers, or leave it out of features.columns."
             )
-    if not columns:
-        # Text is shown where it can be, and asked of nobody.
-        text = [name for name in wanted if name not in used]
-        sample = replace(sample, frame=pd.concat([sample.frame, drawn[text]], axis=1)[wanted])
     notes = list(complete.notes)
     if len(drawn) < complete.rows:
         notes.append(
@@ -101,9 +96,9 @@ def customers_of(
         )
     if table.id is None:
         notes.append("no id column: the customers of the sample are numbered")
-    inside = [complete.inside(name) for name in wanted]
+    inside = [complete.inside(name) for name in used]
     return SparkCustomers(
-        complete.frame.select(*inside).toDF(*wanted),
+        complete.frame.select(*inside).toDF(*used),
         replace(sample, digest=table.digest, total=complete.rows, notes=tuple(notes)),
         complete.facts,
     )

@@ -1,0 +1,371 @@
+"""The large-data path: the whole k range solved on samples, settled by a few passes over all rows.
+
+Three samples, each within the next: a small one for the engine's search; one of `CLIMB_ROWS` rows
+on which neighbours in k improve each other; an eighth of all rows that decides between rivals and
+is refined on. What is left to win is then less than a pass over all rows can.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from segmentation.engines.draws import Rows, coreset, coreset_chances
+from segmentation.engines.lloyd import MOST_PASSES, TOLERANCE, Settled, settle
+from segmentation.engines.local import WeightedRows
+from segmentation.engines.passes import Floats, Key, Totals, totals
+from segmentation.engines.search import Effort, Found, search_one, search_range
+
+SEARCH_ROWS = 2_000
+CLIMB_ROWS = 40_000
+# The refining sees one in so many rows, and at least so many in all.
+REFINED, REFINED_ROWS = 8, 50_000
+# The search on the small sample only has to start the climb.
+SEARCH = Effort(starts=8, grown=4, rounds=0)
+SEARCH_HARDER = Effort(starts=20, grown=10, rounds=5)
+#: Rounds of the climb at most; it ends when a round has not lowered any WCSS by `CLIMB_GAIN`.
+CLIMB_ROUNDS = {"fast": 2, "default": 6, "thorough": 12}
+CLIMB_GAIN = 1e-4
+# Starts of each kind for one k in a round.
+TRIES = 5
+POOL = 8
+# How far above the best of its k (relative) a start may be after 2, 4, … passes to go on.
+CLIMB_MARGINS = (0.03, 0.015, 0.005)
+REFINE_MARGINS = (0.004, 0.002, 0.001)
+LAST_MARGINS = (5e-5, 2e-5)
+# A sample of 40,000 ranks solutions this close by its luck, one of an eighth those: so the best of
+# them go on, `RIVALS` at most. Both were read off 11 k on six sets of 1e6 rows.
+CLIMB_NOISE, REFINE_NOISE, RIVALS = 5e-3, 5e-4, 5
+# Solutions whose centres differ by so little of the WCSS are the same; seen up to 1e-5 for the
+# same one reached from two starts, 1e-2 and more for different ones.
+SAME = 1e-3
+# Tolerances of `settle`, see there.
+CLIMB_TOLERANCE, REFINE_TOLERANCE, SAMPLE_PASSES = 1e-5, 3e-7, 100
+FULL_TOLERANCE, FULL_PASSES = 1e-10, 300
+# Single precision compares rows well unless the clusters are this tiny beside the whole spread.
+SINGLE_PRECISION_SPREAD = 1e4
+
+Start = tuple[int, int]
+Pools = dict[int, list[Settled]]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """One table and the samples of it.
+
+    Attributes
+    ----------
+    rows : Rows
+        All rows, equal ones merged where that pays.
+    origin : ndarray of shape (d,)
+        Their mean.
+    refining, climbing, searching : Rows
+        Ever smaller coresets of them.
+    seed, threads : int
+    """
+
+    rows: Rows
+    origin: Floats
+    refining: Rows
+    climbing: Rows
+    searching: Rows
+    seed: int
+    threads: int
+
+    @classmethod
+    def of(cls, rows: Rows, drawn: Floats, *, seed: int, threads: int) -> Samples:
+        """Draw the samples by a uniform number for each row, see `segmentation.engines.draws`."""
+        origin = np.average(rows.X, axis=0, weights=rows.w)
+        chances = coreset_chances(rows, origin)
+        return cls(
+            rows,
+            origin,
+            coreset(rows, chances, drawn, max(len(rows.X) // REFINED, REFINED_ROWS)),
+            coreset(rows, chances, drawn, CLIMB_ROWS),
+            coreset(rows, chances, drawn, SEARCH_ROWS),
+            seed=seed,
+            threads=threads,
+        )
+
+    def over(self, rows: Rows, dtype: type) -> Callable[..., dict[Any, Totals]]:
+        """Passes over some of the rows, as `segmentation.engines.lloyd.settle` wants them."""
+
+        def run(centers: Mapping[Key, Floats], *, last: bool) -> dict[Key, Totals]:
+            precise = last and rows is self.rows
+            return totals(
+                rows.X,
+                centers,
+                rows.w,
+                origin=self.origin,
+                dtype=np.float64 if precise else dtype,
+                distances=precise,
+                threads=self.threads,
+            )
+
+        return run
+
+    @functools.cached_property
+    def search_rows(self) -> WeightedRows:
+        """The smallest sample as the search wants it."""
+        X = self.searching.X - self.origin
+        return WeightedRows(X, self.searching.weights)
+
+
+@dataclass(frozen=True)
+class Solved:
+    """One k solved on samples and settled on all rows.
+
+    Attributes
+    ----------
+    settled : Settled
+        On all rows.
+    starts : tuple of float
+        WCSS that independent starts reached on the smallest sample, scaled to all rows.
+    sample_se : float
+        Standard error of the WCSS as the climb's sample tells it, relative: what a fit on that
+        sample alone would be off by.
+    """
+
+    settled: Settled
+    starts: tuple[float, ...]
+    sample_se: float
+
+
+def solve_range(samples: Samples, k_max: int, effort: str, *, full: bool) -> dict[int, Solved]:
+    """Solve k = 1..k_max; no k has more WCSS than the k before it.
+
+    Parameters
+    ----------
+    samples : Samples
+    k_max : int
+    effort : {"fast", "default", "thorough"}
+    full : bool
+        Run Lloyd's algorithm on all rows to its end, not only until a pass gains next to nothing.
+    """
+    # One k further, or the last would lack the starts that its neighbour gives it.
+    found = search_range(samples.search_rows, k_max + 1, SEARCH, samples.seed)
+    starts = {k: [solution.centers + samples.origin for solution in found[k].pool] for k in found}
+    pools = _climb(samples, starts, found, CLIMB_ROUNDS[effort])
+    solved = _settled(samples, {k: pools[k] for k in range(2, k_max + 1)}, full=full)
+    solved[1] = _one(samples)
+    for k in range(2, k_max + 1):
+        if solved[k].wcss > solved[k - 1].wcss:
+            solved[k] = _grown(samples, solved[k - 1])
+    return {k: _told(samples, solved[k], found[k]) for k in range(1, k_max + 1)}
+
+
+def solve_one(
+    samples: Samples, k: int, known: Mapping[int, Floats], effort: str, *, full: bool
+) -> Solved:
+    """Solve one k >= 2 again and harder, from the known centres of it and its neighbours."""
+    inward = {j: centers - samples.origin for j, centers in known.items()}
+    found = search_one(samples.search_rows, k, inward, SEARCH_HARDER, samples.seed)
+    starts = {j: [centers] for j, centers in known.items()}
+    starts[k] = [*starts[k], *(s.centers + samples.origin for s in found.pool)]
+    pools = _climb(samples, starts, [k], CLIMB_ROUNDS[effort])
+    solved = _settled(samples, {k: pools[k]}, full=full)
+    return _told(samples, solved[k], found)
+
+
+def _settled(samples: Samples, pools: Pools, *, full: bool) -> dict[int, Settled]:
+    """Refine the best of each k on the largest sample, then settle them on all rows."""
+    spread = float(samples.climbing.weights @ _squares(samples.climbing, samples.origin[None]))
+    tightest = min(pool[0].wcss for pool in pools.values())
+    dtype = np.float32 if spread < SINGLE_PRECISION_SPREAD * tightest else np.float64
+    rivals = {
+        (k, i): rival.centers
+        for k, pool in pools.items()
+        for i, rival in enumerate(_near_best(pool, CLIMB_NOISE))
+    }
+    refined = _by_k(
+        settle(
+            samples.over(samples.refining, dtype),
+            rivals,
+            tolerance=REFINE_TOLERANCE,
+            most=SAMPLE_PASSES,
+            hopeless=_Hopeless(REFINE_MARGINS),
+        )
+    )
+    last = {
+        (k, i): rival.centers
+        for k, pool in refined.items()
+        for i, rival in enumerate(_near_best(pool, REFINE_NOISE))
+    }
+    settled = settle(
+        samples.over(samples.rows, dtype),
+        last,
+        tolerance=FULL_TOLERANCE if full else TOLERANCE,
+        most=FULL_PASSES if full else MOST_PASSES,
+        hopeless=_Hopeless(LAST_MARGINS),
+    )
+    return {k: pool[0] for k, pool in _by_k(settled).items()}
+
+
+def _climb(
+    samples: Samples, starts: Mapping[int, list[Floats]], wanted: Collection[int], rounds: int
+) -> Pools:
+    """Let neighbours in k give each other starts until that lowers no WCSS."""
+    first = {(k, i): centers for k, each in starts.items() for i, centers in enumerate(each)}
+    pools = _climbed(samples, first)
+    rng = np.random.default_rng([samples.seed, max(starts)])
+    for turn in range(rounds):
+        best = {k: pool[0].wcss for k, pool in pools.items()}
+        # In turn the best, the second best, …: rivals lead to other places than the best does.
+        parents = {k: pool[turn % len(pool)] for k, pool in pools.items()}
+        tried = {
+            (k, i): centers
+            for k in wanted
+            for i, centers in enumerate(_offspring(samples.climbing, parents, k, rng))
+        }
+        new = _climbed(samples, tried, bars=best)
+        pools |= {k: _distinct([*pools[k], *new[k]]) for k in new}
+        if all(pools[k][0].wcss > best[k] * (1 - CLIMB_GAIN) for k in best):
+            break
+    return pools
+
+
+def _climbed(
+    samples: Samples, starts: Mapping[Start, Floats], bars: Mapping[int, float] | None = None
+) -> Pools:
+    return _by_k(
+        settle(
+            samples.over(samples.climbing, np.float32),
+            starts,
+            tolerance=CLIMB_TOLERANCE,
+            most=SAMPLE_PASSES,
+            hopeless=_Hopeless(CLIMB_MARGINS, bars),
+        )
+    )
+
+
+def _offspring(
+    rows: Rows, parents: Mapping[int, Settled], k: int, rng: np.random.Generator
+) -> Iterator[Floats]:
+    """Starts for k: from k + 1 with two centres merged, from k - 1 with a row more, from k both."""
+    if k == 1:
+        return
+    if k + 1 in parents:
+        yield from _merged(parents[k + 1])
+    if k - 1 in parents:
+        fewer = parents[k - 1].centers
+        yield from (np.vstack([fewer, row]) for row in _far_rows(rows, fewer, rng))
+    own = parents[k]
+    for centers, row in zip(_merged(own), _far_rows(rows, own.centers, rng), strict=False):
+        yield np.vstack([centers, row])
+
+
+def _merged(parent: Settled) -> Iterator[Floats]:
+    """Its centres with two of them replaced by their mean; the pairs whose merger costs least.
+
+    A merger costs ``w_a w_b / (w_a + w_b) |a - b|²`` (Ward 1963).
+    """
+    c, w = parent.centers, parent.totals.weights
+    first, second = np.triu_indices(len(c), 1)
+    both = w[first] + w[second]
+    cost = ((c[first] - c[second]) ** 2).sum(axis=1) * w[first] * w[second] / both
+    for pair in cost.argsort(kind="stable")[:TRIES]:
+        a, b = first[pair], second[pair]
+        mean = (w[a] * c[a] + w[b] * c[b]) / both[pair]
+        yield np.vstack([np.delete(c, [a, b], axis=0), mean])
+
+
+def _far_rows(rows: Rows, centers: Floats, rng: np.random.Generator) -> Floats:
+    """`TRIES` rows drawn by their share of the WCSS (k-means++'s draw)."""
+    reach = np.cumsum(_squares(rows, centers) * rows.weights)
+    drawn = np.searchsorted(reach, rng.random(TRIES) * reach[-1], side="right")
+    far: Floats = rows.X[np.minimum(drawn, len(rows.X) - 1)]
+    return far
+
+
+def _squares(rows: Rows, centers: Floats) -> Floats:
+    """Squared distance of each row to its nearest centre."""
+    middle = centers.mean(axis=0)
+    X, c = rows.X - middle, centers - middle
+    squares: Floats = ((c**2).sum(axis=1)[:, None] - 2.0 * c @ X.T).min(axis=0) + (X**2).sum(axis=1)
+    np.maximum(squares, 0.0, out=squares)
+    return squares
+
+
+class _Hopeless:
+    """Gives up the starts that lie too far above the best of their k.
+
+    Parameters
+    ----------
+    margins : tuple of float
+        How far (relative) after 2, 4, … passes, the last for all passes after.
+    bars : mapping of k to float, optional
+        WCSS known already.
+    """
+
+    def __init__(self, margins: tuple[float, ...], bars: Mapping[int, float] | None = None) -> None:
+        self.margins = margins
+        self.best: dict[int, float] = defaultdict(lambda: np.inf, bars or {})
+
+    def __call__(self, wcss: Mapping[Start, float], number: int) -> list[Start]:
+        for (k, _), value in wcss.items():
+            self.best[k] = min(self.best[k], value)
+        if number % 2:
+            # Half a pair of steps: a long stride may have overshot.
+            return []
+        margin = self.margins[min(number // 2, len(self.margins)) - 1]
+        return [start for start, v in wcss.items() if v > self.best[start[0]] * (1 + margin)]
+
+
+def _by_k(found: Mapping[Start, Settled]) -> Pools:
+    pools: Pools = defaultdict(list)
+    for (k, _), settled in found.items():
+        pools[k].append(settled)
+    return {k: _distinct(pool) for k, pool in sorted(pools.items())}
+
+
+def _distinct(pool: Iterable[Settled]) -> list[Settled]:
+    """The `POOL` best, each solution once, best first."""
+    kept: list[Settled] = []
+    for settled in sorted(pool, key=lambda s: s.wcss):
+        if not any(_same(known, settled) for known in kept):
+            kept.append(settled)
+    return kept[:POOL]
+
+
+def _same(a: Settled, b: Settled) -> bool:
+    apart = ((a.centers[:, None] - b.centers[None]) ** 2).sum(axis=2).min(axis=1)
+    return float(a.totals.weights @ apart) <= SAME * a.wcss
+
+
+def _near_best(pool: list[Settled], noise: float) -> list[Settled]:
+    return [rival for rival in pool if rival.wcss <= pool[0].wcss * (1 + noise)][:RIVALS]
+
+
+def _one(samples: Samples) -> Settled:
+    """The single cluster: its centre is the mean, to the last digit."""
+    center = samples.origin[None]
+    run = samples.over(samples.rows, np.float64)
+    return Settled(center, run({1: center}, last=True)[1], gain=0.0, passes=1)
+
+
+def _grown(samples: Samples, fewer: Settled) -> Settled:
+    """One centre more than a better k - 1 has: its WCSS is lower."""
+    rng = np.random.default_rng([samples.seed, len(fewer.centers)])
+    starts = {
+        i: np.vstack([fewer.centers, row])
+        for i, row in enumerate(_far_rows(samples.climbing, fewer.centers, rng))
+    }
+    settled = settle(samples.over(samples.rows, np.float64), starts)
+    return min(settled.values(), key=lambda s: s.wcss)
+
+
+def _told(samples: Samples, settled: Settled, found: Found) -> Solved:
+    best = found.best.wcss or 1.0
+    squares, w = _squares(samples.climbing, settled.centers), samples.climbing.weights
+    total = float(squares @ w)
+    off = w * (squares - total / w.sum())
+    return Solved(
+        settled=settled,
+        starts=tuple(settled.wcss * start / best for start in found.starts),
+        sample_se=float(np.sqrt((off**2).sum())) / (total or 1.0),
+    )
