@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from segmentation.engines.base import Clustering
 from segmentation.engines.draws import Rows, coreset, coreset_chances
 from segmentation.engines.lloyd import MOST_PASSES, TOLERANCE, Settled, settle
 from segmentation.engines.local import WeightedRows
@@ -188,7 +189,7 @@ def _settled(samples: Samples, pools: Pools, *, full: bool) -> dict[int, Settled
             rivals,
             tolerance=REFINE_TOLERANCE,
             most=SAMPLE_PASSES,
-            hopeless=_Hopeless(REFINE_MARGINS),
+            hopeless=Hopeless(REFINE_MARGINS),
         )
     )
     last = {
@@ -201,7 +202,7 @@ def _settled(samples: Samples, pools: Pools, *, full: bool) -> dict[int, Settled
         last,
         tolerance=FULL_TOLERANCE if full else TOLERANCE,
         most=FULL_PASSES if full else MOST_PASSES,
-        hopeless=_Hopeless(LAST_MARGINS),
+        hopeless=Hopeless(LAST_MARGINS),
     )
     return {k: pool[0] for k, pool in _by_k(settled).items()}
 
@@ -238,7 +239,7 @@ def _climbed(
             starts,
             tolerance=CLIMB_TOLERANCE,
             most=SAMPLE_PASSES,
-            hopeless=_Hopeless(CLIMB_MARGINS, bars),
+            hopeless=Hopeless(CLIMB_MARGINS, bars),
         )
     )
 
@@ -291,7 +292,7 @@ def _squares(rows: Rows, centers: Floats) -> Floats:
     return squares
 
 
-class _Hopeless:
+class Hopeless:
     """Gives up the starts that lie too far above the best of their k.
 
     Parameters
@@ -307,6 +308,7 @@ class _Hopeless:
         self.best: dict[int, float] = defaultdict(lambda: np.inf, bars or {})
 
     def __call__(self, wcss: Mapping[Start, float], number: int) -> list[Start]:
+        """Those to give up after this pass."""
         for (k, _), value in wcss.items():
             self.best[k] = min(self.best[k], value)
         if number % 2:
@@ -327,14 +329,16 @@ def _distinct(pool: Iterable[Settled]) -> list[Settled]:
     """The `POOL` best, each solution once, best first."""
     kept: list[Settled] = []
     for settled in sorted(pool, key=lambda s: s.wcss):
-        if not any(_same(known, settled) for known in kept):
+        if not any(same_solution(known, settled) for known in kept):
             kept.append(settled)
     return kept[:POOL]
 
 
-def _same(a: Settled, b: Settled) -> bool:
+def same_solution(a: Settled | Clustering, b: Settled | Clustering) -> bool:
+    """Whether two solutions for one k differ by no more than where they started from."""
     apart = ((a.centers[:, None] - b.centers[None]) ** 2).sum(axis=2).min(axis=1)
-    return float(a.totals.weights @ apart) <= SAME * a.wcss
+    sizes = a.sizes if isinstance(a, Clustering) else a.totals.weights
+    return float(sizes @ apart) <= SAME * a.wcss
 
 
 def _near_best(pool: list[Settled], noise: float) -> list[Settled]:
