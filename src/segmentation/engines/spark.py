@@ -22,7 +22,14 @@ from segmentation.engines import passes, sklearn, squared
 from segmentation.engines.base import Clustering, Polish
 from segmentation.engines.lloyd import MOST_PASSES, TOLERANCE, Settled, settle
 from segmentation.engines.passes import Floats, Key, Totals
-from segmentation.engines.sampled import FULL_PASSES, FULL_TOLERANCE
+from segmentation.engines.sampled import (
+    CLIMB_NOISE,
+    FULL_PASSES,
+    FULL_TOLERANCE,
+    LAST_MARGINS,
+    Hopeless,
+    same_solution,
+)
 from segmentation.engines.table import labels_of, nearest_center
 
 if TYPE_CHECKING:
@@ -32,6 +39,12 @@ if TYPE_CHECKING:
 # Up to here blocks hold float64; beyond, a row is rounded by 6e-8 of its distance to the sample's
 # mean, and the sums are as far off as one in a million.
 EXACT_ROWS = 1_000_000
+# Searches of a sample: a table that is not wholly in it has more optima than one search finds.
+SEARCHES = 3
+# Between their seeds, far from those a user tries in turn.
+STEP = 1_000_003
+
+Start = tuple[int, int]
 # Standard errors within which a centre of the sample is that of all rows.
 NOISE = 5.0
 
@@ -50,6 +63,8 @@ class SparkRows:
         Amid the rows, so that little is lost where they lie far from zero.
     dtype : {"float32", "float64"}
         Of the blocks.
+    whole : bool
+        The sample holds all rows.
     say : callable
         Takes lines of progress.
     """
@@ -58,6 +73,7 @@ class SparkRows:
     sample: Floats
     origin: Floats
     dtype: str
+    whole: bool
     say: Callable[[str], None] = field(repr=False)
 
     @classmethod
@@ -98,7 +114,7 @@ class SparkRows:
                 yield pa.RecordBatch.from_pydict({"rows": pa.array([block], pa.binary())})
 
         kept = frame.mapInArrow(blocks, "rows binary").persist(StorageLevel.DISK_ONLY)
-        return cls(kept, sample, origin, dtype, say)
+        return cls(kept, sample, origin, dtype, rows == len(sample), say)
 
     def release(self) -> None:
         """Let the executors forget the blocks."""
@@ -206,9 +222,14 @@ def fit_k_range(
     """
     wanted = sorted({int(k) for k in ks})
     rows.say(f"Searching k = {wanted[0]}..{wanted[-1]} on {len(rows.sample):,} customers …")
-    found = sklearn.fit_k_range(rows.sample, wanted, seed=seed, effort=effort)
-    settled = _settle(rows, {k: one.centers for k, one in found.items()}, polish)
-    return _never_rising(rows, _clusterings(rows, settled, found))
+    found = _rivals(rows, wanted, seed, effort)
+    starts = {(k, i): one.centers for k, each in found.items() for i, one in enumerate(each)}
+    best: dict[int, Settled] = {}
+    for (k, _), settled in _settle(rows, starts, polish).items():
+        if k not in best or settled.wcss < best[k].wcss:
+            best[k] = settled
+    leaders = {k: each[0] for k, each in found.items()}
+    return _never_rising(rows, _clusterings(rows, best, leaders))
 
 
 def improve(
@@ -231,20 +252,40 @@ def improve(
     both = replace(clusterings[k], starts=starts)
     if _same(rows, clusterings[k], found[k].centers):
         return {**clusterings, k: both}
-    settled = _settle(rows, {k: found[k].centers}, polish)
+    settled = {k: _settle(rows, {(k, 0): found[k].centers}, polish)[k, 0]}
     if settled[k].totals.wcss >= clusterings[k].wcss:
         return {**clusterings, k: both}
     better = _clusterings(rows, settled, found)[k]
     return _never_rising(rows, {**clusterings, k: replace(better, starts=both.starts)})
 
 
-def _settle(rows: SparkRows, starts: Mapping[int, Floats], polish: str) -> dict[int, Settled]:
+def _rivals(rows: SparkRows, ks: list[int], seed: int, effort: str) -> dict[int, list[Clustering]]:
+    """The best solutions of each k on the sample, best first: which of them wins, all rows say."""
+    turns = 1 if rows.whole else SEARCHES
+    tried = [
+        sklearn.fit_k_range(rows.sample, ks, seed=seed + turn * STEP, effort=effort)
+        for turn in range(turns)
+    ]
+    rivals: dict[int, list[Clustering]] = {}
+    for k in ks:
+        pool = sorted((each[k] for each in tried), key=lambda one: one.wcss)
+        kept: list[Clustering] = []
+        for one in pool:
+            near = one.wcss <= pool[0].wcss * (1 + CLIMB_NOISE)
+            if near and not any(same_solution(known, one) for known in kept):
+                kept.append(one)
+        rivals[k] = kept
+    return rivals
+
+
+def _settle(rows: SparkRows, starts: Mapping[Start, Floats], polish: str) -> dict[Start, Settled]:
     full = polish == "full"
     return settle(
         rows.totals,
         starts,
         tolerance=FULL_TOLERANCE if full else TOLERANCE,
         most=FULL_PASSES if full else MOST_PASSES,
+        hopeless=Hopeless(LAST_MARGINS),
     )
 
 
