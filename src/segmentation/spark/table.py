@@ -105,9 +105,8 @@ def read_table(spark: SparkSession, data: DataConfig) -> SparkTable:
     DataError
         Spark cannot read it, or it holds no customers.
     """
-    source = data.table or Path(str(data.path)).name
+    raw, source = open_table(spark, data)
     with spark_errors(source):
-        raw = _read(spark, data)
         names = [data.rename.get(name.strip(), name.strip()) for name in raw.columns]
         for name in names:
             if names.count(name) > 1:
@@ -166,15 +165,33 @@ def quantiles(
     return np.array(frame.agg(*asked).collect()[0], dtype=np.float64)
 
 
+def open_table(spark: SparkSession, data: DataConfig) -> tuple[DataFrame, str]:
+    """The table that ``data.path`` or ``data.table`` names as Spark reads it, and what to call it.
+
+    Raises
+    ------
+    ConfigError
+        Both are given, or neither.
+    DataError
+        Spark cannot read it.
+    """
+    if (data.table is None) == (data.path is None):
+        raise ConfigError(
+            "data=spark_table reads either a file or folder, data.path=…, or a table of Spark's "
+            "catalogue, data.table=…; give one of them."
+        )
+    source = data.table or Path(str(data.path)).name
+    with spark_errors(source):
+        return _read(spark, data), source
+
+
 def _read(spark: SparkSession, data: DataConfig) -> DataFrame:
     if data.table is not None:
-        if data.path is not None:
-            raise ConfigError("data.path and data.table are both given; leave one of them out.")
         return spark.read.table(data.table)
     path = str(data.path)
     if "://" not in path and Path(path).expanduser().exists():
         path = Path(path).expanduser().absolute().as_uri()
-    kind = data.format or ("csv" if _is_csv(path) else "parquet")
+    kind = data.format or ("csv" if data.source == "csv" or _is_csv(path) else "parquet")
     reader = spark.read.format(kind)
     if kind == "csv":
         reader = reader.options(
