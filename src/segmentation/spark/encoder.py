@@ -116,7 +116,7 @@ def _stand_ins(
         rows[: int(np.ceil(low)) + 1] = found[:, 0]
         rows[int(np.floor(high)) :] = found[:, 2]
         return rows, (
-            f"quartiles of the scaling are values whose rank is at most {RANK_ACCURACY:.3%} of "
+            f"quartiles of the scaling are values whose rank is at most {RANK_ACCURACY:.4%} of "
             "the rows off"
         )
     kind = type(scaler).__name__

@@ -68,7 +68,7 @@ def segment_table(
         inside = [f"`{column.replace('`', '``')}`" for column in columns]
         rows = SparkRows.of(customers.frame.select(*inside), encode, Z, sample.population, say=say)
         try:
-            return segment_encoded(
+            result = segment_encoded(
                 Encoded(sample, feature_set, scaling_name(scaling), encoder, Z, rows=rows),
                 k_min=k_min,
                 k_max=k_max,
@@ -80,8 +80,12 @@ def segment_table(
                 naming=naming,
                 seed=seed,
             )
-        finally:
+        except Exception:
             rows.release()
+            raise
+        # Not after Ctrl-C, which ends the session with all it holds.
+        rows.release()
+    return result
 
 
 def from_memory(

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,6 +37,8 @@ appender.stderr.target = SYSTEM_ERR
 appender.stderr.layout.type = PatternLayout
 appender.stderr.layout.pattern = %d{yy/MM/dd HH:mm:ss} %p %c{1}: %m%n%ex
 """
+#: How long a JVM may take to end before it is killed.
+GRACE_SECONDS = 30
 INSTALL = 'install it with: pip install "segmentation[spark]"'
 
 Say = Callable[[str], None]
@@ -74,7 +80,8 @@ def open_session(engine: EngineConfig, say: Say) -> SparkSession:
     except ImportError:
         raise ConfigError(f"engine=spark needs PySpark: {INSTALL}.") from None
     # PySpark says so on every call; what we use of it is tested with pandas 3.
-    warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")
+    for message in ("PySpark does not yet fully support pandas", "The copy keyword is deprecated"):
+        warnings.filterwarnings("ignore", message=message)
     asked = (engine.master, engine.partitions)
     if _opened.spark is not None:
         if asked == _opened.asked:
@@ -105,6 +112,9 @@ def open_session(engine: EngineConfig, say: Say) -> SparkSession:
         )
     # What fails is said once, in our words; the executors' traces are for those who look for them.
     spark.sparkContext.setLogLevel("ERROR" if os.environ.get("SEGMENT_DEBUG") == "1" else "OFF")
+    if threading.current_thread() is threading.main_thread():
+        # PySpark's own handler asks the JVM first, which Ctrl-C may have ended.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     _opened.spark, _opened.asked = spark, asked
     return spark
 
@@ -124,21 +134,28 @@ atexit.register(close)
 
 
 def _stop(spark: SparkSession) -> None:
+    from py4j.protocol import Py4JError
     from pyspark import SparkContext
 
     gateway = SparkContext._gateway
-    try:
+    # After Ctrl-C the JVM, which a terminal tells too, may be gone already.
+    with contextlib.suppress(Py4JError, OSError):
         spark.stop()
-    finally:
-        # `stop` leaves the JVM to die with this process; a later session wants a fresh one, and
-        # after Ctrl-C nothing may stay.
-        if gateway is not None:
-            SparkContext._gateway = SparkContext._jvm = None
-            process = getattr(gateway, "proc", None)
-            gateway.shutdown()
-            if process is not None:
-                process.stdin.close()
-                process.wait(30)
+    # `stop` leaves the JVM to die with this process; a later session wants a fresh one, and after
+    # Ctrl-C nothing may stay.
+    SparkContext._gateway = SparkContext._jvm = None
+    process = getattr(gateway, "proc", None)
+    if gateway is None or process is None:
+        return
+    with contextlib.suppress(Py4JError, OSError):
+        gateway.shutdown()
+    with contextlib.suppress(OSError):
+        process.stdin.close()
+    try:
+        process.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _options(master: str, partitions: int) -> dict[str, str]:

@@ -24,7 +24,7 @@ from segmentation.data import ID_NAME, require_columns
 from segmentation.errors import ConfigError, DataError
 
 #: Quantiles are values whose rank is off by at most this share of the rows.
-RANK_ACCURACY = 1e-5
+RANK_ACCURACY = 1e-6
 
 _WHOLE = ("tinyint", "smallint", "int", "bigint", "boolean")
 _BROKEN = ("float", "double", "decimal")
@@ -182,7 +182,9 @@ def open_table(spark: SparkSession, data: DataConfig) -> tuple[DataFrame, str]:
         )
     source = data.table or Path(str(data.path)).name
     with spark_errors(source):
-        return _read(spark, data), source
+        frame = _read(spark, data)
+        # An index that pandas stored without a name.
+        return frame.drop(*(n for n in frame.columns if n.startswith("__index_level_"))), source
 
 
 def _read(spark: SparkSession, data: DataConfig) -> DataFrame:
