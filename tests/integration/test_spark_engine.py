@@ -223,8 +223,8 @@ def test_scalings_of_all_rows_are_scikit_learns(
     stock = build_encoder(resolved, scaling, every).fit(every)
     assert encoder.get_feature_names_out().tolist() == stock.get_feature_names_out().tolist()
     given, wanted = encoder.transform(every.head(500)), stock.transform(every.head(500))
-    # Quantiles are values of a rank at most 1e-6 of the rows off.
-    np.testing.assert_allclose(given, wanted, atol=1e-3 if scaling == "robust" else 1e-9)
+    # Quantiles are values that occur, of a rank at most 1e-6 of the rows off: not halfway between.
+    np.testing.assert_allclose(given, wanted, atol=2e-3 if scaling == "robust" else 1e-9)
     assert (note is not None) == (scaling == "robust")
 
 
