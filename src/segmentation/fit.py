@@ -273,13 +273,21 @@ def read_customers(config: DataConfig, columns: tuple[str, ...] | None) -> Custo
     return _read(json.dumps(asdict(config), sort_keys=True), columns, _modified(config.path))
 
 
-def read_customers_of_sweep(config: DataConfig) -> Customers:
-    """The customers all jobs of a sweep share, with all columns as far as they can be used."""
+def read_customers_of_sweep(base: Mapping[str, Any], say: Say = _silent) -> Customers:
+    """The customers all jobs of a sweep share, with all columns as far as they can be used.
+
+    Parameters
+    ----------
+    base : mapping
+        The config the jobs have in common.
+    say : callable
+        Takes lines of progress.
+    """
     try:
-        return read_customers(config, None)
+        return stored_customers(base, None, say)
     except DataError:
         # A fault in a column no job may ask for; those that do will say so.
-        return read_customers(config, ())
+        return stored_customers(base, (), say)
 
 
 def _modified(path: str | None) -> int | None:

@@ -64,7 +64,8 @@ def customers_of(
     if missing not in MISSING:
         raise ConfigError(f"data.missing={missing} is not allowed; use {', '.join(MISSING)}.")
     require_columns(columns or (), list(table.facts), table.source)
-    used = list(columns or [n for n, facts in table.facts.items() if facts.kind == "number"])
+    numbers = [name for name, facts in table.facts.items() if facts.kind == "number"]
+    used = numbers if columns is None else list(columns)
     for name in used:
         _check_values(name, table)
     holes = {name: table.facts[name].missing for name in used if table.facts[name].missing}
