@@ -18,6 +18,8 @@ ONLY_IN = {
     | {"versions", "model_folder", "assessment"},
     "matplotlib": {"figures", "report"},
     "seaborn": {"figures", "report"},
+    "pyspark": {"engines", "spark"},
+    "py4j": {"spark"},
 }
 #: Each line may import from the lines above it, and within itself only what has no cycle.
 LAYERS = [
@@ -46,6 +48,7 @@ LAYERS = [
     {"typical", "naming", "rules", "importance"},
     {"segments"},
     {"result"},
+    {"spark"},
     {"figures"},
     {"page"},
     {"report"},

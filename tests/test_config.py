@@ -41,7 +41,8 @@ def composed(*overrides: str) -> config.FitConfig:
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes(option: str) -> None:
     group, name = option.split("=")
-    chosen = getattr(composed(option), group)
+    needed = ("engine=spark",) if option == "data=spark_table" else ()
+    chosen = getattr(composed(option, *needed), group)
     if group in ("scaling", "choice"):
         assert chosen["name"] == name
 
@@ -124,3 +125,24 @@ def test_no_output_in_the_current_directory(
     assert cli.run(arguments) == 0
     assert cli.run([*arguments, "-m", "scaling=none,standard"]) == 0
     assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("engine.master=spark://host:7077",), "engine.master has no meaning without Spark"),
+        (("data=spark_table",), "add engine=spark"),
+        (("engine=spark", "engine.sample=1000"), "at least 50,000 customers"),
+        (("engine=spark", "engine.partitions=0"), "at least 1"),
+        (("engine=spark", "engine.path=exact"), "engine=spark has one path"),
+    ],
+)
+def test_what_has_no_meaning_for_the_engine_is_refused(
+    overrides: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(config.ConfigError, match=message):
+        composed(*overrides)
+
+
+def test_a_local_master_needs_no_quotes() -> None:
+    assert cli._split("engine.master=local[2]") == ["engine.master='local[2]'"]

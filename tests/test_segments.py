@@ -169,12 +169,12 @@ def test_segments_tell_their_share_with_its_interval_and_who_is_on_the_border() 
     silhouettes = pd.DataFrame(
         {"segment": [0, 0, 0, 1, 1, 1], "silhouette": [0.9, 0.05, 0.6, 0.5, 0.5, 0.5]}
     )
-    first, second = describe(LABELS, ["a", "b"], silhouettes, seed=0)
+    first, second = describe(np.bincount(LABELS), ["a", "b"], silhouettes, seed=0)
     assert (first.size, first.share) == (3, 0.5)
     assert 0 <= first.share_low < 0.5 < first.share_high <= 1
     assert first.borderline == pytest.approx(1 / 3)
     assert second.borderline == 0
-    (alone,) = describe(np.zeros(6, dtype=np.int32), ["all"], silhouettes[:0], seed=0)
+    (alone,) = describe(np.array([6]), ["all"], silhouettes[:0], seed=0)
     assert (alone.share_low, alone.silhouette, alone.borderline) == (1.0, None, None)
 
 

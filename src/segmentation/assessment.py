@@ -16,7 +16,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
-from segmentation import challenge, config, fit, gates, lineage, model_folder, runs, versions
+from segmentation import challenge, fit, gates, lineage, model_folder, runs, versions
 from segmentation.config import PromotionConfig
 from segmentation.data import Customers
 from segmentation.errors import GateRefused, SegmentationError
@@ -163,8 +163,7 @@ def _customers(
     """The customers the run was fitted on, or why they are not known any more."""
     try:
         stored = runs.stored_config(store, run.info.run_id)
-        data = config.load({"data": stored["data"]}, config.DataOnly).data
-        customers = fit.read_customers(data, _read_columns(stored))
+        customers = fit.stored_customers(stored, _read_columns(stored))
     except SegmentationError as error:
         return None, f"the run's customers cannot be read again ({error})"
     if customers.digest != run.data.tags.get("data_sha256"):
@@ -226,8 +225,7 @@ def _compare(
 def _wider(store: Store, run: Run, columns: tuple[str, ...]) -> pd.DataFrame:
     """The run's customers with more of the file's columns."""
     stored = runs.stored_config(store, run.info.run_id)
-    data = config.load({"data": stored["data"]}, config.DataOnly).data
-    return fit.read_customers(data, tuple(dict.fromkeys(columns))).frame
+    return fit.stored_customers(stored, tuple(dict.fromkeys(columns))).frame
 
 
 def _match(

@@ -177,6 +177,8 @@ def run(arguments: list[str]) -> int:
     finally:
         if "segmentation.commands.sweep" in sys.modules:
             _command("sweep").close(interrupted=code == INTERRUPTED)
+        if "segmentation.spark.session" in sys.modules:
+            import_module("segmentation.spark.session").close()
     return code
 
 
@@ -184,6 +186,8 @@ def _split(argument: str) -> list[str]:
     # An MLproject parameter arrives as ONE argument: `overrides=a=1 b=2` stands for `a=1 b=2`.
     given = argument.removeprefix("overrides=")
     parts = [argument] if given == argument else shlex.split(given)
+    # local[2] is Spark's way to write it, and no grammar of Hydra's.
+    parts = [re.sub(r"^(engine\.master=)(local\[.*\])$", r"\1'\2'", part) for part in parts]
     # Hydra takes no new names in a mapping, as in features.weights={age: 2}, unless told to add
     # them; a name that should not be there is refused by `config.load`.
     return [f"++{part}" if re.match(r"[\w.]+=\{", part) else part for part in parts]

@@ -21,8 +21,10 @@ from segmentation.errors import ConfigError
 class DataConfig:
     """Where the customers come from and how the file is read."""
 
-    source: str = MISSING  # demo | csv | parquet | transactions | sql
+    source: str = MISSING  # demo | csv | parquet | transactions | sql | spark_table
     path: str | None = None
+    table: str | None = None
+    format: str | None = None
     url: str | None = None
     query: str | None = None
     id: str | None = None
@@ -71,6 +73,9 @@ class EngineConfig:
     effort: str = "default"  # fast | default | thorough
     path: str = "auto"  # auto | exact | sampled
     polish: str = "passes"  # passes | full
+    master: str | None = None
+    partitions: int | None = None
+    sample: int | None = None
 
 
 @dataclass
@@ -190,6 +195,7 @@ class ScoreConfig:
 
     data: DataConfig = MISSING
     tracking: TrackingConfig = MISSING
+    engine: EngineConfig = MISSING
     model: str = "models:/customer-segments@champion"
     out: str = MISSING
     overwrite: bool = False
@@ -256,7 +262,12 @@ SOURCE_KEYS = {
         *("delimiter", "decimal", "encoding"),
     ),
     "sql": ("url", "query", "id"),
+    "spark_table": ("path", "table", "format", "id", "delimiter", "encoding"),
 }
+#: Keys of `engine` that mean something for Spark only.
+SPARK_KEYS = ("master", "partitions", "sample")
+#: A sample below this loses WCSS in silence.
+LEAST_SAMPLE = 50_000
 
 _EXAMPLES = {
     "data.path": "customers.csv",
@@ -308,6 +319,13 @@ def load(plain: Mapping[str, Any], schema: type[Config]) -> Config:
     assert isinstance(config, schema)
     if isinstance(config, FitConfig | DataOnly | ScoreConfig | MonitorConfig):
         _check_source(config.data)
+    if isinstance(config, FitConfig | ScoreConfig):
+        _check_engine(config.engine, config.data)
+    elif isinstance(config, MonitorConfig) and config.data.source == "spark_table":
+        raise ConfigError(
+            "segment monitor does not read Spark tables: write a sample of the new customers to a "
+            "file and name it with data=parquet data.path=…"
+        )
     return config
 
 
@@ -347,3 +365,27 @@ def _check_source(data: DataConfig) -> None:
                 f"data.{key} has no meaning for data.source={data.source}; "
                 f"it belongs to {' and '.join(owners)}: add data={owners[0]}."
             )
+
+
+def _check_engine(engine: EngineConfig, data: DataConfig) -> None:
+    if engine.name != "spark":
+        for key in SPARK_KEYS:
+            if getattr(engine, key) is not None:
+                raise ConfigError(f"engine.{key} has no meaning without Spark: add engine=spark.")
+        if data.source == "spark_table":
+            raise ConfigError(
+                "data=spark_table is read by Spark: add engine=spark, or read a file with "
+                "data=parquet or data=csv."
+            )
+        return
+    if engine.path != "auto":
+        raise ConfigError(
+            f"engine.path={engine.path} is for tables in memory; engine=spark has one path."
+        )
+    if engine.partitions is not None and engine.partitions < 1:
+        raise ConfigError(f"engine.partitions={engine.partitions}: at least 1 is needed.")
+    if engine.sample is not None and engine.sample < LEAST_SAMPLE:
+        raise ConfigError(
+            f"engine.sample={engine.sample}: at least {LEAST_SAMPLE:,} customers are needed; a "
+            "smaller sample leads to segments that are worse for all the others."
+        )

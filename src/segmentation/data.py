@@ -21,7 +21,7 @@ from segmentation.others import LARGEST, Others, other_columns
 from segmentation.values import Column, as_text, digest, from_pandas, not_numbers, parse, to_pandas
 
 MISSING = ("error", "drop", "median")
-_ID_NAME = re.compile(r"(?i)^(customer|client|user)?[ _-]?(id|no|number)$")
+ID_NAME = re.compile(r"(?i)^(customer|client|user)?[ _-]?(id|no|number)$")
 _SAVED_INDEX = ("", "Unnamed: 0")
 _SHOWN = 5
 
@@ -46,6 +46,8 @@ class Customers:
         What reading did that the user should know.
     others
         The columns that were not asked for: not checked, and good for describing only.
+    total
+        Customers of the table that these are a sample of; None when these are all.
     """
 
     frame: pd.DataFrame
@@ -54,6 +56,12 @@ class Customers:
     source: str
     notes: tuple[str, ...]
     others: Others = field(default_factory=Others)
+    total: int | None = None
+
+    @property
+    def population(self) -> int:
+        """Customers that the result speaks of: all of the table, sampled or not."""
+        return len(self.ids) if self.total is None else self.total
 
     def column(self, name: str) -> pd.Series[Any]:
         """A column that can be described, asked for or not; one that was not may have gaps."""
@@ -231,7 +239,7 @@ def _take_ids(
     """Take the id column out of the table; without one the rows are numbered from 1."""
     asked, notes = id is not None, list(raw.notes)
     if id is None:
-        alike = [n for n in raw.names if _ID_NAME.match(n) and n not in features]
+        alike = [n for n in raw.names if ID_NAME.match(n) and n not in features]
         # "number" or "no" may as well count something: only unique ones are taken for ids
         id = next((n for n in alike if n.lower().endswith("id") or _unique(raw, n)), None)
         if id is None:

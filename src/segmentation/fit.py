@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sklearn.preprocessing import StandardScaler
 
 from segmentation import data, metrics, tracking
-from segmentation.config import DataConfig, FitConfig, not_set
+from segmentation.config import DataConfig, DataOnly, EngineConfig, FitConfig, load, not_set
 from segmentation.credentials import kept_url, masked
 from segmentation.data import Customers, require_columns
 from segmentation.demo import generate_customers
@@ -20,11 +20,20 @@ from segmentation.errors import ConfigError, DataError
 from segmentation.features import FeatureSet
 from segmentation.logged import run_name
 from segmentation.naming import Naming
-from segmentation.result import SegmentationResult, segment
+from segmentation.result import SegmentationResult, check_options, segment
 from segmentation.sql import read_sql
 from segmentation.store import Store
 from segmentation.tracking import LoggedRun
 from segmentation.transactions import read_transactions
+
+if TYPE_CHECKING:
+    from segmentation.spark.sample import SparkCustomers
+
+Say = Callable[[str], None]
+
+
+def _silent(line: str) -> None:
+    """Progress that nobody asked for."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,7 @@ def settings(config: FitConfig) -> dict[str, Any]:
     plain = asdict(config)
     for key in ("tracking", "run_id", "force"):
         del plain[key]
-    if config.data.path is not None:
+    if config.data.path is not None and "://" not in config.data.path:
         # A rerun, or a promotion, may start from another folder.
         plain["data"]["path"] = str(Path(config.data.path).absolute())
     if config.data.url is not None:
@@ -65,21 +74,28 @@ def settings(config: FitConfig) -> dict[str, Any]:
     return plain
 
 
-def customers_of(config: FitConfig) -> Customers:
-    """The customers of a config; the columns its feature set clusters on are checked.
+def customers_of(config: FitConfig, say: Say = _silent) -> Customers:
+    """The customers of a config with the columns its feature set uses; of a Spark table a sample.
 
     Raises
     ------
     DataError
         The file or a value in it cannot be used.
     """
-    features = _feature_set(config)
-    columns = features.columns if features is not None and features.columns else None
+    columns = _columns(config)
+    if _in_spark(config.data, config.engine):
+        return _spark_customers(config, columns, say).sample
     return read_customers(config.data, columns)
 
 
-def compute(config: FitConfig) -> SegmentationResult:
+def compute(config: FitConfig, say: Say = _silent) -> SegmentationResult:
     """Read the customers a config names and segment them; nothing is logged.
+
+    Parameters
+    ----------
+    config : FitConfig
+    say : callable
+        Takes lines of progress.
 
     Raises
     ------
@@ -88,22 +104,86 @@ def compute(config: FitConfig) -> SegmentationResult:
     """
     scaling, choice = _scaling(config.scaling), _choice(config.choice)
     naming = Naming(**{key: value or {} for key, value in asdict(config.naming).items()})
+    options: dict[str, Any] = {
+        "features": _feature_set(config),
+        "scaling": scaling,
+        "k_min": config.k.min,
+        "k_max": config.k.max,
+        "choice": choice[0],
+        "k": choice[1],
+        "effort": config.engine.effort,
+        "polish": config.engine.polish,
+        "naming": naming,
+        "seed": config.seed,
+    }
+    if config.engine.name == "spark":
+        check_options(
+            k_min=config.k.min, k_max=config.k.max, engine="spark", effort=config.engine.effort
+        )
+        spark_customers = _spark_customers(config, _columns(config), say)
+        from segmentation.spark.fit import segment_table
+
+        return segment_table(spark_customers, say=say, **options)
     customers = customers_of(config)
     return segment(
         customers,
-        features=_feature_set(config),
-        scaling=scaling,
-        k_min=config.k.min,
-        k_max=config.k.max,
-        choice=choice[0],
-        k=choice[1],
         engine=config.engine.name,
-        effort=config.engine.effort,
         path=config.engine.path,
-        polish=config.engine.polish,
-        naming=naming,
-        seed=config.seed,
+        **options,
     )
+
+
+def _in_spark(data: DataConfig, engine: EngineConfig) -> bool:
+    """Whether Spark reads the customers itself; the other sources are read here, as always."""
+    return engine.name == "spark" and data.source in ("spark_table", "parquet")
+
+
+def _spark_customers(
+    config: FitConfig, columns: tuple[str, ...] | None, say: Say
+) -> SparkCustomers:
+    # Lazily: whoever works without Spark need not have it.
+    from segmentation.spark.session import open_session
+
+    spark = open_session(config.engine, say)
+    from segmentation.spark import source
+    from segmentation.spark.fit import from_memory
+
+    data, engine = config.data, config.engine
+    if _in_spark(data, engine):
+        if data.source == "parquet":
+            _given(data, "path")
+        return source.read(
+            data, engine, columns, seed=config.seed, modified=_modified(data.path), say=say
+        )
+    size = engine.sample or source.SAMPLE
+    return from_memory(spark, read_customers(data, columns), size=size, seed=config.seed)
+
+
+def _columns(config: FitConfig) -> tuple[str, ...] | None:
+    features = _feature_set(config)
+    return features.columns if features is not None and features.columns else None
+
+
+def stored_customers(
+    stored: Mapping[str, Any], columns: tuple[str, ...] | None, say: Say = _silent
+) -> Customers:
+    """The customers of a logged run again; of a Spark table the same sample.
+
+    Parameters
+    ----------
+    stored : mapping
+        The run's config.
+    columns : tuple of str, optional
+        See `read_customers`.
+    say : callable
+        Takes lines of progress.
+    """
+    data = load({"data": stored["data"]}, DataOnly).data
+    engine = EngineConfig(**stored.get("engine", {"name": "sklearn"}))
+    if not _in_spark(data, engine):
+        return read_customers(data, columns)
+    config = FitConfig(data=data, engine=engine, seed=int(stored.get("seed", 0)))
+    return _spark_customers(config, columns, say).sample
 
 
 def reference_metrics(config: FitConfig, result: SegmentationResult) -> dict[str, float]:
@@ -113,7 +193,11 @@ def reference_metrics(config: FitConfig, result: SegmentationResult) -> dict[str
     those columns cannot be read (missing values outside the feature set, say).
     """
     try:
-        everything = read_customers(config.data, None)
+        everything = (
+            _spark_customers(config, None, _silent).sample
+            if _in_spark(config.data, config.engine)
+            else read_customers(config.data, None)
+        )
         columns = config.compare.reference
         if columns is not None:
             require_columns(columns, list(everything.frame.columns), everything.source)
@@ -192,13 +276,21 @@ def read_customers(config: DataConfig, columns: tuple[str, ...] | None) -> Custo
     return _read(json.dumps(asdict(config), sort_keys=True), columns, _modified(config.path))
 
 
-def read_customers_of_sweep(config: DataConfig) -> Customers:
-    """The customers all jobs of a sweep share, with all columns as far as they can be used."""
+def read_customers_of_sweep(base: Mapping[str, Any], say: Say = _silent) -> Customers:
+    """The customers all jobs of a sweep share, with all columns as far as they can be used.
+
+    Parameters
+    ----------
+    base : mapping
+        The config the jobs have in common.
+    say : callable
+        Takes lines of progress.
+    """
     try:
-        return read_customers(config, None)
+        return stored_customers(base, None, say)
     except DataError:
         # A fault in a column no job may ask for; those that do will say so.
-        return read_customers(config, ())
+        return stored_customers(base, (), say)
 
 
 def _modified(path: str | None) -> int | None:

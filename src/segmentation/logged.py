@@ -103,7 +103,8 @@ def iter_log_items(
         yield File("rules.txt", rule_text(result).encode())
     if log_customers:
         yield Table("tables/typical.json", typical_table(result))
-        yield File("customers.csv", customer_csv(result))
+        sampled = result.customers.population != len(result.labels)
+        yield File("customers_sample.csv" if sampled else "customers.csv", customer_csv(result))
     figures = _figures(result)
     for name, png in figures.items():
         if data_figures or name not in DATA_FIGURES:
@@ -113,7 +114,9 @@ def iter_log_items(
 
 
 def _params(result: SegmentationResult) -> Iterator[Param]:
-    yield Param("customers", str(len(result.labels)))
+    yield Param("customers", str(result.customers.population))
+    if result.customers.population != len(result.labels):
+        yield Param("sample", str(len(result.labels)))
     yield Param("data", result.customers.source)
     yield Param("features", result.features.name)
     yield Param("n_features", str(len(result.features.columns)))

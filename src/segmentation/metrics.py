@@ -224,13 +224,21 @@ def _silhouette(
 
 @dataclass(frozen=True)
 class Fit:
-    """What a metric of one k may look at: data, clustering, sizes (k,), total sum of squares."""
+    """What a metric of one k may look at: data, clustering, sizes (k,), total sum of squares.
+
+    Sizes and total are of all rows; `Z` may be a sample of them where the clustering has totals.
+    """
 
     Z: NDArray[np.float64]
     clustering: Clustering
     sizes: NDArray[np.intp]
     total: float
     silhouettes: Silhouettes
+
+    @property
+    def n(self) -> int:
+        """Number of all rows."""
+        return int(self.sizes.sum())
 
 
 def wcss(fit: Fit) -> float:
@@ -267,9 +275,14 @@ def silhouette_se(fit: Fit) -> float | None:
     return fit.silhouettes.standard_error(k)
 
 
+def silhouette_squared(fit: Fit) -> float | None:
+    """Mean silhouette of squared distances over all rows: not to be compared with `silhouette`."""
+    return fit.clustering.silhouette_squared
+
+
 def calinski_harabasz(fit: Fit) -> float | None:
     """Between over within variance, each over its degrees of freedom (Calinski, Harabasz 1974)."""
-    n, k = len(fit.Z), fit.clustering.k
+    n, k = fit.n, fit.clustering.k
     if not 2 <= k < n or fit.clustering.wcss <= 0:
         return None
     return (fit.total - fit.clustering.wcss) / (k - 1) / (fit.clustering.wcss / (n - k))
@@ -277,7 +290,7 @@ def calinski_harabasz(fit: Fit) -> float | None:
 
 def davies_bouldin(fit: Fit) -> float | None:
     """Mean of each cluster's worst within-to-between ratio (Davies, Bouldin 1979); low is good."""
-    if not 2 <= fit.clustering.k < len(fit.Z):
+    if not 2 <= fit.clustering.k < fit.n:
         return None
     if fit.clustering.totals is None:
         return float(davies_bouldin_score(fit.Z, fit.clustering.labels))
@@ -303,12 +316,12 @@ def sample_se(fit: Fit) -> float | None:
 
 def smallest_share(fit: Fit) -> float:
     """Share of all customers in the smallest cluster."""
-    return float(fit.sizes.min() / len(fit.Z))
+    return float(fit.sizes.min() / fit.n)
 
 
 def largest_share(fit: Fit) -> float:
     """Share of all customers in the largest cluster."""
-    return float(fit.sizes.max() / len(fit.Z))
+    return float(fit.sizes.max() / fit.n)
 
 
 METRICS: dict[str, Callable[[Fit], float | None]] = {
@@ -316,6 +329,7 @@ METRICS: dict[str, Callable[[Fit], float | None]] = {
     "explained_variance": explained_variance,
     "silhouette": silhouette,
     "silhouette_se": silhouette_se,
+    "silhouette_squared": silhouette_squared,
     "calinski_harabasz": calinski_harabasz,
     "davies_bouldin": davies_bouldin,
     "smallest_share": smallest_share,
@@ -341,6 +355,9 @@ def curve(
         From `silhouettes`, for the same clusterings.
     """
     total = float(sum(((column - column.mean()) ** 2).sum() for column in Z.T))
+    if 1 in clusterings and clusterings[1].totals is not None:
+        # Of all rows, where these are a sample.
+        total = clusterings[1].wcss
     fits = [
         Fit(
             Z=Z,

@@ -121,7 +121,7 @@ def _facts(result: SegmentationResult) -> list[tuple[str, str]]:
     """The few numbers of the run, as (label, value)."""
     chosen = result.curve.loc[result.k].to_dict()
     facts = [
-        ("customers", f"{len(result.labels):,}"),
+        ("customers", f"{result.customers.population:,}"),
         ("segments", str(result.k) if result.k > 1 else "none"),
     ]
     if result.k > 1:
@@ -330,7 +330,7 @@ def _data(result: SegmentationResult) -> list[tuple[str, str]]:
     gaps = [(n, int(result.customers.column(n).isna().sum())) for n in features.profile or ()]
     told = [
         ("source", result.customers.source),
-        ("customers", f"{len(result.labels):,}"),
+        ("customers", f"{result.customers.population:,}"),
         ("SHA-256", result.customers.digest),
         ("clustered on", ", ".join(features.columns)),
         ("log(1 + x) of", ", ".join(features.log1p)),

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import TransformerMixin
 from sklearn.cluster import KMeans
+from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
 from segmentation import choice as choices
@@ -42,6 +43,33 @@ EFFORTS = ("fast", "default", "thorough")
 DESCRIBED_ROWS = 10_000
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """Customers in the space that is clustered, and what an engine needs of them.
+
+    Attributes
+    ----------
+    customers : Customers
+        All, or a sample of a table too large to hold.
+    features : FeatureSet
+    scaling : str
+        Its name.
+    encoder : ColumnTransformer
+        Fitted to all customers.
+    Z : ndarray of shape (n, d)
+        The customers here.
+    rows : ndarray or SparkRows
+        What the engine's ``fit_k_range`` takes: all rows.
+    """
+
+    customers: Customers
+    features: FeatureSet
+    scaling: str
+    encoder: ColumnTransformer
+    Z: NDArray[np.float64]
+    rows: Any
+
+
 @dataclass(frozen=True, repr=False)
 class SegmentationResult:
     """Everything one configuration found out. Nothing in it depends on MLflow or Hydra.
@@ -49,7 +77,8 @@ class SegmentationResult:
     Attributes
     ----------
     customers : Customers
-        The validated input.
+        The validated input; of a table in Spark a sample, on which all below but the centres,
+        `curve` and the sizes of the `segments` rests.
     features : FeatureSet
     scaling, engine, effort : str
     seed : int
@@ -207,24 +236,59 @@ def segment(
     >>> result.k
     5
     """
-    _check(k_min=k_min, k_max=k_max, engine=engine, effort=effort)
+    check_options(k_min=k_min, k_max=k_max, engine=engine, effort=effort)
+    if engine == "spark":
+        raise ConfigError(
+            "engine=spark segments a table in Spark, not one in memory: use `segment fit`, or "
+            "segmentation.spark.fit.segment_table."
+        )
     customers = frame if isinstance(frame, Customers) else _checked(frame, features)
     feature_set = resolve(features, customers)
     encoder = build_encoder(feature_set, scaling, customers.frame)
     Z = fit_transform(encoder, customers.frame)
+    return segment_encoded(
+        Encoded(customers, feature_set, scaling_name(scaling), encoder, Z, rows=Z),
+        k_min=k_min,
+        k_max=k_max,
+        choice=choice,
+        k=k,
+        engine=engine,
+        effort=effort,
+        large={"path": path, "polish": polish},
+        naming=naming,
+        seed=seed,
+    )
 
-    search = ENGINES[engine]
+
+def segment_encoded(
+    encoded: Encoded,
+    *,
+    k_min: int,
+    k_max: int,
+    choice: str,
+    k: int | None,
+    engine: str,
+    effort: str,
+    large: Mapping[str, Any],
+    naming: Naming | None,
+    seed: int,
+) -> SegmentationResult:
+    """Everything after the encoding, for any engine.
+
+    Parameters as in `segment`, checked; `large` are the options that this engine alone takes.
+    """
+    customers, feature_set, encoder = encoded.customers, encoded.features, encoded.encoder
+    Z, search = encoded.Z, ENGINES[engine]
     ks = sorted({1, *range(k_min, k_max + 1)})
-    large = {"path": path, "polish": polish}
     clusterings: dict[int, Clustering] = search.fit_k_range(
-        Z, ks, seed=seed, effort=effort, **large
+        encoded.rows, ks, seed=seed, effort=effort, **large
     )
     measured = metrics.silhouettes(Z, clusterings, seed=seed)
     curve = metrics.curve(Z, clusterings, measured)
     chosen = choices.choose(choice, Z, clusterings, curve, seed=seed, k=k, k_min=k_min)
     if effort == "default" and chosen.k > 1:
         # What is promoted is what was compared, so the thorough search happens here, not later.
-        improved = search.improve(Z, clusterings, chosen.k, seed=seed, **large)
+        improved = search.improve(encoded.rows, clusterings, chosen.k, seed=seed, **large)
         better = {j: c for j, c in improved.items() if c.wcss < clusterings[j].wcss}
         if better:
             measured = measured.updated(metrics.silhouettes(Z, better, seed=seed))
@@ -236,6 +300,8 @@ def segment(
     # The model's own answer, so that a customer between two centres is where scoring puts them.
     labels = kmeans.predict(Z).astype(np.int32)
     distances = _distances(Z, final.centers, labels)
+    counted = final.totals is not None
+    sizes = final.sizes if counted else np.bincount(labels, minlength=final.k)
     clustered = customers.frame[list(feature_set.columns)]
     codes_or_texts = set(feature_set.categorical)
     clustered = clustered.astype(dict.fromkeys(codes_or_texts & set(clustered), "str"))
@@ -253,7 +319,7 @@ def segment(
     return SegmentationResult(
         customers=customers,
         features=feature_set,
-        scaling=scaling_name(scaling),
+        scaling=encoded.scaling,
         engine=engine,
         effort=effort,
         seed=seed,
@@ -265,7 +331,7 @@ def segment(
         choice=chosen,
         labels=labels,
         distances=distances,
-        segments=segments.describe(labels, names, silhouette_rows, seed=seed),
+        segments=segments.describe(sizes, names, silhouette_rows, seed=seed),
         profile=table,
         silhouettes=silhouette_rows,
         stability=bootstrap_stability(Z, final, seed=seed) if tested else None,
@@ -278,14 +344,15 @@ def segment(
         importance=None
         if sources is None
         else importance(
-            Z, labels, final.centers, sources, rows=rows, scaling=scaling_name(scaling), seed=seed
+            Z, labels, final.centers, sources, rows=rows, scaling=encoded.scaling, seed=seed
         ),
         typical=typical_customers(labels, distances, silhouette_rows, customers.ids),
         pipeline=Pipeline([("features", encoder), ("kmeans", kmeans)]),
     )
 
 
-def _check(*, k_min: int, k_max: int, engine: str, effort: str) -> None:
+def check_options(*, k_min: int, k_max: int, engine: str, effort: str) -> None:
+    """Refuse what `segment` cannot do, before any data is touched."""
     if k_min < 1:
         raise ConfigError(f"k.min={k_min}: the smallest number of segments is 1; set k.min=1.")
     if k_max < k_min:

@@ -55,21 +55,20 @@ def order_by_size(clustering: Clustering) -> Clustering:
 
 
 def describe(
-    labels: NDArray[np.int32], names: Sequence[str], silhouettes: pd.DataFrame, *, seed: int
+    sizes: NDArray[np.int64], names: Sequence[str], silhouettes: pd.DataFrame, *, seed: int
 ) -> tuple[Segment, ...]:
     """The segments with their sizes, shares and silhouettes.
 
     Parameters
     ----------
-    labels : ndarray of shape (n,)
-        Segment ids.
+    sizes : ndarray of shape (k,)
+        Customers of each segment.
     names : sequence of str, length k
     silhouettes : DataFrame
         Columns ``segment`` and ``silhouette`` of the (sampled) customers.
     seed : int
         Seeds the bootstrap of the shares.
     """
-    sizes = np.bincount(labels, minlength=len(names))
     ends = share_intervals(sizes, seed=seed)
     by_segment = silhouettes["silhouette"].groupby(silhouettes["segment"])
     mean = by_segment.mean()
@@ -79,7 +78,7 @@ def describe(
             id=index,
             name=name,
             size=int(sizes[index]),
-            share=float(sizes[index] / len(labels)),
+            share=float(sizes[index] / sizes.sum()),
             share_low=float(ends[index, 0]),
             share_high=float(ends[index, 1]),
             silhouette=float(mean[index]) if index in mean.index else None,

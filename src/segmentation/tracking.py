@@ -249,7 +249,7 @@ def _table_json(table: Table) -> bytes:
 
 def _write_dataset(store: Store, run_id: str, result: SegmentationResult) -> None:
     # Not mlflow.data.from_pandas: its digest is blind to changes past 10,000 rows.
-    frame = result.customers.frame
+    frame, rows = result.customers.frame, result.customers.population
     schema = {"mlflow_colspec": [{"type": str(t), "name": n} for n, t in frame.dtypes.items()]}
     dataset = Dataset(
         name=result.customers.source,
@@ -257,7 +257,7 @@ def _write_dataset(store: Store, run_id: str, result: SegmentationResult) -> Non
         source_type="local",
         source=json.dumps({"uri": result.customers.source}),
         schema=json.dumps(schema),
-        profile=json.dumps({"num_rows": len(frame), "num_elements": int(frame.size)}),
+        profile=json.dumps({"num_rows": rows, "num_elements": rows * frame.shape[1]}),
     )
     # Of several runs that log the first of a data set at once, all but one fail on its uniqueness.
     for attempt in range(DATASET_ATTEMPTS):
@@ -337,6 +337,8 @@ def config_hash(config: Mapping[str, Any], digest: str) -> str:
     """
     keys = ("features", "scaling", "k", "choice", "engine", "seed", "naming", "compare")
     settings = {key: config[key] for key in keys if key in config}
+    # Where Spark runs is no part of the answer.
+    settings["engine"] = {k: v for k, v in (config.get("engine") or {}).items() if k != "master"}
     # What `features=auto` stands for is named by the data source.
     settings["default_features"] = (config.get("data") or {}).get("default_features")
     content = json.dumps([settings, digest, code_version()], sort_keys=True, default=str)

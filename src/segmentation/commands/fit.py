@@ -38,13 +38,13 @@ def _run_alone(config: FitConfig, call: Call) -> None:
     started = time.monotonic()
     config = _renamed(config, call)
     check_store(call.store_uri(config.tracking))
-    customers = fit.customers_of(config)
-    say(f"{len(customers.ids):,} customers from {customers.source}")
+    customers = fit.customers_of(config, say)
+    say(f"{customers.population:,} customers from {customers.source}")
     for note in customers.notes:
         say(f"  {note}")
     say(f"Fitting k = {config.k.min}..{config.k.max} …")
     with threads_for(len(customers.ids)):
-        result = fit.compute(config)
+        result = fit.compute(config, say)
         features = result.features
         say(f"Clustered on {', '.join(features.columns)}; scaling {result.scaling}")
         if features.profile:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+import tempfile
+from pathlib import Path
 
-from segmentation import flavor
+from segmentation import flavor, model_folder
 from segmentation.commands.call import Call
 from segmentation.commands.customers import open_customers
+from segmentation.commands.output import say
 from segmentation.config import ScoreConfig
+from segmentation.errors import ConfigError
 from segmentation.score import require_headers
 from segmentation.scorefile import choose_output, reasons, score_file
 
@@ -20,6 +24,9 @@ def run(config: ScoreConfig, call: Call) -> None:
     ConfigError, DataError, RegistryError
         The file cannot be read, scored or written, or there is no such model.
     """
+    if config.engine.name == "spark":
+        _run_in_spark(config, call)
+        return
     output = choose_output(config.out, config.data.path, overwrite=config.overwrite)
     stream = open_customers(config.data)
     loaded = flavor.load(config.model, tracking_uri=call.open_store(config.tracking).uri)
@@ -41,3 +48,46 @@ def run(config: ScoreConfig, call: Call) -> None:
     )
     monitor = call.next("segment monitor data.path=…", config.tracking)
     print(f"Next: compare these customers with the training data: {monitor}")
+
+
+def _run_in_spark(config: ScoreConfig, call: Call) -> None:
+    if config.data.source not in ("spark_table", "parquet", "csv"):
+        raise ConfigError(
+            f"data.source={config.data.source} is not read by Spark: use data=spark_table, or "
+            "leave engine=spark out."
+        )
+    # Lazily: whoever works without Spark need not have it.
+    from segmentation.spark.session import open_session
+
+    spark = open_session(config.engine, say)
+    from segmentation.spark.score import choose_folder, score_table
+
+    out = choose_folder(config.out, overwrite=config.overwrite)
+    loaded = flavor.load(config.model, tracking_uri=call.open_store(config.tracking).uri)
+    with tempfile.TemporaryDirectory(prefix="segment-") as scratch:
+        folder = Path(config.model).absolute()
+        if not folder.is_dir():
+            version = f"models:/{loaded.name}/{loaded.version}"
+            uri = config.model if loaded.version is None else version
+            folder = model_folder.fetch(uri, Path(scratch, "model")).path
+        say(f"{config.data.table or config.data.path}: scoring with {loaded.title}")
+        scored = score_table(
+            spark,
+            config.data,
+            folder,
+            [column["name"] for column in loaded.model.columns],
+            out,
+            overwrite=config.overwrite,
+        )
+    total = sum(scored.segments.values())
+    known = zip(loaded.model.segment_ids.tolist(), loaded.model.segment_names, strict=True)
+    for id_, name in sorted(known):
+        size = scored.segments.get(id_, 0)
+        print(f"  {id_}  {size:>8,}  {size / total:6.1%}  {name}")
+    for reason, count in sorted(scored.rejected.items(), key=lambda item: -item[1]):
+        print(f"Not scored {count:,}: {reason}")
+    rate = scored.rows / max(scored.seconds, 1e-9)
+    print(
+        f"{total:,} rows scored, {scored.rows - total:,} rejected, {scored.seconds:.1f} s, "
+        f"{rate:,.0f} rows/s: {out}"
+    )

@@ -54,7 +54,7 @@ def start(sweep: SweepDefinition, call: Call) -> None:
     unknown = {"data", "experiment"} & {key.split(".")[0] for key in sweep.swept}
     if not unknown and sweep.base.get("run_id") is None:
         data = schema.load({"data": base["data"]}, schema.DataOnly).data
-        customers = fit.read_customers_of_sweep(data)
+        customers = fit.read_customers_of_sweep(base, say)
         # The same file in another place is the same study.
         base["data"] = {"digest": customers.digest, "features": data.default_features}
     tracking_config = schema.load(

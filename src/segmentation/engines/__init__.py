@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from segmentation.engines import sklearn
+from segmentation.engines import sklearn, spark
 
-ENGINES: dict[str, ModuleType] = {"sklearn": sklearn}
+ENGINES: dict[str, ModuleType] = {"sklearn": sklearn, "spark": spark}

@@ -50,6 +50,8 @@ class Clustering:
         What a pass over all rows added up about the centres; None where labels are cheap.
     polish : Polish or None
         Only where it was found on a sample.
+    silhouette_squared : float or None
+        Mean silhouette of squared distances over all rows, where the engine measured it.
     """
 
     k: int
@@ -59,6 +61,7 @@ class Clustering:
     assign: Callable[..., NDArray[np.int32]] = field(repr=False, compare=False)
     totals: Totals | None = field(default=None, repr=False, compare=False)
     polish: Polish | None = None
+    silhouette_squared: float | None = None
 
     @cached_property
     def labels(self) -> NDArray[np.int32]:

@@ -1,0 +1,1 @@
+"""Customers in a table that only Spark can hold: read, encoded, clustered, scored."""

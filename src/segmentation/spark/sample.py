@@ -1,0 +1,179 @@
+"""The customers of a Spark table: complete in the columns used, and a seeded sample of them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as sf
+
+from segmentation.data import MISSING, Customers, from_frame, require_columns
+from segmentation.errors import ConfigError, DataError
+from segmentation.others import LARGEST
+from segmentation.spark.table import Facts, SparkTable, known_facts, quantiles, spark_errors
+
+
+@dataclass(frozen=True)
+class SparkCustomers:
+    """Customers ready to be clustered: all of them in Spark, a sample of them here.
+
+    Attributes
+    ----------
+    frame : pyspark DataFrame
+        All rows, with the columns of the sample's frame and no others.
+    sample : Customers
+        Seeded; its `total` and `digest` are those of all rows.
+    facts : mapping of str to Facts
+        What is known of each column over all rows.
+    """
+
+    frame: DataFrame
+    sample: Customers
+    facts: Mapping[str, Facts]
+
+
+def customers_of(
+    table: SparkTable, columns: Sequence[str] | None, *, missing: str, size: int, seed: int
+) -> SparkCustomers:
+    """The customers of a table, complete in the columns used, with a seeded sample of them.
+
+    The sample holds the customers whose ids have the smallest hashes, so it depends neither on how
+    the table is cut nor on its order. Without ids it is drawn by the rows' places in the files.
+
+    Parameters
+    ----------
+    table : SparkTable
+    columns : sequence of str, optional
+        Columns wanted; all of numbers when None. The others only describe, as far as they can.
+    missing : {"error", "drop", "median"}
+    size : int
+        Rows of the sample; all rows when the table has no more.
+    seed : int
+
+    Raises
+    ------
+    DataError
+        A column is not there, or holds values that cannot be used.
+    """
+    if missing not in MISSING:
+        raise ConfigError(f"data.missing={missing} is not allowed; use {', '.join(MISSING)}.")
+    require_columns(columns or (), list(table.facts), table.source)
+    numbers = [name for name, facts in table.facts.items() if facts.kind == "number"]
+    used = numbers if columns is None else list(columns)
+    for name in used:
+        _check_values(name, table)
+    holes = {name: table.facts[name].missing for name in used if table.facts[name].missing}
+    if holes and missing == "error":
+        told = ", ".join(f"{name} {count:,}" for name, count in holes.items())
+        raise DataError(
+            f"{table.source}: missing values in {told}. Complete them, or set "
+            "data.missing=drop or data.missing=median."
+        )
+    with spark_errors(table.source):
+        complete = _complete(table, tuple(holes), missing)
+        if complete.rows < 2:
+            raise DataError(
+                f"{table.source} has only {complete.rows} customer to use; at least 2 are needed."
+            )
+        drawn = _drawn(complete, size, seed)
+    sample = from_frame(drawn, id=table.id, columns=used, source=table.source)
+    for name in used:
+        if (complete.facts[name].kind == "number") != is_numeric_dtype(sample.frame[name]):
+            raise DataError(
+                f"{table.source}, column '{name}' is text that reads as numbers: store it as "
+                "numbers, or leave it out of features.columns."
+            )
+    notes = list(complete.notes)
+    if len(drawn) < complete.rows:
+        notes.append(
+            f"a seeded sample of {len(drawn):,} of the {complete.rows:,} customers stands for all "
+            "where single customers are needed"
+        )
+    if table.id is None:
+        notes.append("no id column: the customers of the sample are numbered")
+    inside = [complete.inside(name) for name in used]
+    return SparkCustomers(
+        complete.frame.select(*inside).toDF(*used),
+        replace(sample, digest=table.digest, total=complete.rows, notes=tuple(notes)),
+        complete.facts,
+    )
+
+
+def _check_values(name: str, table: SparkTable) -> None:
+    facts, where = table.facts[name], f"{table.source}, column '{name}'"
+    if facts.kind == "unusable":
+        raise DataError(f"{where} has type {facts.type}; numbers or text are needed.")
+    if facts.missing == table.rows:
+        raise DataError(f"{where} is empty: leave it out of features.columns.")
+    extreme = max(facts.high, -facts.low) if facts.kind == "number" else 0.0
+    if extreme > LARGEST:
+        kind = f"beyond {LARGEST:g}, too large to square" if np.isfinite(extreme) else "infinite"
+        raise DataError(f"{where}: {kind}. Correct it or leave the field empty.")
+
+
+@functools.lru_cache(maxsize=4)
+def _complete(table: SparkTable, holes: tuple[str, ...], policy: str) -> SparkTable:
+    """The table with the policy applied to the columns with missing values."""
+    if not holes:
+        return table
+    inside = {name: table.inside(name) for name in holes}
+    told = ", ".join(f"{name} {table.facts[name].missing:,}" for name in holes)
+    if policy == "drop":
+        frame = table.frame.dropna(subset=list(inside.values()))
+        facts, rows = _facts(table, frame)
+        note = f"rows dropped: {table.rows - rows:,}, for missing values in {told}"
+        return replace(table, frame=frame, facts=facts, rows=rows, notes=(*table.notes, note))
+    text = next((name for name in holes if table.facts[name].kind == "text"), None)
+    if text is not None:
+        raise DataError(
+            f"{table.source}: values of text column '{text}' are missing "
+            f"({table.facts[text].missing:,}) and text has no median; set data.missing=drop."
+        )
+    medians = quantiles(table.frame, list(inside.values()), [0.5])[:, 0]
+    filled = dict(zip(inside.values(), medians.tolist(), strict=True))
+    frame = table.frame.select(
+        *(
+            sf.coalesce(sf.col(name).cast("double"), sf.lit(filled[name])).alias(name)
+            if name in filled
+            else sf.col(name)
+            for name in table.frame.columns
+        )
+    )
+    facts, _ = _facts(table, frame)
+    notes = [
+        f"missing values of {name} filled with its median {filled[column]:g} "
+        f"({table.facts[name].missing:,})"
+        for name, column in inside.items()
+    ]
+    return replace(table, frame=frame, facts=facts, notes=(*table.notes, *notes))
+
+
+def _facts(table: SparkTable, frame: DataFrame) -> tuple[dict[str, Facts], int]:
+    """Facts of a table's columns in another frame, and its number of rows."""
+    columns = {table.inside(name): facts.type for name, facts in table.facts.items()}
+    known, (rows,) = known_facts(frame, columns, [sf.count(sf.lit(1))])
+    return {table.names[int(name[1:])]: facts for name, facts in known.items()}, rows
+
+
+@functools.lru_cache(maxsize=4)
+def _drawn(table: SparkTable, size: int, seed: int) -> pd.DataFrame:
+    """The sample, all usable columns of it by their own names, in the order of the hashes."""
+    what: list[Any] = [sf.monotonically_increasing_id()]
+    if table.id is not None:
+        what = [sf.col(table.inside(table.id))]
+    hashed = table.frame.withColumn("hash", sf.xxhash64(sf.lit(seed), *what))
+    if table.rows > size:
+        # Hashes are even: a bar a little above the wanted share leaves Spark little to sort.
+        share = (size + 6 * np.sqrt(size)) / table.rows
+        if share < 1:
+            hashed = hashed.where(sf.col("hash") < int(-(2.0**63) + share * 2.0**64))
+    # Rows with one id have one hash: their other values order them.
+    rest = [table.inside(name) for name in table.usable]
+    drawn = hashed.orderBy("hash", *rest).limit(size).select(*rest).toPandas()
+    return drawn.set_axis(table.usable, axis=1)

@@ -1,0 +1,203 @@
+"""The one Spark session of a process: opened when first asked for, and always stopped."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segmentation.config import EngineConfig
+from segmentation.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+#: Partitions at least: a number of its own, because sums are added partition by partition and
+#: the answer must not depend on how many cores a machine happens to have.
+PARTITIONS = 16
+#: Rows an executor's Python process is handed at a time.
+BATCH_ROWS = 65_536
+QUIET = """\
+rootLogger.level = error
+rootLogger.appenderRef.stderr.ref = stderr
+appender.stderr.type = Console
+appender.stderr.name = stderr
+appender.stderr.target = SYSTEM_ERR
+appender.stderr.layout.type = PatternLayout
+appender.stderr.layout.pattern = %d{yy/MM/dd HH:mm:ss} %p %c{1}: %m%n%ex
+"""
+#: How long a JVM may take to end before it is killed.
+GRACE_SECONDS = 30
+INSTALL = 'install it with: pip install "segmentation[spark]"'
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class _Opened:
+    """The session this process has opened, and what goes away with it."""
+
+    spark: SparkSession | None = None
+    asked: tuple[object, ...] = ()
+    folders: list[str] = field(default_factory=list)
+
+
+_opened = _Opened()
+
+
+def open_session(engine: EngineConfig, say: Say) -> SparkSession:
+    """The Spark session of this process.
+
+    A session that is there already, as in a Databricks notebook, is used as it is and not stopped.
+
+    Parameters
+    ----------
+    engine : EngineConfig
+        ``master`` and ``partitions``; everything else about Spark stands in ``spark-defaults.conf``
+        of ``SPARK_CONF_DIR``, as for any Spark program.
+    say : callable
+        Takes lines of progress.
+
+    Raises
+    ------
+    ConfigError
+        There is no PySpark or no Java, or the master does not answer.
+    """
+    try:
+        from pyspark.errors import PySparkException
+        from pyspark.sql import SparkSession
+    except ImportError:
+        raise ConfigError(f"engine=spark needs PySpark: {INSTALL}.") from None
+    # PySpark says so on every call; what we use of it is tested with pandas 3.
+    for message in ("PySpark does not yet fully support pandas", "The copy keyword is deprecated"):
+        warnings.filterwarnings("ignore", message=message)
+    asked = (engine.master, engine.partitions)
+    if _opened.spark is not None:
+        if asked == _opened.asked:
+            return _opened.spark
+        close()
+    there = SparkSession.getActiveSession()
+    if there is not None:
+        return there
+    master = engine.master or "local[*]"
+    _require_java()
+    say(f"Starting Spark ({master}) …")
+    options = _options(master, engine.partitions or PARTITIONS)
+    builder = SparkSession.builder.appName("segment").master(master)
+    for name, value in options.items():
+        builder = builder.config(name, value)
+    # The driver's Python is the executors', unless their place for it is said.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    try:
+        spark = builder.getOrCreate()
+    except (PySparkException, RuntimeError, OSError) as error:
+        close()
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ConfigError(f"engine.master={master}: Spark does not start ({reason}).") from error
+    except Exception as error:  # py4j wraps whatever the JVM threw
+        close()
+        raise ConfigError(f"engine.master={master}: Spark does not start ({_cause(error)}).") from (
+            error
+        )
+    # What fails is said once, in our words; the executors' traces are for those who look for them.
+    spark.sparkContext.setLogLevel("ERROR" if os.environ.get("SEGMENT_DEBUG") == "1" else "OFF")
+    if threading.current_thread() is threading.main_thread():
+        # PySpark's own handler asks the JVM first, which Ctrl-C may have ended.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    _opened.spark, _opened.asked = spark, asked
+    return spark
+
+
+def close() -> None:
+    """Stop the session this process has opened and remove its folders; none is fine too."""
+    spark, _opened.spark, _opened.asked = _opened.spark, None, ()
+    try:
+        if spark is not None:
+            _stop(spark)
+    finally:
+        while _opened.folders:
+            shutil.rmtree(_opened.folders.pop(), ignore_errors=True)
+
+
+atexit.register(close)
+
+
+def _stop(spark: SparkSession) -> None:
+    from py4j.protocol import Py4JError
+    from pyspark import SparkContext
+
+    gateway = SparkContext._gateway
+    # After Ctrl-C the JVM, which a terminal tells too, may be gone already.
+    with contextlib.suppress(Py4JError, OSError):
+        spark.stop()
+    # `stop` leaves the JVM to die with this process; a later session wants a fresh one, and after
+    # Ctrl-C nothing may stay.
+    SparkContext._gateway = SparkContext._jvm = None
+    process = getattr(gateway, "proc", None)
+    if gateway is None or process is None:
+        return
+    with contextlib.suppress(Py4JError, OSError):
+        gateway.shutdown()
+    with contextlib.suppress(OSError):
+        process.stdin.close()
+    try:
+        process.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _options(master: str, partitions: int) -> dict[str, str]:
+    options = {
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        # How a file is cut must depend on the file alone.
+        "spark.default.parallelism": str(partitions),
+        "spark.sql.shuffle.partitions": str(partitions),
+        "spark.sql.files.minPartitionNum": str(partitions),
+        "spark.sql.adaptive.enabled": "false",
+        "spark.sql.execution.arrow.maxRecordsPerBatch": str(BATCH_ROWS),
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.sql.session.timeZone": "UTC",
+    }
+    if master.startswith("local"):
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        options["spark.driver.host"] = "127.0.0.1"
+    folder = tempfile.mkdtemp(prefix="segment-spark-")
+    _opened.folders.append(folder)
+    if "SPARK_CONF_DIR" not in os.environ:
+        # Else Spark greets everybody with three lines on its logging.
+        log = Path(folder, "log4j2.properties")
+        log.write_text(QUIET, encoding="utf-8")
+        options["spark.driver.extraJavaOptions"] = f"-Dlog4j2.configurationFile={log.as_uri()}"
+    options["spark.sql.warehouse.dir"] = f"{folder}/warehouse"
+    if "SPARK_LOCAL_DIRS" not in os.environ:
+        options["spark.local.dir"] = folder
+    return options
+
+
+def _require_java() -> None:
+    home = os.environ.get("JAVA_HOME")
+    if shutil.which("java") or (home and shutil.which("java", path=f"{home}/bin")):
+        return
+    raise ConfigError(
+        "engine=spark needs Java 17 or newer: install one (such as openjdk-17-jre-headless), or "
+        f"set JAVA_HOME. PySpark itself: {INSTALL}."
+    )
+
+
+def _cause(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if "Exception" in line or "Error" in line]
+    return (told or lines or [type(error).__name__])[0]
