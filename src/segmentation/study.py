@@ -28,7 +28,7 @@ from segmentation.sweep_report import Place, render_sweep_report
 
 #: Runs whose segmentations are compared with each other.
 COMPARED_RUNS = 8
-OVERLAP_MS = 1_000
+OVERLAP_MS = 15_000
 
 # When this process last looked at a sweep, less the overlap, and what it has seen.
 _looked: dict[str, tuple[int | None, pd.DataFrame]] = {}
@@ -122,7 +122,7 @@ def ranking_so_far(store: Store, job: SweepJob) -> pd.DataFrame:
     new = _runs(store, job.sweep_id, looked)
     if not new.empty:
         known = pd.concat([known, new]).drop_duplicates("config_hash", keep="last")
-    # A run is seen a moment after it ended, and another machine's clock may be late.
+    # A run is seen a while after it ended, on a busy machine, and another's clock may be late.
     _looked[job.sweep_id] = (now - OVERLAP_MS, known)
     return compare.rank(known)
 
