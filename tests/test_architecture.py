@@ -15,7 +15,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 ONLY_IN = {
     "hydra": {"cli"},
     "mlflow": {"store", "runs", "tracking", "study", "registry", "flavor", "model"}
-    | {"versions", "model_folder", "assessment"},
+    | {"versions", "model_folder", "assessment", "spark"},
     "matplotlib": {"figures", "report"},
     "seaborn": {"figures", "report"},
     "pyspark": {"engines", "spark"},
