@@ -21,7 +21,7 @@ Key = TypeVar("Key", bound=Hashable)
 # Rows worked on at a time: distances to a few centres stay in a core's cache.
 CHUNK = 8192
 # Rows of one block: blocks are added in order, so the number of threads plays no part.
-BLOCK = 2 * CHUNK
+BLOCK = 4 * CHUNK
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ from segmentation.engines.search import Effort, Found, search_one, search_range
 
 SEARCH_ROWS = 2_000
 CLIMB_ROWS = 40_000
+# Two passes over so many rows tell most starts of a round from those worth more rows.
+SCREEN_ROWS, SCREEN_MARGIN = 10_000, 0.04
 # The refining sees one in so many rows, and at least so many in all.
 REFINED, REFINED_ROWS = 8, 50_000
 # The small sample only has to start the climb: moves of its single rows do not help.
@@ -35,10 +37,10 @@ CLIMB_GAIN = 1e-4
 # Starts of each kind for one k in a round.
 TRIES = 5
 POOL = 8
-# How far above the best of its k (relative) a start may be after 2, 4, … passes to go on.
-CLIMB_MARGINS = (0.03, 0.015, 0.005)
-REFINE_MARGINS = (0.004, 0.002, 0.001)
-LAST_MARGINS = (5e-5, 2e-5)
+# How far above the best of its k (relative) a start may be after 1, 2, 4, … passes to go on.
+CLIMB_MARGINS = (np.inf, 0.03, 0.015, 0.005)
+REFINE_MARGINS = (np.inf, 0.004, 0.002, 0.001)
+LAST_MARGINS = (2e-4, 5e-5, 2e-5)
 # A sample of 40,000 ranks solutions this close by its luck, one of an eighth those: so the best of
 # them go on, `RIVALS` at most. Both were read off 11 k on six sets of 1e6 rows.
 CLIMB_NOISE, REFINE_NOISE, RIVALS = 5e-3, 5e-4, 5
@@ -67,7 +69,7 @@ class Samples:
         All rows, equal ones merged where that pays.
     origin : ndarray of shape (d,)
         Their mean.
-    refining, climbing, searching : Rows
+    refining, climbing, screening, searching : Rows
         Ever smaller coresets of them.
     seed, threads : int
     """
@@ -76,6 +78,7 @@ class Samples:
     origin: Floats
     refining: Rows
     climbing: Rows
+    screening: Rows
     searching: Rows
     seed: int
     threads: int
@@ -90,6 +93,7 @@ class Samples:
             origin,
             coreset(rows, chances, drawn, max(len(rows.X) // REFINED, REFINED_ROWS)),
             coreset(rows, chances, drawn, CLIMB_ROWS),
+            coreset(rows, chances, drawn, SCREEN_ROWS),
             coreset(rows, chances, drawn, SEARCH_ROWS),
             seed=seed,
             threads=threads,
@@ -107,7 +111,9 @@ class Samples:
                 origin=self.origin,
                 dtype=np.float64 if precise else dtype,
                 distances=precise,
-                threads=self.threads,
+                # In single precision a thread's steps are so short that two wait for each other:
+                # 149 ms for a pass over 1e6 rows where one takes 108.
+                threads=self.threads if precise else 1,
             )
 
         return run
@@ -227,11 +233,26 @@ def _climb(
             for k in wanted
             for i, centers in enumerate(_offspring(samples.climbing, parents, k, rng))
         }
-        new = _climbed(samples, tried, pools)
+        new = _climbed(samples, _screened(samples, tried, pools), pools)
         pools |= {k: _distinct([*pools[k], *new[k]]) for k in new}
-        if all(pools[k][0].wcss > best[k] * (1 - CLIMB_GAIN) for k in best):
+        # The last k is there for the one before it.
+        if all(pools[k][0].wcss > best[k] * (1 - CLIMB_GAIN) for k in list(best)[:-1]):
             break
     return pools
+
+
+def _screened(
+    samples: Samples, starts: Mapping[Start, Floats], known: Pools
+) -> dict[Start, Floats]:
+    """The starts that two passes over a small sample leave near the best known of their k."""
+    run = samples.over(samples.screening, np.float32)
+    ended = settle(run, starts, most=2)
+    best = run({k: pool[0].centers for k, pool in known.items()}, last=False)
+    return {
+        (k, i): start.centers
+        for (k, i), start in ended.items()
+        if start.wcss <= best[k].wcss * (1 + SCREEN_MARGIN)
+    }
 
 
 def _climbed(samples: Samples, starts: Mapping[Start, Floats], known: Pools | None = None) -> Pools:
@@ -300,7 +321,7 @@ class Hopeless:
     Parameters
     ----------
     margins : tuple of float
-        How far (relative) after 2, 4, … passes, the last for all passes after.
+        How far (relative) after 1, 2, 4, … passes, the last for all passes after.
     known : mapping of k to list of Settled, optional
         Solutions known already.
     """
@@ -317,10 +338,10 @@ class Hopeless:
         """Those to give up after this pass."""
         for (k, _), start in going.items():
             self.best[k] = min(self.best[k], start.wcss)
-        if number % 2:
+        if number > 1 and number % 2:
             # Half a pair of steps: a long stride may have overshot.
             return []
-        margin = self.margins[min(number // 2, len(self.margins)) - 1]
+        margin = self.margins[min(number // 2, len(self.margins) - 1)]
         return [
             (k, i)
             for (k, i), start in going.items()
