@@ -23,6 +23,9 @@ check: install  ## lint, format and types
 
 bench: install  ## speed, side by side with the obvious script
 	$(BIN)/python benchmarks/run_cost.py
+	$(BIN)/python benchmarks/large_data.py
+	$(BIN)/python benchmarks/large_data.py --rows 1e7 --features 8 --seeds 1
+	$(BIN)/python benchmarks/large_data.py --growth
 	$(BIN)/python benchmarks/score.py
 
 bench-quality: install  ## quality of WCSS and of the choice of k
