@@ -11,11 +11,10 @@ from segmentation.engines.passes import Floats, Key, Totals
 
 # Every other step goes this many times as far as the means. WCSS falls for any factor below 2 and
 # for the pair of steps in practice; on 1e5 heavy-tailed rows it halved the passes that k = 9 and 10
-# need (145 -> 72), where Anderson acceleration and momentum saved little or diverged.
+# need (145 to 72 for k = 10), where Anderson acceleration and momentum saved little or diverged.
 STRIDE = 3.0
 # Polishing ends when moving the centres once more would win less than this share of the WCSS. What
-# is left is a few times as much: with 1e-6 at most 26 millionths were left on six sets of 1e6 rows,
-# with 5e-6 up to 60.
+# is left then is several times as much where k converges slowly; a figure shows none of it.
 TOLERANCE = 1e-6
 MOST_PASSES = 50
 

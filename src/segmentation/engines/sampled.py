@@ -42,10 +42,10 @@ CLIMB_MARGINS = (np.inf, 0.03, 0.015, 0.005)
 REFINE_MARGINS = (np.inf, 0.004, 0.002, 0.001)
 LAST_MARGINS = (2e-4, 5e-5, 2e-5)
 # A sample of 40,000 ranks solutions this close by its luck, one of an eighth those: so the best of
-# them go on, `RIVALS` at most. Both were read off 11 k on six sets of 1e6 rows.
+# them go on, `RIVALS` at most. Local optima of 1e6 heavy-tailed rows were seen 2e-3 and 2e-4 out of
+# place.
 CLIMB_NOISE, REFINE_NOISE, RIVALS = 5e-3, 5e-4, 5
-# Solutions whose centres differ by so little of the WCSS are the same; seen up to 1e-5 for the
-# same one reached from two starts, 1e-2 and more for different ones.
+# Solutions whose centres differ by so little of the WCSS are the same, not quite settled.
 SAME = 1e-3
 # Tolerances of `settle`, see there.
 CLIMB_TOLERANCE, REFINE_TOLERANCE, SAMPLE_PASSES = 1e-5, 3e-7, 100
