@@ -25,6 +25,7 @@ from threadpoolctl import threadpool_limits
 from segmentation import gate, metrics
 from segmentation.choice import choose
 from segmentation.engines import ENGINES
+from segmentation.silhouettes import silhouettes
 
 RECOVERABLE = 0.9
 PEERS = ("silhouette", "elbow", "gap")
@@ -76,7 +77,7 @@ def main() -> None:
 def judge(X: np.ndarray, true_k: int, truth: np.ndarray | None, k_max: int = 12) -> dict:
     """What every method answers on one data set."""
     clusterings = ENGINES["sklearn"].fit_k_range(X, range(1, k_max + 1), seed=0)
-    measured = metrics.silhouettes(X, clusterings, seed=0)
+    measured = silhouettes(X, clusterings, seed=0)
     curve = metrics.curve(X, clusterings, measured)
     found = choose("evidence", X, clusterings, curve, seed=0)
     row = {

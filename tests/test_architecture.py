@@ -39,6 +39,7 @@ LAYERS = [
     {"features"},
     {"engines"},
     {"sampling"},
+    {"silhouettes"},
     {"metrics"},
     {"batched_kmeans"},
     {"nulls"},

@@ -12,6 +12,7 @@ from segmentation import metrics
 from segmentation.choice import CHOICES, Choice, choose
 from segmentation.engines import ENGINES
 from segmentation.errors import ConfigError
+from segmentation.silhouettes import silhouettes
 
 RNG = np.random.default_rng(0)
 CENTERS = np.array([[0.0, 0.0], [12.0, 0.0], [0.0, 12.0], [12.0, 12.0]])
@@ -21,7 +22,7 @@ Z = np.concatenate([center + RNG.normal(size=(40, 2)) for center in CENTERS])
 def chosen(rule: str, k_max: int = 8, data: np.ndarray = Z, **options: int) -> Choice:
     ks = sorted({1, *range(options.get("k_min", 1), k_max + 1)})
     clusterings = ENGINES["sklearn"].fit_k_range(data, ks, seed=0)
-    curve = metrics.curve(data, clusterings, metrics.silhouettes(data, clusterings, seed=0))
+    curve = metrics.curve(data, clusterings, silhouettes(data, clusterings, seed=0))
     return choose(rule, data, clusterings, curve, seed=0, **options)
 
 

@@ -14,13 +14,14 @@ from sklearn.mixture import GaussianMixture
 from segmentation import criteria, metrics
 from segmentation.engines import ENGINES
 from segmentation.evidence import Evidence, gather
+from segmentation.silhouettes import silhouettes
 
 Array = NDArray[np.float64]
 
 
 def evidence(Z: Array, k_max: int = 8, k_min: int = 1, seed: int = 0) -> Evidence:
     clusterings = ENGINES["sklearn"].fit_k_range(Z, range(1, k_max + 1), seed=0)
-    curve = metrics.curve(Z, clusterings, metrics.silhouettes(Z, clusterings, seed=0))
+    curve = metrics.curve(Z, clusterings, silhouettes(Z, clusterings, seed=0))
     return gather(Z, clusterings, curve, seed=seed, k_min=k_min)
 
 

@@ -16,6 +16,7 @@ from segmentation.engines.draws import Rows, coreset, coreset_chances, find_equa
 from segmentation.engines.lloyd import settle
 from segmentation.engines.passes import BLOCK, CHUNK, Totals, totals
 from segmentation.errors import ConfigError
+from segmentation.silhouettes import silhouettes
 
 engine = ENGINES["sklearn"]
 rng = np.random.default_rng(0)
@@ -173,7 +174,7 @@ def test_it_says_how_far_it_can_be_trusted(fitted) -> None:
         assert 0 <= polish.gain < 1e-3
         assert 0 < polish.sample_se < 0.05
         assert polish.passes >= (1 if k == 1 else 2)
-    measured = metrics.silhouettes(GROUPS, fitted, seed=0)
+    measured = silhouettes(GROUPS, fitted, seed=0)
     curve = metrics.curve(GROUPS, fitted, measured)
     assert curve["polish_gain"].notna().all()
     assert curve["sample_se"].notna().all()

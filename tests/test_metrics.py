@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_samples
 
-from segmentation import metrics
+from segmentation import metrics, silhouettes
 from segmentation.engines import ENGINES
 
 
-def fitted(Z: np.ndarray, ks: range) -> tuple[dict, pd.DataFrame, metrics.Silhouettes]:
+def fitted(Z: np.ndarray, ks: range) -> tuple[dict, pd.DataFrame, silhouettes.Silhouettes]:
     clusterings = ENGINES["sklearn"].fit_k_range(Z, ks, seed=0)
-    measured = metrics.silhouettes(Z, clusterings, seed=0)
+    measured = silhouettes.silhouettes(Z, clusterings, seed=0)
     return clusterings, metrics.curve(Z, clusterings, measured), measured
 
 
@@ -67,7 +67,7 @@ def test_single_precision_changes_nothing_that_shows() -> None:
     Z = np.random.default_rng(0).standard_t(3, size=(2500, 4)) * [1.0, 1e6, 1e-6, 1.0] + 1e3
     Z = (Z - Z.mean(axis=0)) / Z.std(axis=0)
     clusterings, curve, measured = fitted(Z, range(1, 6))
-    assert len(Z) > metrics.DOUBLE_PRECISION_ROWS
+    assert len(Z) > silhouettes.DOUBLE_PRECISION_ROWS
     for k in range(2, 6):
         expected = silhouette_samples(Z, clusterings[k].labels)
         np.testing.assert_allclose(measured.values[k], expected, atol=1e-4)
@@ -80,8 +80,8 @@ def test_large_data_is_sampled_with_its_error(monkeypatch) -> None:
     Z = np.concatenate([rng.normal(at, 1, (n, 2)) for at, n in ((0, 900), (6, 900), (30, 20))])
     clusterings, exact, _ = fitted(Z, range(1, 4))
     assert exact.silhouette_se.isna().all()
-    monkeypatch.setattr(metrics, "SILHOUETTE_ROWS", 600)
-    monkeypatch.setattr(metrics, "SILHOUETTE_SAMPLE", 600)
+    monkeypatch.setattr(silhouettes, "SILHOUETTE_ROWS", 600)
+    monkeypatch.setattr(silhouettes, "SILHOUETTE_SAMPLE", 600)
     _, sampled, measured = fitted(Z, range(1, 4))
     assert measured.sampled
     for k in (2, 3):

@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from segmentation.engines import ENGINES
 from segmentation.engines.base import Clustering
 from segmentation.gate import Gate, find_structure
-from segmentation.metrics import SILHOUETTE_ROWS
+from segmentation.silhouettes import SILHOUETTE_SAMPLE
 from segmentation.stability import Stability, bootstrap_stability
 
 #: The tests of structure look at 5,000 customers at most; fits of more would not be used.
@@ -56,8 +56,8 @@ def silhouettes(
     seed : int
     """
     rows = np.arange(len(X))
-    if len(X) > SILHOUETTE_ROWS:
-        rows = np.random.default_rng(seed).choice(len(X), SILHOUETTE_ROWS, replace=False)
+    if len(X) > SILHOUETTE_SAMPLE:
+        rows = np.random.default_rng(seed).choice(len(X), SILHOUETTE_SAMPLE, replace=False)
     values: list[float | None] = []
     for labels in labelings:
         found = len(np.unique(labels[rows]))

@@ -35,6 +35,7 @@ from segmentation.profiles import profile
 from segmentation.rules import Rules, recognition_rules
 from segmentation.sampling import sample_rows
 from segmentation.segments import Segment
+from segmentation.silhouettes import Silhouettes, silhouettes
 from segmentation.stability import Stability, bootstrap_stability
 from segmentation.typical import typical_customers
 
@@ -283,7 +284,7 @@ def segment_encoded(
     clusterings: dict[int, Clustering] = search.fit_k_range(
         encoded.rows, ks, seed=seed, effort=effort, **large
     )
-    measured = metrics.silhouettes(Z, clusterings, seed=seed)
+    measured = silhouettes(Z, clusterings, seed=seed)
     curve = metrics.curve(Z, clusterings, measured)
     chosen = choices.choose(choice, Z, clusterings, curve, seed=seed, k=k, k_min=k_min)
     if effort == "default" and chosen.k > 1:
@@ -291,7 +292,7 @@ def segment_encoded(
         improved = search.improve(encoded.rows, clusterings, chosen.k, seed=seed, **large)
         better = {j: c for j, c in improved.items() if c.wcss < clusterings[j].wcss}
         if better:
-            measured = measured.updated(metrics.silhouettes(Z, better, seed=seed))
+            measured = measured.updated(silhouettes(Z, better, seed=seed))
             curve = metrics.curve(Z, improved, measured)
         clusterings = improved
 
@@ -392,9 +393,7 @@ def _distances(
     return np.sqrt(squares)
 
 
-def _silhouette_rows(
-    measured: metrics.Silhouettes, k: int, labels: NDArray[np.int32]
-) -> pd.DataFrame:
+def _silhouette_rows(measured: Silhouettes, k: int, labels: NDArray[np.int32]) -> pd.DataFrame:
     rows = measured.rows.get(k, np.empty(0, dtype=np.intp))
     values = measured.values.get(k, np.empty(0))
     return pd.DataFrame({"row": rows, "segment": labels[rows], "silhouette": values})
