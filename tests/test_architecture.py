@@ -36,7 +36,7 @@ LAYERS = [
     {"streams"},
     {"drift"},
     {"demo"},
-    {"features"},
+    {"features", "encoding"},
     {"engines"},
     {"sampling"},
     {"silhouettes"},

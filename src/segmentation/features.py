@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
@@ -32,8 +31,6 @@ from segmentation.described import all_columns, describing
 from segmentation.errors import ConfigError, DataError
 
 MAX_CATEGORIES = 50
-#: Customers encoded at a time.
-PART_ROWS = 250_000
 # scikit-learn's own default; beyond it the quantiles of a column no longer change visibly
 _MAX_QUANTILES = 1000
 
@@ -377,45 +374,6 @@ def build_encoder(
         sparse_threshold=0.0,
         verbose_feature_names_out=False,
     )
-
-
-def fit_transform(encoder: ColumnTransformer, frame: pd.DataFrame) -> NDArray[np.float64]:
-    """Fit an encoder and encode the customers: the (n, d) array that is clustered.
-
-    Many rows are encoded a part at a time, and scalers that can be are fitted so: at its peak
-    scikit-learn would hold the matrix three times. The result is the same up to rounding.
-
-    Parameters
-    ----------
-    encoder
-        From `build_encoder`; fitted in place.
-    frame
-        The customers.
-    """
-    n = len(frame)
-    if n <= PART_ROWS:
-        return np.ascontiguousarray(encoder.fit_transform(frame), dtype=np.float64)
-    scalers = [
-        step[-1] if isinstance(step, Pipeline) else step for _, step, _ in encoder.transformers
-    ]
-    parts = [slice(start, start + PART_ROWS) for start in range(0, n, PART_ROWS)]
-    if all(hasattr(scaler, "partial_fit") for scaler in scalers):
-        encoder.fit(frame.iloc[:2])
-        for i, (name, step, columns) in enumerate(encoder.transformers_):
-            scaler = clone(step[-1] if isinstance(step, Pipeline) else step)
-            for part in parts:
-                rows = frame[list(columns)].iloc[part]
-                scaler.partial_fit(step[0].transform(rows) if isinstance(step, Pipeline) else rows)
-            if isinstance(step, Pipeline):
-                step.steps[-1] = (step.steps[-1][0], scaler)
-            else:
-                encoder.transformers_[i] = (name, scaler, columns)
-    else:
-        encoder.fit(frame)
-    Z = np.empty((n, len(encoder.get_feature_names_out())))
-    for part in parts:
-        Z[part] = encoder.transform(frame.iloc[part])
-    return Z
 
 
 def _check_scalable(scaler: TransformerMixin, frame: pd.DataFrame) -> None:

@@ -19,13 +19,13 @@ from segmentation import metrics, segments
 from segmentation.choice import Choice
 from segmentation.data import Customers, from_frame
 from segmentation.described import categories_of
+from segmentation.encoding import fit_transform
 from segmentation.engines import ENGINES
 from segmentation.engines.base import Clustering
 from segmentation.errors import ConfigError
 from segmentation.features import (
     FeatureSet,
     build_encoder,
-    fit_transform,
     resolve,
     scaling_name,
 )

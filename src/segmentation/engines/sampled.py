@@ -1,33 +1,27 @@
 """The large-data path: the whole k range solved on samples, settled by a few passes over all rows.
 
-Three samples, each within the next: a small one for the engine's search; one of `CLIMB_ROWS` rows
-on which neighbours in k improve each other; an eighth of all rows that decides between rivals and
-is refined on. What is left to win is then less than a pass over all rows can.
+The samples lie each within the next: a small one for the engine's search; one that tells starts
+worth a try; one on which neighbours in k improve each other; an eighth of all rows that decides
+between rivals and is refined on. What is left to win is then less than a pass over all rows can.
 """
 
 from __future__ import annotations
 
-import functools
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from segmentation.engines.base import Clustering
-from segmentation.engines.draws import Rows, coreset, coreset_chances
+from segmentation.engines.draws import Rows
 from segmentation.engines.lloyd import MOST_PASSES, TOLERANCE, Settled, settle
-from segmentation.engines.local import WeightedRows
-from segmentation.engines.passes import Floats, Key, Totals, totals
+from segmentation.engines.passes import Floats
+from segmentation.engines.samples import Samples
 from segmentation.engines.search import Effort, Found, search_one, search_range
 
-SEARCH_ROWS = 2_000
-CLIMB_ROWS = 40_000
-# Two passes over so many rows tell most starts of a round from those worth more rows.
-SCREEN_ROWS, SCREEN_MARGIN = 10_000, 0.04
-# The refining sees one in so many rows, and at least so many in all.
-REFINED, REFINED_ROWS = 8, 50_000
+# How far above the best of its k (relative) two passes over the screening's rows may leave a start.
+SCREEN_MARGIN = 0.04
 # The small sample only has to start the climb: moves of its single rows do not help.
 SEARCH = Effort(starts=12, grown=6, rounds=0, hartigan=False)
 SEARCH_HARDER = Effort(starts=20, grown=10, rounds=5)
@@ -57,72 +51,6 @@ SINGLE_PRECISION_SPREAD = 1e4
 
 Start = tuple[int, int]
 Pools = dict[int, list[Settled]]
-
-
-@dataclass(frozen=True)
-class Samples:
-    """One table and the samples of it.
-
-    Attributes
-    ----------
-    rows : Rows
-        All rows, equal ones merged where that pays.
-    origin : ndarray of shape (d,)
-        Their mean.
-    refining, climbing, screening, searching : Rows
-        Ever smaller coresets of them.
-    seed, threads : int
-    """
-
-    rows: Rows
-    origin: Floats
-    refining: Rows
-    climbing: Rows
-    screening: Rows
-    searching: Rows
-    seed: int
-    threads: int
-
-    @classmethod
-    def of(cls, rows: Rows, drawn: Floats, *, seed: int, threads: int) -> Samples:
-        """Draw the samples by a uniform number for each row, see `segmentation.engines.draws`."""
-        origin = np.average(rows.X, axis=0, weights=rows.w)
-        chances = coreset_chances(rows, origin)
-        return cls(
-            rows,
-            origin,
-            coreset(rows, chances, drawn, max(len(rows.X) // REFINED, REFINED_ROWS)),
-            coreset(rows, chances, drawn, CLIMB_ROWS),
-            coreset(rows, chances, drawn, SCREEN_ROWS),
-            coreset(rows, chances, drawn, SEARCH_ROWS),
-            seed=seed,
-            threads=threads,
-        )
-
-    def over(self, rows: Rows, dtype: type) -> Callable[..., dict[Any, Totals]]:
-        """Passes over some of the rows, as `segmentation.engines.lloyd.settle` wants them."""
-
-        def run(centers: Mapping[Key, Floats], *, last: bool) -> dict[Key, Totals]:
-            precise = last and rows is self.rows
-            return totals(
-                rows.X,
-                centers,
-                rows.w,
-                origin=self.origin,
-                dtype=np.float64 if precise else dtype,
-                distances=precise,
-                # In single precision a thread's steps are so short that two wait for each other:
-                # 149 ms for a pass over 1e6 rows where one takes 108.
-                threads=self.threads if precise else 1,
-            )
-
-        return run
-
-    @functools.cached_property
-    def search_rows(self) -> WeightedRows:
-        """The smallest sample as the search wants it."""
-        X = self.searching.X - self.origin
-        return WeightedRows(X, self.searching.weights)
 
 
 @dataclass(frozen=True)

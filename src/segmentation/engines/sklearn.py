@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 from segmentation.engines import sampled
 from segmentation.engines.base import Clustering
 from segmentation.engines.local import Floats, WeightedRows, local_search
+from segmentation.engines.samples import SEARCH_ROWS, Samples
 from segmentation.engines.search import (
     EFFORTS,
     Effort,
@@ -32,8 +33,6 @@ from segmentation.engines.search import (
 from segmentation.engines.table import Table, clustering_of, labels_of, nearest_center
 from segmentation.errors import ConfigError
 
-# Up to here the search itself sees every row; beyond, a sample of this size.
-SEARCH_ROWS = 2_000
 # Up to here polishing includes Hartigan moves; beyond, one row moves a mean by next to nothing.
 HARTIGAN_ROWS = 20_000
 # So many of the sample's best solutions are polished with Hartigan moves on all rows.
@@ -97,7 +96,7 @@ def fit_k_range(
             Z, threads, drawn = table.Z, table.threads, table.drawn(seed)
             # Which rows are equal is said; kept, it would be a quarter of the memory of the rows.
             del table
-            samples = sampled.Samples.of(*drawn, seed=seed, threads=threads)
+            samples = Samples.of(*drawn, k_max=wanted[-1], seed=seed, threads=threads)
             del drawn
             solved = sampled.solve_range(samples, wanted[-1], effort, full=polish == "full")
             return {k: clustering_of(solved[k], Z) for k in wanted}
@@ -151,7 +150,8 @@ def improve(
     old = clusterings[k]
     with threadpool_limits(1):
         if table.large:
-            samples = sampled.Samples.of(*table.drawn(seed), seed=seed, threads=table.threads)
+            drawn = table.drawn(seed)
+            samples = Samples.of(*drawn, k_max=max(clusterings), seed=seed, threads=table.threads)
             new = clustering_of(
                 sampled.solve_one(samples, k, near, effort, full=polish == "full"), table.Z
             )

@@ -13,7 +13,8 @@ from threadpoolctl import threadpool_info
 from segmentation.engines.base import Clustering, Polish
 from segmentation.engines.draws import Equals, Rows, find_equals, lots
 from segmentation.engines.passes import Floats
-from segmentation.engines.sampled import SEARCH_ROWS, Solved
+from segmentation.engines.sampled import Solved
+from segmentation.engines.samples import SEARCH_ROWS
 from segmentation.errors import ConfigError, DataError
 
 # Beyond so many distinct rows the large-data path is quicker than the exact one, and as good.
