@@ -56,7 +56,7 @@ def logged(tmp_path_factory) -> Iterator[tuple[str, str, Any]]:
     client = mlflow.MlflowClient(uri)
     run_id = client.create_run(experiment, tags={"structure": "yes"}).info.run_id
     model = portable(customers(), categories={"gender": ["Female", "Male"]}, segment_ids=IDS)
-    info = flavor.log(model, run_id=run_id)
+    info = flavor.log(model, client=client, run=client.get_run(run_id))
     client.set_terminated(run_id)
     promote(run_id, tracking_uri=uri)
     yield uri, info.model_uri, model
