@@ -238,6 +238,7 @@ def wait_for_finished(store_uri: str, count: int) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_forks_end_when_the_process_that_waits_is_killed(store_uri: str, fresh_store: Path) -> None:
     definition = ("seed=range(0,40)", "k.max=4", *LAUNCHERS["fork"])
     process = subprocess.Popen(
@@ -254,6 +255,7 @@ def test_forks_end_when_the_process_that_waits_is_killed(store_uri: str, fresh_s
     assert {run.info.status for run in fitted(store_uri)} <= {"FINISHED", "KILLED"}
 
 
+@pytest.mark.slow
 def test_a_killed_fork_is_told_and_its_runs_are_made_up_for(
     store_uri: str, fresh_store: Path
 ) -> None:
