@@ -189,6 +189,12 @@ def test_one_cluster_is_the_mean_of_all_rows(fitted) -> None:
     np.testing.assert_allclose(fitted[1].centers, GROUPS.mean(axis=0)[None], rtol=1e-12)
 
 
+def test_one_cluster_alone_may_be_asked_for(fitted) -> None:
+    alone = engine.fit_k_range(GROUPS, [1], seed=0)
+    assert list(alone) == [1]
+    assert alone[1].wcss == fitted[1].wcss
+
+
 def test_the_order_of_the_rows_does_not_matter(fitted) -> None:
     order = rng.permutation(len(GROUPS))
     shuffled = engine.fit_k_range(GROUPS[order], range(1, 8), seed=0)

@@ -87,9 +87,10 @@ def solve_range(samples: Samples, k_max: int, effort: str, *, full: bool) -> dic
     # One k further, or the last would lack the starts that its neighbour gives it.
     found = search_range(samples.search_rows, k_max + 1, SEARCH, samples.seed)
     starts = {k: [solution.centers + samples.origin for solution in found[k].pool] for k in found}
-    pools = _climb(samples, starts, found, CLIMB_ROUNDS[effort])
-    solved = _settled(samples, {k: pools[k] for k in range(2, k_max + 1)}, full=full)
-    solved[1] = _one(samples)
+    solved = {1: _one(samples)}
+    if k_max > 1:
+        pools = _climb(samples, starts, found, CLIMB_ROUNDS[effort])
+        solved |= _settled(samples, {k: pools[k] for k in range(2, k_max + 1)}, full=full)
     for k in range(2, k_max + 1):
         if solved[k].wcss > solved[k - 1].wcss:
             solved[k] = _grown(samples, solved[k - 1])
@@ -163,8 +164,9 @@ def _climb(
         }
         new = _climbed(samples, _screened(samples, tried, pools), pools)
         pools |= {k: _distinct([*pools[k], *new[k]]) for k in new}
-        # The last k is there for the one before it.
-        if all(pools[k][0].wcss > best[k] * (1 - CLIMB_GAIN) for k in list(best)[:-1]):
+        # Of a range the last k is there for the one before it.
+        asked = list(wanted)[:-1] or wanted
+        if all(pools[k][0].wcss > best[k] * (1 - CLIMB_GAIN) for k in asked):
             break
     return pools
 
