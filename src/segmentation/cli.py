@@ -13,7 +13,6 @@ import math
 import os
 import re
 import shlex
-import signal
 import sys
 import tempfile
 import traceback
@@ -36,7 +35,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from segmentation import config
+from segmentation import config, interrupts
 from segmentation.commands.call import Call, SweepDefinition
 from segmentation.credentials import masked
 from segmentation.errors import GateRefused, SegmentationError
@@ -169,7 +168,7 @@ def run(arguments: list[str]) -> int:
         return 2
     code = 1
     # SIGTERM ends a run as KILLED just as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupts.listen()
     try:
         # Hydra names a failed job with its overrides, and a debug traceback names anything.
         with contextlib.redirect_stderr(_Masked(sys.stderr)):

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
@@ -20,6 +20,8 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
+
+from segmentation import interrupts
 
 #: How long an interrupted process may take to end its run before it is killed.
 GRACE_SECONDS = 8
@@ -145,7 +147,9 @@ class _Team:
             for connection in inherited:
                 connection.close()
             _end_with_parent(self.alive_read)
-            with _interruptible_once():
+            interrupts.listen(once=True)
+            # The process that waits says what happened.
+            with contextlib.suppress(KeyboardInterrupt, BrokenPipeError, EOFError):
                 work(theirs, orders_theirs, *arguments)
 
         process = context.Process(target=body)
@@ -249,22 +253,6 @@ def _error_of(done: JobReturn) -> BaseException | None:
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error  # type: ignore[no-any-return]
-
-
-@contextlib.contextmanager
-def _interruptible_once() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the job, and the one after does not break into its cleaning up."""
-
-    def interrupted(*_: Any) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, interrupted)
-    # The process that waits says what happened.
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError, EOFError):
-        yield
 
 
 def _end_with_parent(alive: int) -> None:

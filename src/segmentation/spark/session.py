@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segmentation import interrupts
 from segmentation.config import EngineConfig
 from segmentation.errors import ConfigError
 
@@ -114,7 +114,7 @@ def open_session(engine: EngineConfig, say: Say) -> SparkSession:
     spark.sparkContext.setLogLevel("ERROR" if os.environ.get("SEGMENT_DEBUG") == "1" else "OFF")
     if threading.current_thread() is threading.main_thread():
         # PySpark's own handler asks the JVM first, which Ctrl-C may have ended.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        interrupts.listen()
     _opened.spark, _opened.asked = spark, asked
     return spark
 

@@ -1,0 +1,55 @@
+"""Ctrl-C and SIGTERM raise KeyboardInterrupt, though not where that would leave a lock behind."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import Any
+
+#: How soon an interrupt that has to wait looks again whether it may break in.
+PATIENCE_SECONDS = 0.02
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def listen(*, once: bool = False) -> None:
+    """Raise KeyboardInterrupt on both signals from now on; to be called in the main thread.
+
+    SQLAlchemy broken into while it commits or hands a connection back keeps the connection, and
+    with it SQLite's lock: the run could not be ended, nor could any other process's. A pool of
+    threads broken into while it starts one (MLflow's writer of artifacts) forgets that thread, and
+    the process waits for it for ever when it ends.
+
+    Parameters
+    ----------
+    once : bool, default False
+        Ignore both signals after the first, so that a second does not break into the cleaning up.
+    """
+
+    def interrupted(_: int, frame: FrameType | None) -> None:
+        if _must_not_break(frame) and hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, PATIENCE_SECONDS)
+            return
+        if once:
+            for each in _SIGNALS:
+                signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for each in (*_SIGNALS, *_alarm()):
+        signal.signal(each, interrupted)
+
+
+def _alarm() -> list[Any]:
+    return [signal.SIGALRM] if hasattr(signal, "SIGALRM") else []
+
+
+def _must_not_break(frame: FrameType | None) -> bool:
+    while frame is not None:
+        module, function = frame.f_globals.get("__name__", ""), frame.f_code.co_name
+        # MLflow's stores are named after it: mlflow.store.tracking.sqlalchemy_store.
+        if "sqlalchemy" in module:
+            return True
+        if module == "concurrent.futures.thread" and function == "_adjust_thread_count":
+            return True
+        frame = frame.f_back
+    return False
