@@ -119,7 +119,7 @@ def obvious_sweep(path: Path, uri: str, grid: Grid) -> None:
 def our_sweep(path: Path, uri: str, grid: Grid, *options: str) -> None:
     arguments = our_arguments(path, uri, grid, *options)
     # A first sweep knows no text and no customers of another.
-    for kept in (raster._mask, raster._size, fit._read):
+    for kept in (raster._text, fit._read):
         kept.cache_clear()
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         assert cli.run(arguments) == 0

@@ -266,3 +266,8 @@ def test_table_with_a_column_of_nothing(store_uri, tmp_path, capfd) -> None:
     frame.to_parquet(path)
     arguments = ["fit", "data=parquet", f"data.path={path}", f"tracking.uri={store_uri}"]
     refuse([*arguments, "data.missing=median"], ["spend"], capfd)
+
+
+def test_the_config_of_a_sweep_is_refused(capsys) -> None:
+    assert cli.run(["fit", "-m", "seed=1,2", "--cfg", "job"]) == 2
+    assert "leave out -m" in capsys.readouterr().err

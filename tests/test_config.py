@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -146,3 +147,12 @@ def test_what_has_no_meaning_for_the_engine_is_refused(
 
 def test_a_local_master_needs_no_quotes() -> None:
     assert cli._split("engine.master=local[2]") == ["engine.master='local[2]'"]
+
+
+def test_a_second_command_keeps_no_garbage_of_the_first(store_uri: str) -> None:
+    """What is frozen is never collected: the imports may be, what a job made may not."""
+    assert cli.run(["clean", f"tracking.uri={store_uri}"]) == 0
+    frozen = gc.get_freeze_count()
+    assert frozen
+    assert cli.run(["clean", f"tracking.uri={store_uri}"]) == 0
+    assert gc.get_freeze_count() <= frozen

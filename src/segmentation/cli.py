@@ -162,6 +162,8 @@ def run(arguments: list[str]) -> int:
 
         print(f"segment {version('segmentation')}")
         return 0
+    if {"-m", "--multirun"} & {*rest} and {"-c", "--cfg"} & {*rest}:
+        return _fail("--cfg shows one configuration: leave out -m, or the lists of values.", 2)
     if command not in COMMANDS:
         known = ", ".join(COMMANDS)
         print(f"segment: there is no command {command!r}. Allowed: {known}.", file=sys.stderr)
@@ -276,8 +278,9 @@ def _run(command: str, cfg: DictConfig) -> None:
         plain = _command("fit").stored(plain, given, call)
     module = _command(command)
     # What the imports made stays: without this each full collection walks through all of it,
-    # 0.15 s a time, several times a run.
-    gc.freeze()
+    # 0.15 s a time, several times a run. Once a process: a job's garbage would stay as well.
+    if not gc.get_freeze_count():
+        gc.freeze()
     # Figures and configs are cyclic garbage by the thousand: fewer, larger collections.
     gc.set_threshold(20_000, 20, 50)
     module.run(config.load(plain, config.SCHEMAS[command]), call)

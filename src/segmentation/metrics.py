@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
-from sklearn.metrics import davies_bouldin_score
 
 from segmentation.engines.base import Clustering
 from segmentation.silhouettes import Silhouettes, silhouettes
@@ -85,11 +84,14 @@ def davies_bouldin(fit: Fit) -> float | None:
     """Mean of each cluster's worst within-to-between ratio (Davies, Bouldin 1979); low is good."""
     if not 2 <= fit.clustering.k < fit.n:
         return None
-    if fit.clustering.totals is None:
-        return float(davies_bouldin_score(fit.Z, fit.clustering.labels))
-    # The same from sums: mean distance of each cluster's rows to its centre.
     totals, centers = fit.clustering.totals, fit.clustering.centers
-    within = totals.distances / np.maximum(totals.weights, 1.0)
+    # Mean distance of each cluster's rows to its centre.
+    if totals is None:
+        labels = fit.clustering.labels
+        distances = np.sqrt(((fit.Z - centers[labels]) ** 2).sum(axis=1))
+        within = np.bincount(labels, distances, len(centers)) / fit.sizes
+    else:
+        within = totals.distances / np.maximum(totals.weights, 1.0)
     apart = cdist(centers, centers)
     np.fill_diagonal(apart, np.inf)
     # As scikit-learn has it: coinciding centres do not count.

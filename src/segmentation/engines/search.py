@@ -8,7 +8,7 @@ centre less.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,8 @@ from scipy.optimize import linear_sum_assignment
 
 from segmentation.engines.local import Floats, Solution, WeightedRows, local_search
 
-POOL = 8
-BROOD = 20
+POOL = 12
+BROOD = 24
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,10 @@ class Effort:
     grown : int
         Starts made of solutions of k - 1 and one centre more.
     rounds : int
-        Generations of `BROOD` offspring.
+        Generations of `BROOD` offspring at most.
+    agreed : float
+        A generation of which this share came to the best known solution is the last: that one is
+        found from most parts of the pool, and would be found once more.
     hartigan : bool
         Whether starts go on from their Lloyd optimum by moves of single rows.
     """
@@ -39,6 +42,7 @@ class Effort:
     starts: int
     grown: int
     rounds: int
+    agreed: float = 0.25
     hartigan: bool = True
 
     @property
@@ -49,8 +53,8 @@ class Effort:
 
 EFFORTS = {
     "fast": Effort(starts=10, grown=6, rounds=1),
-    "default": Effort(starts=10, grown=10, rounds=5),
-    "thorough": Effort(starts=20, grown=10, rounds=20),
+    "default": Effort(starts=10, grown=10, rounds=6),
+    "thorough": Effort(starts=20, grown=10, rounds=20, agreed=0.4),
 }
 
 
@@ -86,14 +90,15 @@ def search_range(rows: WeightedRows, k_max: int, effort: Effort, seed: int) -> d
         independent = plus_plus(rows, k, effort.starts, rng)
         grown = grow(rows, found[k - 1].pool, effort.grown, rng)
         first = local_search(rows, np.concatenate([independent, grown]), bar=effort.bar)
-        pool = evolve(rows, merge(first), effort.rounds, rng)
+        pool = evolve(rows, merge(first), effort, rng)
         found[k] = Found(pool, tuple(s.wcss for s in first[: effort.starts]))
+    half = replace(effort, rounds=(effort.rounds + 1) // 2)
     for k in range(k_max - 1, 1, -1):
         rng = np.random.default_rng([seed, k, 1])
         fewer = local_search(rows, shrink(found[k + 1].best), bar=effort.bar)
         pool = merge([*found[k].pool, *fewer])
         if pool[0].wcss < found[k].best.wcss:
-            pool = evolve(rows, pool, (effort.rounds + 1) // 2, rng)
+            pool = evolve(rows, pool, half, rng)
         found[k] = Found(pool, found[k].starts)
     for k in range(2, k_max + 1):
         # The way down may have left k worse than an improved k - 1.
@@ -118,7 +123,7 @@ def search_one(
     if k - 1 in known:
         fewer = local_search(rows, known[k - 1][None])
         found += local_search(rows, grow(rows, tuple(fewer), effort.grown, rng))
-    pool = evolve(rows, merge(found), effort.rounds, rng)
+    pool = evolve(rows, merge(found), effort, rng)
     return Found(pool, tuple(s.wcss for s in independent))
 
 
@@ -126,16 +131,21 @@ def merge(solutions: list[Solution]) -> tuple[Solution, ...]:
     """The `POOL` best solutions, each WCSS once, best first."""
     pool: list[Solution] = []
     for solution in sorted(solutions, key=lambda s: s.wcss):
-        if not pool or solution.wcss > pool[-1].wcss * (1 + 1e-9):
+        if not pool or not is_same(solution.wcss, pool[-1].wcss):
             pool.append(solution)
     return tuple(pool[:POOL])
 
 
+def is_same(wcss: float, better: float) -> bool:
+    """Whether two WCSS, the second no larger, are those of one solution but for rounding."""
+    return wcss <= better * (1 + 1e-9)
+
+
 def evolve(
-    rows: WeightedRows, pool: tuple[Solution, ...], rounds: int, rng: np.random.Generator
+    rows: WeightedRows, pool: tuple[Solution, ...], effort: Effort, rng: np.random.Generator
 ) -> tuple[Solution, ...]:
-    """Let the pool breed for some rounds; its best never gets worse."""
-    for _ in range(rounds):
+    """Let the pool breed until its offspring agree, or rounds are over; it never gets worse."""
+    for _ in range(effort.rounds):
         mothers, fathers = rng.integers(len(pool), size=(2, BROOD, 2)).min(axis=2)
         children = np.stack(
             [
@@ -146,7 +156,10 @@ def evolve(
         # A child of one parent is a copy: without a mutation it would end where it began.
         mutant = (mothers == fathers) | (rng.random(BROOD) < 0.5)
         children[mutant] = relocate(rows, children[mutant], rng)
-        pool = merge([*pool, *local_search(rows, children, bar=pool[0].wcss)])
+        grown_up = local_search(rows, children, bar=pool[0].wcss)
+        pool = merge([*pool, *grown_up])
+        if sum(is_same(child.wcss, pool[0].wcss) for child in grown_up) >= effort.agreed * BROOD:
+            break
     return pool
 
 
