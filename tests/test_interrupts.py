@@ -29,6 +29,8 @@ def handlers_as_before() -> Iterator[None]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_waits_for_the_end_of_a_transaction(tmp_path: Path, number: signal.Signals) -> None:
     path = tmp_path / "store.db"
+    with sqlite3.connect(path) as other:
+        other.execute("create table runs (id)")
     engine = sqlalchemy.create_engine(f"sqlite:///{path}")
 
     @sqlalchemy.event.listens_for(engine, "commit")
@@ -37,7 +39,7 @@ def test_it_waits_for_the_end_of_a_transaction(tmp_path: Path, number: signal.Si
 
     def work() -> None:
         with engine.begin() as connection:
-            connection.execute(sqlalchemy.text("create table runs as select 1 as id"))
+            connection.execute(sqlalchemy.text("insert into runs values (1)"))
         time.sleep(5)
 
     interrupts.listen()
@@ -45,7 +47,8 @@ def test_it_waits_for_the_end_of_a_transaction(tmp_path: Path, number: signal.Si
         work()
     assert not engine.pool.checkedout()  # type: ignore[attr-defined]
     with sqlite3.connect(path, timeout=0) as other:
-        other.execute("insert into runs select id from runs")
+        assert other.execute("select count(*) from runs").fetchone() == (1,)
+        other.execute("insert into runs values (2)")
 
 
 def test_it_waits_until_a_pool_knows_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
