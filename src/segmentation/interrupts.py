@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import signal
 from types import FrameType
-from typing import Any
 
 #: How soon an interrupt that has to wait looks again whether it may break in.
 PATIENCE_SECONDS = 0.02
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Windows has none: there an interrupt does not wait.
+_ALARM = getattr(signal, "SIGALRM", None)
 
 
 def listen(*, once: bool = False) -> None:
@@ -27,7 +28,7 @@ def listen(*, once: bool = False) -> None:
     """
 
     def interrupted(_: int, frame: FrameType | None) -> None:
-        if _must_not_break(frame) and hasattr(signal, "setitimer"):
+        if _ALARM is not None and _must_not_break(frame):
             signal.setitimer(signal.ITIMER_REAL, PATIENCE_SECONDS)
             return
         if once:
@@ -35,12 +36,8 @@ def listen(*, once: bool = False) -> None:
                 signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    for each in (*_SIGNALS, *_alarm()):
+    for each in _SIGNALS if _ALARM is None else (*_SIGNALS, _ALARM):
         signal.signal(each, interrupted)
-
-
-def _alarm() -> list[Any]:
-    return [signal.SIGALRM] if hasattr(signal, "SIGALRM") else []
 
 
 def _must_not_break(frame: FrameType | None) -> bool:

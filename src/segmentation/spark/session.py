@@ -138,8 +138,9 @@ def _stop(spark: SparkSession) -> None:
     from pyspark import SparkContext
 
     gateway = SparkContext._gateway
-    # After Ctrl-C the JVM, which a terminal tells too, may be gone already.
-    with contextlib.suppress(Py4JError, OSError):
+    # After Ctrl-C the JVM, which a terminal tells too, may be gone already; PySpark warns of that.
+    with contextlib.suppress(Py4JError, OSError), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Unable to cleanly shutdown Spark JVM process")
         spark.stop()
     # `stop` leaves the JVM to die with this process; a later session wants a fresh one, and after
     # Ctrl-C nothing may stay.
