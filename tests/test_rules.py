@@ -31,7 +31,7 @@ def place(rules: Rules, frame: pd.DataFrame) -> np.ndarray:
         for branch in rule.branches:
             held = np.ones(len(frame), dtype=bool)
             for condition in branch:
-                held &= condition.holds(frame[condition.feature])
+                held &= condition.holds(frame[condition.feature].to_numpy())
             claims += held
             placed[held] = rule.segment
     assert (claims == 1).all(), "the rules leave nobody out and claim nobody twice"

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from segmentation import criteria
 from segmentation.engines.base import Clustering
 from segmentation.errors import ConfigError
 from segmentation.evidence import Evidence, gather
+from segmentation.threads import at_most
 
 Array = NDArray[np.float64]
 
@@ -117,7 +117,7 @@ def choose(
             f"write choice=fixed choice.k={k} or leave choice.k out."
         )
     # Matrices this small are slower on several threads, by a factor of six in CPU.
-    with threadpool_limits(1):
+    with at_most(1):
         return CHOICES[rule](Fitted(Z, clusterings, curve, seed, k, k_min))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import gc
 import io
 import math
@@ -277,13 +278,17 @@ def _run(command: str, cfg: DictConfig) -> None:
         given = [override.key_or_group.replace("/", ".") for override in parsed]
         plain = _command("fit").stored(plain, given, call)
     module = _command(command)
+    _keep_imports()
+    module.run(config.load(plain, config.SCHEMAS[command]), call)
+
+
+@functools.cache
+def _keep_imports() -> None:
     # What the imports made stays: without this each full collection walks through all of it,
     # 0.15 s a time, several times a run. Once a process: a job's garbage would stay as well.
-    if not gc.get_freeze_count():
-        gc.freeze()
+    gc.freeze()
     # Figures and configs are cyclic garbage by the thousand: fewer, larger collections.
     gc.set_threshold(20_000, 20, 50)
-    module.run(config.load(plain, config.SCHEMAS[command]), call)
 
 
 def _command(name: str) -> ModuleType:

@@ -11,12 +11,12 @@ import diptest
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from segmentation import criteria
 from segmentation.engines.base import Clustering
 from segmentation.nulls import NULLS, silhouette_maxima
 from segmentation.sampling import sample_rows, unround, varying
+from segmentation.threads import at_most
 
 Array = NDArray[np.float64]
 
@@ -120,7 +120,7 @@ def find_structure(
         return Gate(structure=False, by=None, reason=reason)
     ks = [k for k in sorted(clusterings) if k >= 2]
     columns = varying(Z)
-    with threadpool_limits(1):
+    with at_most(1):
         X = unround(Z[sample_rows(Z, DIP_ROWS, seed)][:, columns], seed)
         rng = np.random.default_rng(seed)
         centers = {k: clusterings[k].centers[:, columns] for k in ks}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -67,16 +68,15 @@ class Condition:
             return bool(self.values)
         return self.above is None or self.at_most is None or self.above < self.at_most
 
-    def holds(self, values: pd.Series) -> Bools:
-        """Which customers meet it."""
+    def holds(self, values: NDArray[Any]) -> Bools:
+        """Which customers meet it, by their values of the feature."""
         if self.all_values:
-            return values.isin(self.values).to_numpy()
-        numbers = values.to_numpy(dtype=np.float64)
-        held = np.ones(len(numbers), dtype=np.bool_)
+            return np.isin(values, self.values)
+        held = np.ones(len(values), dtype=np.bool_)
         if self.above is not None:
-            held &= numbers > self.above
+            held &= values > self.above
         if self.at_most is not None:
-            held &= numbers <= self.at_most
+            held &= values <= self.at_most
         return held
 
 
@@ -196,6 +196,11 @@ def recognition_rules(
     if k < 2:
         return None
     columns = _encode(frame, categorical)
+    # A frame takes as long to cut and ask as all the trees to grow.
+    values = {
+        name: frame[name].to_numpy(object if name in categorical else np.float64)
+        for name in frame.columns
+    }
     sizes = range(k, k + SPARE_LEAVES + 1)
     folds = min(FOLDS, n)
     fold = _folds(labels, folds, seed)
@@ -203,8 +208,9 @@ def recognition_rules(
     for held_out in range(folds):
         test = fold == held_out
         tree = _Tree(columns, ~test, labels, max(sizes), seed)
+        held_values = {name: column[test] for name, column in values.items()}
         for index, leaves in enumerate(sizes):
-            placed[index, test] = _place(tree.branches(leaves), frame[test])
+            placed[index, test] = _place(tree.branches(leaves), held_values)
     fidelity = (placed == labels).mean(axis=1)
     best = int(np.flatnonzero(fidelity >= fidelity.max() - SIMPLER_BY)[0])
     tree = _Tree(columns, np.ones(n, dtype=np.bool_), labels, max(sizes), seed)
@@ -366,12 +372,15 @@ def _add(branch: Branch, new: Condition) -> Branch:
     return (*merged, new)
 
 
-def _place(branches: Sequence[tuple[int, Branch]], frame: pd.DataFrame) -> NDArray[np.int64]:
-    """The segment the rules put each customer in."""
-    placed = np.full(len(frame), -1, dtype=np.int64)
+def _place(
+    branches: Sequence[tuple[int, Branch]], values: Mapping[str, NDArray[Any]]
+) -> NDArray[np.int64]:
+    """The segment the rules put each customer in, by their values of each column."""
+    n = len(next(iter(values.values())))
+    placed = np.full(n, -1, dtype=np.int64)
     for segment, branch in branches:
-        held = np.ones(len(frame), dtype=np.bool_)
+        held = np.ones(n, dtype=np.bool_)
         for condition in branch:
-            held &= condition.holds(frame[condition.feature])
+            held &= condition.holds(values[condition.feature])
         placed[held] = segment
     return placed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -131,6 +132,7 @@ def finished_runs(
     sweep_id: str | None = None,
     where: str | None = None,
     ended_after: int | None = None,
+    besides: Sequence[str] = (),
 ) -> pd.DataFrame:
     """All finished runs of the experiment that fitted a configuration, one row each.
 
@@ -143,6 +145,8 @@ def finished_runs(
         A filter in MLflow's syntax, such as ``metrics.k > 3``.
     ended_after : int, optional
         Only runs that ended later, in milliseconds since the epoch.
+    besides : sequence of str
+        Ids of runs to leave out.
 
     Returns
     -------
@@ -159,6 +163,8 @@ def finished_runs(
         conditions.append(f"tags.sweep_id = '{sweep_id}'")
     if ended_after is not None:
         conditions.append(f"attributes.end_time > {ended_after}")
+    if besides:
+        conditions.append(f"attributes.run_id NOT IN ({', '.join(map(repr, besides))})")
     if where:
         conditions.append(where)
     try:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from segmentation.batched_kmeans import Fits, assign, best_of, lloyd, plus_plus
 from segmentation.engines.base import Clustering
 from segmentation.sampling import sample_rows
+from segmentation.threads import at_most
 
 Array = NDArray[np.float64]
 
@@ -101,7 +101,7 @@ def bootstrap_stability(
     n, k = len(X), clustering.k
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(n, np.full(n, 1 / n), size=n_boot).astype(np.float64)
-    with threadpool_limits(1):
+    with at_most(1):
         refits = _refit(X, clustering.centers, counts, rng)
     own = assign(X[None], clustering.centers[None], np.zeros((1, n)))[0]
     jaccard = _jaccard(np.broadcast_to(own, refits.shape), refits, counts > 0, k)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -28,7 +28,10 @@ from segmentation.sweep_report import Place, render_sweep_report
 
 #: Runs whose segmentations are compared with each other.
 COMPARED_RUNS = 8
+#: A run is seen a while after it ended, on a busy machine, and another's clock may be late.
 OVERLAP_MS = 15_000
+#: So many of the runs seen last are not read again in that time.
+SEEN_RUNS = 100
 
 # When this process last looked at a sweep, less the overlap, and what it has seen.
 _looked: dict[str, tuple[int | None, pd.DataFrame]] = {}
@@ -101,9 +104,13 @@ def start(
     )
 
 
-def _runs(store: Store, identity: str, ended_after: int | None = None) -> pd.DataFrame:
+def _runs(
+    store: Store, identity: str, ended_after: int | None = None, besides: Sequence[str] = ()
+) -> pd.DataFrame:
     """The sweep's finished runs of today's code; older code's stay in the store, unranked."""
-    finished = runs.finished_runs(store, sweep_id=identity, ended_after=ended_after)
+    finished = runs.finished_runs(
+        store, sweep_id=identity, ended_after=ended_after, besides=besides
+    )
     if finished.empty:
         return finished
     current = finished[finished["code_version"] == tracking.code_version()]
@@ -119,10 +126,11 @@ def ranking_so_far(store: Store, job: SweepJob) -> pd.DataFrame:
     """The same while the sweep runs: only what ended since the last look is read."""
     looked, known = _looked.get(job.sweep_id, (None, pd.DataFrame()))
     now = int(time.time() * 1000)
-    new = _runs(store, job.sweep_id, looked)
+    seen = [] if known.empty else list(known["run_id"].tail(SEEN_RUNS))
+    new = _runs(store, job.sweep_id, looked, seen)
     if not new.empty:
-        known = pd.concat([known, new]).drop_duplicates("config_hash", keep="last")
-    # A run is seen a while after it ended, on a busy machine, and another's clock may be late.
+        known = pd.concat([known, new], ignore_index=True)
+        known = known.drop_duplicates("config_hash", keep="last")
     _looked[job.sweep_id] = (now - OVERLAP_MS, known)
     return compare.rank(known)
 

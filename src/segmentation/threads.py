@@ -6,13 +6,33 @@ On 200 customers a fit with two threads took 655 ms where one took 108 ms.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 
+import sklearn.cluster  # noqa: F401 - so that its thread pools are among those found
 from joblib import cpu_count
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 #: Up to so many customers one thread is quicker, and a sweep runs one configuration on each core.
 SMALL = 50_000
+
+
+@contextlib.contextmanager
+def at_most(threads: int) -> Iterator[None]:
+    """Let BLAS and OpenMP use no more threads than this."""
+    with _pools().limit(limits=threads):
+        yield
+
+
+def allowed() -> int:
+    """How many threads BLAS and OpenMP may use now."""
+    return max((int(pool["num_threads"]) for pool in _pools().info()), default=1)
+
+
+@functools.cache
+def _pools() -> ThreadpoolController:
+    # Found once: threadpoolctl reads the list of all loaded libraries each time, 3 ms.
+    return ThreadpoolController()
 
 
 @contextlib.contextmanager
@@ -28,7 +48,7 @@ def threads_for(customers: int, processes: int = 1) -> Iterator[None]:
     if customers > SMALL and processes == 1:
         yield
         return
-    with threadpool_limits(1 if customers <= SMALL else max(1, cpu_count() // processes)):
+    with at_most(1 if customers <= SMALL else max(1, cpu_count() // processes)):
         yield
 
 

@@ -6,10 +6,15 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.default_element import GroupDefault, InputDefault
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.segment_sweep.launcher import ForkLauncher
 
@@ -23,10 +28,9 @@ class ComposeOnceSweeper(BasicSweeper):
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """Have the launcher use the configs that were composed for the check."""
-        loader = hydra_context.config_loader
-        _parse_once(loader)
-        self.remembered = RememberingLoader(loader)
-        context = HydraContext(config_loader=self.remembered, callbacks=hydra_context.callbacks)  # type: ignore[arg-type]
+        assert isinstance(hydra_context.config_loader, ConfigLoaderImpl)
+        self.loader = JobLoader(hydra_context.config_loader)
+        context = HydraContext(config_loader=self.loader, callbacks=hydra_context.callbacks)
         super().setup(hydra_context=context, task_function=task_function, config=config)
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
@@ -35,26 +39,36 @@ class ComposeOnceSweeper(BasicSweeper):
             return  # Its processes do so, side by side, before the first job.
         assert self.config is not None
         for overrides in batch:
-            self.remembered.prepare(self.config, list(overrides))
+            self.loader.prepare(self.config, list(overrides))
 
 
-class RememberingLoader:
-    """Hydra's config loader, giving out what was composed ahead."""
+class JobLoader(ConfigLoaderImpl):
+    """Hydra's config loader for the jobs of a sweep: it gives out what was composed ahead.
 
-    def __init__(self, loader: Any) -> None:
+    Hydra's own settings are the same in all jobs, and composing them is most of the work: they are
+    taken from the sweep.
+    """
+
+    def __init__(self, loader: ConfigLoaderImpl) -> None:
+        # Not as Hydra makes one: in a process of joblib it does not know its plugins yet.
         self.loader = loader
+        self.config_search_path = loader.config_search_path
+        self.repository = copy.copy(loader.repository)
+        # Schemas are Python classes: nothing is parsed, and Hydra knows them by their class.
+        sources: list[Any] = [
+            source if source.scheme() == "structured" else ParsedOnce(source)
+            for source in loader.get_sources()
+        ]
+        self.repository.sources = sources
         self.composed: dict[tuple[str, ...], DictConfig] = {}
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.loader, name)
-
     def __reduce__(self) -> tuple[Any, ...]:
-        # To another process goes the loader alone: composing is quicker than unpickling.
-        return (RememberingLoader, (self.loader,))
+        # Nothing of what was composed: composing is quicker than unpickling.
+        return (JobLoader, (self.loader,))
 
     def prepare(self, master_config: DictConfig, sweep_overrides: list[str]) -> None:
         """Compose a job ahead."""
-        composed = self.loader.load_sweep_config(master_config, sweep_overrides)
+        composed = self.load_sweep_config(master_config, sweep_overrides)
         self.composed[tuple(sweep_overrides)] = composed
 
     def load_sweep_config(
@@ -64,8 +78,44 @@ class RememberingLoader:
         ahead = self.composed.pop(tuple(sweep_overrides), None)
         if ahead is not None:
             return ahead
-        config: DictConfig = self.loader.load_sweep_config(master_config, sweep_overrides)
-        return config
+        self.settings = master_config.hydra
+        return super().load_sweep_config(master_config, sweep_overrides)
+
+    def _parse_overrides_and_create_caching_repo(
+        self, config_name: str | None, overrides: list[str]
+    ) -> tuple[list[Override], CachingConfigRepository]:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        repository = JobRepository(self.repository, self.settings)
+        self._process_config_searchpath(config_name, parsed, repository)
+        return [each for each in parsed if not each.is_hydra_override()], repository
+
+
+class JobRepository(CachingConfigRepository):
+    """The files of one job's config; Hydra's settings are there already, whatever files choose."""
+
+    def __init__(self, files: IConfigRepository, settings: DictConfig) -> None:
+        # Deep, as Hydra does it, it would copy all schemas for each job.
+        self.delegate, self.cache = copy.copy(files), {}
+        self.settings = settings
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        """A file, with the entries of its defaults list that are not Hydra's."""
+        if config_path == "hydra/config":
+            settings = copy.deepcopy(self.settings)
+            OmegaConf.set_readonly(settings, None)
+            settings.overrides.task = []
+            return ConfigResult("hydra", "", settings, {"package": None}, [], True)
+        result = super().load_config(config_path)
+        if result is not None and result.defaults_list is not None:
+            result.defaults_list = [
+                entry for entry in result.defaults_list if not _is_hydras(entry)
+            ]
+        return result
+
+
+def _is_hydras(entry: InputDefault) -> bool:
+    group = entry.group if isinstance(entry, GroupDefault) else None
+    return group is not None and group.lstrip("/").startswith("hydra/")
 
 
 class ParsedOnce:
@@ -106,15 +156,3 @@ class ParsedOnce:
     def is_config(self, config_path: str) -> bool:
         """Whether there is such a file."""
         return bool(self._once("is_config", config_path))
-
-
-def _parse_once(loader: Any) -> None:
-    # Hydra offers no way to hand it other sources; where it keeps them elsewhere one day, composing
-    # is slower and nothing else.
-    sources = getattr(getattr(loader, "repository", None), "sources", None)
-    if not isinstance(sources, list):
-        return
-    for index, source in enumerate(sources):
-        # Schemas are Python classes: nothing is parsed, and Hydra knows them by their class.
-        if source.scheme() != "structured" and not isinstance(source, ParsedOnce):
-            sources[index] = ParsedOnce(source)

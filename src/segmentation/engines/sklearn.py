@@ -16,7 +16,6 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
-from threadpoolctl import threadpool_limits
 
 from segmentation.engines import sampled
 from segmentation.engines.base import Clustering
@@ -32,6 +31,7 @@ from segmentation.engines.search import (
 )
 from segmentation.engines.table import Table, clustering_of, labels_of, nearest_center
 from segmentation.errors import ConfigError
+from segmentation.threads import at_most
 
 # Up to here polishing includes Hartigan moves; beyond, one row moves a mean by next to nothing.
 HARTIGAN_ROWS = 20_000
@@ -91,7 +91,7 @@ def fit_k_range(
     _check_polish(polish)
     table = Table.of(Z, sample_weight, path)
     _check_ks(wanted, table.distinct)
-    with threadpool_limits(1):
+    with at_most(1):
         if table.large:
             Z, threads, drawn = table.Z, table.threads, table.drawn(seed)
             # Which rows are equal is said; kept, it would be a quarter of the memory of the rows.
@@ -148,7 +148,7 @@ def improve(
     table = Table.of(Z, sample_weight, path)
     near = {j: clusterings[j].centers for j in clusterings if abs(j - k) <= 1}
     old = clusterings[k]
-    with threadpool_limits(1):
+    with at_most(1):
         if table.large:
             drawn = table.drawn(seed)
             samples = Samples.of(*drawn, k_max=max(clusterings), seed=seed, threads=table.threads)

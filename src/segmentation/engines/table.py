@@ -8,8 +8,8 @@ from functools import cached_property, partial
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
-from threadpoolctl import threadpool_info
 
+from segmentation import threads
 from segmentation.engines.base import Clustering, Polish
 from segmentation.engines.draws import Equals, Rows, find_equals, lots
 from segmentation.engines.passes import Floats
@@ -74,7 +74,7 @@ class Table:
         largest = max(-float(X.min()), float(X.max()))
         ordinary = SMALLEST < largest < LARGEST
         large = many and ordinary and path != "exact"
-        return cls(Rows(X, w), equals, large, _threads(), Z)
+        return cls(Rows(X, w), equals, large, threads.allowed(), Z)
 
     @cached_property
     def distinct(self) -> int:
@@ -138,10 +138,6 @@ def labels_of(
 ) -> NDArray[np.int32]:
     """Index of the nearest centre of each row, or of some rows alone."""
     return nearest_center(Z if rows is None else Z[rows], centers)[0]
-
-
-def _threads() -> int:
-    return max((int(pool["num_threads"]) for pool in threadpool_info()), default=1)
 
 
 def _check_data(Z: Floats, weights: Floats | None) -> None:
