@@ -245,7 +245,7 @@ def log(
         tags = {"sweep_id": sweep.sweep_id, "mlflow.parentRunId": sweep.parent_run_id}
     reference = reference_metrics(config, result)
     with tracking.tracked_run(store, run_name(result), tags=tags, run_id=run_id) as run:
-        command = command or f"segment fit run_id={run}"
+        command = command or f"segment fit run_id={run.info.run_id}"
         return tracking.write_result(
             store,
             run,

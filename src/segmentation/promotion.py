@@ -38,7 +38,7 @@ def promote(store: Store, assessed: Assessment, *, override: str | None = None) 
     refused = assessed.failed and override is None
     with store_errors(store.uri):
         items = [*evidence_items(assessed), Tag("promotion", "refused" if refused else "passed")]
-        tracking.write_items(store, assessed.run.info.run_id, items)
+        tracking.write_items(store, assessed.run, items)
         if refused:
             raise GateRefused(refusal(assessed))
         tags = _tags(assessed, override)

@@ -82,18 +82,18 @@ def start(
             max_results=1,
         )
         if found:
-            parent = str(found[0].info.run_id)
+            run = found[0]
         else:
             # Named as this process's from the start, so that it can be told as left behind.
-            made = store.client.create_run(
+            run = store.client.create_run(
                 store.experiment_id, run_name=name, tags={**process.tags(), **tags}
             )
-            parent = str(made.info.run_id)
+        parent = str(run.info.run_id)
         tracking.reopen(store, parent, tags)
         if customers is not None and not found:
             drawn, _ = describing(customers, (), (), None)
             png = to_png(distributions({name: customers.column(name) for name in drawn}))
-            tracking.write_items(store, parent, [File("figures/distributions.png", png)])
+            tracking.write_items(store, run, [File("figures/distributions.png", png)])
     return SweepJob(
         sweep_id=identity,
         parent_run_id=parent,
@@ -164,7 +164,7 @@ def finish(
             if not ranked.empty:
                 parent = store.client.get_run(job.parent_run_id)
                 items = list(_summary(store, ranked, same, parent, job.total))
-                tracking.write_items(store, job.parent_run_id, items)
+                tracking.write_items(store, parent, items)
                 report = runs.artifact_file(str(parent.info.artifact_uri), runs.REPORT_FILE)
         finally:
             store.client.set_terminated(job.parent_run_id, status)

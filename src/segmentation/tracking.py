@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from mlflow.entities import Dataset, DatasetInput, RunTag
+from mlflow.entities import Dataset, DatasetInput, Run, RunTag
 from mlflow.entities import Metric as MlflowMetric
 from mlflow.entities import Param as MlflowParam
 from mlflow.exceptions import MlflowException
@@ -76,14 +76,14 @@ def log_result(
         The store cannot be opened or written.
     """
     store = open_store(resolve_uri(uri, home or Path.cwd() / "mlruns"), experiment)
-    with tracked_run(store, run_name(result)) as run_id:
-        return write_result(store, run_id, result, log_customers=log_customers)
+    with tracked_run(store, run_name(result)) as run:
+        return write_result(store, run, result, log_customers=log_customers)
 
 
 @contextlib.contextmanager
 def tracked_run(
     store: Store, name: str, *, tags: Mapping[str, str] | None = None, run_id: str | None = None
-) -> Iterator[str]:
+) -> Iterator[Run]:
     """A run that always ends: FINISHED, FAILED with the reason as a tag, or KILLED.
 
     Parameters
@@ -97,8 +97,8 @@ def tracked_run(
 
     Yields
     ------
-    str
-        The run's id.
+    Run
+        As it was when it began.
     """
     client = store.client
     with store_errors(store.uri):
@@ -112,12 +112,13 @@ def tracked_run(
             run = client.create_run(
                 store.experiment_id, run_name=name, tags={**base, **(tags or {})}
             )
-            run_id = str(run.info.run_id)
         else:
             reopen(store, run_id, tags or {})
             client.update_run(run_id, name=name)
+            run = client.get_run(run_id)
+    run_id = str(run.info.run_id)
     try:
-        yield run_id
+        yield run
     except Exception as error:
         runs.end(store, run_id, "FAILED", f"{type(error).__name__}: {error}")
         raise
@@ -137,7 +138,7 @@ def reopen(store: Store, run_id: str, tags: Mapping[str, str]) -> None:
 
 def write_result(
     store: Store,
-    run_id: str,
+    run: Run,
     result: SegmentationResult,
     *,
     config: Mapping[str, Any] | None = None,
@@ -151,7 +152,7 @@ def write_result(
     Parameters
     ----------
     store : Store
-    run_id : str
+    run : Run
         An open run of `store`.
     result : SegmentationResult
     config : mapping, optional
@@ -163,6 +164,7 @@ def write_result(
     data_figures, log_customers : bool
         See `segmentation.logged.iter_log_items`.
     """
+    run_id = str(run.info.run_id)
     meta = {
         "run": run_name(result),
         "run id": run_id,
@@ -181,10 +183,9 @@ def write_result(
     items.append(Tag("code_version", code_version()))
     items.extend(Metric(f"reference/{key}", number) for key, number in (reference or {}).items())
     with store_errors(store.uri):
-        run = store.client.get_run(run_id)
         params = {item.name: item.value for item in items if isinstance(item, Param)}
         model = flavor.log(portable_model(result), client=store.client, run=run, params=params)
-        write_items(store, run_id, items, model_id=str(model.model_id))
+        write_items(store, run, items, model_id=str(model.model_id))
         _write_dataset(store, run_id, result)
         _verify_model(store, model, result)
     return LoggedRun(
@@ -197,22 +198,21 @@ def write_result(
 
 
 def write_items(
-    store: Store, run_id: str, items: list[LogItem], *, model_id: str | None = None
+    store: Store, run: Run, items: list[LogItem], *, model_id: str | None = None
 ) -> None:
     """Log items in as few calls as MLflow allows: one batch and one folder.
 
     Parameters
     ----------
     store : Store
-    run_id : str
+    run : Run
+        As it was before: what stands in it is not written twice.
     items : list of LogItem
     model_id : str, optional
         A logged model of the run: the metrics without a step are its metrics as well.
     """
-    now = int(time.time() * 1000)
-    # A param is written once; `mlflow run` has written the ones of its entry point.
-    run = store.client.get_run(run_id).data
-    tables = json.loads(run.tags.get(LOGGED_TABLES, "[]"))
+    now, run_id = int(time.time() * 1000), str(run.info.run_id)
+    tables = json.loads(run.data.tags.get(LOGGED_TABLES, "[]"))
     tables += [{"path": i.path, "type": "table"} for i in items if isinstance(i, Table)]
     store.client.log_batch(
         run_id,
@@ -224,7 +224,8 @@ def write_items(
         params=[
             MlflowParam(i.name, i.value)
             for i in items
-            if isinstance(i, Param) and i.name not in run.params
+            # A param is written once; `mlflow run` has written the ones of its entry point.
+            if isinstance(i, Param) and i.name not in run.data.params
         ],
         tags=[
             *(RunTag(i.name, i.value) for i in items if isinstance(i, Tag)),

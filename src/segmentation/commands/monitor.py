@@ -54,10 +54,10 @@ def run(config: MonitorConfig, call: Call) -> None:
         tags |= {"model": loaded.name, "model_version": loaded.version}
     if loaded.run_id is not None:
         tags["model_run_id"] = loaded.run_id
-    with tracking.tracked_run(store, meta["run"], tags=tags) as run_id:
+    with tracking.tracked_run(store, meta["run"], tags=tags) as run:
         items = list(monitor_items(monitored, config.monitoring, meta=meta))
-        tracking.write_items(store, run_id, items)
-        artifacts = str(store.client.get_run(run_id).info.artifact_uri)
+        tracking.write_items(store, run, items)
+    link = store.link(str(run.info.run_id))
     print(f"{monitored.verdict}: {monitored.sentence}")
     for row in monitored.segments.to_dict("records"):
         now = f"{row['now']:6.1%}" if monitored.now else "     –"
@@ -66,8 +66,8 @@ def run(config: MonitorConfig, call: Call) -> None:
         count = monitored.rejected.total()
         kinds = reasons(Tally(rejected=monitored.rejected))
         print(f"  {count:,} rows could not be scored ({kinds})")
-    print(f"Report: {runs.artifact_file(artifacts, 'report.html') or store.link(run_id)}")
-    print(f"Run:    {store.link(run_id)}{ui_hint(store, call, config.tracking)}")
+    print(f"Report: {runs.artifact_file(str(run.info.artifact_uri), 'report.html') or link}")
+    print(f"Run:    {link}{ui_hint(store, call, config.tracking)}")
     print(f"Next:   {monitored.advice}", flush=True)
     if config.fail_on and VERDICTS.index(monitored.verdict) >= VERDICTS.index(config.fail_on):
         raise GateRefused(f"fail_on={config.fail_on}: the verdict is {monitored.verdict}.")
