@@ -44,6 +44,15 @@ def test_a_job_is_what_hydra_would_make_of_it(hydras, job) -> None:
     assert OmegaConf.is_struct(ours)
 
 
+def test_a_job_knows_the_users_own_folder(hydras, tmp_path) -> None:
+    (tmp_path / "k").mkdir()
+    (tmp_path / "k" / "mine.yaml").write_text("min: 3\nmax: 5\n")
+    sweep, loader = master(hydras, f"hydra.searchpath=['file://{tmp_path}']"), JobLoader(hydras)
+    for _ in range(2):
+        job = loader.load_sweep_config(sweep, ["k=mine"])
+        assert (job.k.min, job.k.max) == (3, 5)
+
+
 def test_a_job_does_not_change_the_sweep_or_the_next_job(hydras) -> None:
     sweep, loader = master(hydras), JobLoader(hydras)
     before = OmegaConf.to_yaml(sweep)
