@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
+import sys
+
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,9 +16,10 @@ from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score
 
 from segmentation import metrics
 from segmentation.engines import ENGINES, sampled, table
+from segmentation.engines.crew import Crew
 from segmentation.engines.draws import Rows, coreset, coreset_chances, find_equals, lots
 from segmentation.engines.lloyd import settle
-from segmentation.engines.passes import BLOCK, CHUNK, Totals, totals
+from segmentation.engines.passes import CHUNK, MOST_BLOCKS, Totals, blocks, totals
 from segmentation.errors import ConfigError
 from segmentation.silhouettes import silhouettes
 
@@ -34,7 +39,7 @@ def fitted():
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_pass_adds_up_what_brute_force_does(weighted: bool) -> None:
-    X = rng.normal(size=(BLOCK + CHUNK + 17, 3)) + 50.0
+    X = rng.normal(size=(5 * CHUNK + 17, 3)) + 50.0
     w = rng.uniform(0.5, 2.0, len(X)) if weighted else None
     centers = {"a": X[:4], "b": X[10:13]}
     found = totals(X, centers, w, origin=X.mean(axis=0), dtype=np.float64, distances=True)
@@ -48,15 +53,55 @@ def test_a_pass_adds_up_what_brute_force_does(weighted: bool) -> None:
         np.testing.assert_allclose(found[key].sums.T, sums, rtol=1e-12)
 
 
-def test_threads_and_the_way_rows_are_cut_change_nothing() -> None:
-    X = rng.normal(size=(3 * BLOCK, 4))
+@pytest.mark.parametrize("n", [1, 3, 50, CHUNK, 5 * CHUNK - 1, 100 * MOST_BLOCKS * CHUNK])
+def test_blocks_hold_each_row_once(n: int) -> None:
+    cut = blocks(n)
+    assert [b.start for b in cut] == [0, *(b.stop for b in cut[:-1])]
+    assert cut[-1].stop == n
+    assert len(cut) <= MOST_BLOCKS
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+def test_processes_and_the_loss_of_one_change_nothing() -> None:
+    tables = [Rows(rng.normal(size=(n, 4)), None) for n in (5, 5 * CHUNK)]
+    tables.append(Rows(tables[1].X, rng.uniform(0.5, 2, 5 * CHUNK)))
+    centers = {k: tables[1].X[:k] for k in (1, 5)}
+
+    def passes(crew: Crew) -> list[bytes]:
+        found = [
+            crew.totals(rows, centers, dtype=dtype, distances=dtype is np.float64)[k]
+            for rows in tables
+            for dtype in (np.float32, np.float64)
+            for k in centers
+        ]
+        return [pickle.dumps(each) for each in found]
+
+    def others() -> list[psutil.Process]:
+        return psutil.Process().children()
+
+    before = others()
+    origin = tables[1].X.mean(axis=0)
+    with Crew(tables, origin, processes=1) as alone:
+        assert others() == before
+        known = passes(alone)
+    with Crew(tables, origin, processes=3) as crew:
+        helpers = [process for process in others() if process not in before]
+        assert len(helpers) == 2
+        assert passes(crew) == known
+        helpers[0].kill()
+        assert passes(crew) == known
+        assert passes(crew) == known
+    assert others() == before
+
+
+def test_the_way_rows_are_cut_changes_no_sum() -> None:
+    X = rng.normal(size=(6 * CHUNK, 4))
     centers = {k: X[:k] for k in (1, 5)}
-    one, two = (totals(X, centers, threads=threads) for threads in (1, 2))
-    halves = [totals(part, centers) for part in (X[:BLOCK], X[BLOCK:])]
+    whole = totals(X, centers)
+    halves = [totals(part, centers) for part in (X[:CHUNK], X[CHUNK:])]
     for key in centers:
-        assert one[key].sums.tobytes() == two[key].sums.tobytes()
         added = halves[0][key] + halves[1][key]
-        np.testing.assert_allclose(added.sums, one[key].sums, rtol=1e-9, atol=1e-6)
+        np.testing.assert_allclose(added.sums, whole[key].sums, rtol=1e-9, atol=1e-6)
 
 
 def test_a_row_between_two_centres_is_counted_once() -> None:

@@ -9,11 +9,10 @@ import pickle
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkProcess
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
@@ -22,6 +21,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from segmentation import interrupts
+from segmentation.threads import forked
 
 #: How long an interrupted process may take to end its run before it is killed.
 GRACE_SECONDS = 8
@@ -136,9 +136,8 @@ class _Team:
         return range(number, self.jobs, self.processes)
 
     def start(self, work: Any, number: int, *arguments: Any) -> None:
-        context = multiprocessing.get_context("fork")
-        results, theirs = context.Pipe(duplex=False)
-        orders_theirs, orders = context.Pipe(duplex=False)
+        results, theirs = multiprocessing.Pipe(duplex=False)
+        orders_theirs, orders = multiprocessing.Pipe(duplex=False)
         others = [each.orders for each in self.members.values()]
         inherited = [results, orders, *self.members, *others]
 
@@ -152,13 +151,7 @@ class _Team:
             with contextlib.suppress(KeyboardInterrupt, BrokenPipeError, EOFError):
                 work(theirs, orders_theirs, *arguments)
 
-        process = context.Process(target=body)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        with warnings.catch_warnings():
-            # Threads of BLAS, idle and restarted after a fork.
-            warnings.filterwarnings("ignore", message=".*multi-threaded.*fork")
-            process.start()
+        process = forked(body)
         theirs.close()
         orders_theirs.close()
         self.members[results] = _Member(process, orders, self.share(number))
@@ -234,7 +227,7 @@ class _Team:
 class _Member:
     """A forked process, the pipe it takes its orders from and the jobs it has composed."""
 
-    process: ForkProcess
+    process: BaseProcess
     orders: Connection
     share: range
 

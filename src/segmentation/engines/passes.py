@@ -1,14 +1,15 @@
 """One pass over all rows that serves every k at once: what Lloyd's step needs, added up.
 
-The kernel of the large-data path on one machine and of the Spark engine: each block of rows (a
-thread's, a partition's) gives `Totals`, and totals add. It imports NumPy alone, so that it can be
-sent to executors as it is.
+The kernel of the large-data path on one machine and of the Spark engine: rows are added up block by
+block and partition by partition. It imports NumPy alone, so that it can be sent to executors as it
+is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import functools
+import itertools
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,8 +21,9 @@ Key = TypeVar("Key", bound=Hashable)
 
 # Rows worked on at a time: distances to a few centres stay in a core's cache.
 CHUNK = 8192
-# Rows of one block: blocks are added in order, so the number of threads plays no part.
-BLOCK = 4 * CHUNK
+# Blocks of a table at most, and what their number is a multiple of: so that few processes have
+# equally much to do. Blocks are added in order, so the number of processes plays no part.
+MOST_BLOCKS, SHARED_BY = 64, 4
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,6 @@ def totals(
     origin: Floats | None = None,
     dtype: DTypeLike = np.float32,
     distances: bool = False,
-    threads: int = 1,
 ) -> dict[Key, Totals]:
     """Add up, for each set of centres, the rows nearest to each centre.
 
@@ -103,8 +104,6 @@ def totals(
         Of the comparison; sums over more than a few thousand rows are kept in float64.
     distances : bool
         Also add up the distances, not only their squares.
-    threads : int
-        Threads to share the rows among. The answer is the same for any number of them.
 
     Returns
     -------
@@ -112,72 +111,101 @@ def totals(
         The keys of `centers`, each with its `Totals`.
     """
     origin = np.zeros(X.shape[1]) if origin is None else origin
-    shifted = {key: np.asarray(c, np.float64) - origin for key, c in centers.items()}
-
-    def block(start: int) -> dict[Key, Totals]:
-        part = slice(start, start + BLOCK)
-        w = None if weights is None else weights[part]
-        return _block(X[part], shifted, w, origin, np.dtype(dtype), distances)
-
-    starts = range(0, max(len(X), 1), BLOCK)
-    added: dict[Key, Totals] = {}
-    with ThreadPoolExecutor(threads) as pool:
-        for one in pool.map(block, starts) if threads > 1 else map(block, starts):
-            added = {key: added[key] + one[key] for key in one} if added else one
-    # From sums about the origin to sums of the rows as they are.
-    return {
-        key: Totals(t.weights, t.sums + t.weights[:, None] * origin, t.squares, t.distances)
-        for key, t in added.items()
-    }
+    asked = Asked.about(origin, centers.values(), dtype, distances)
+    return asked.told(centers, asked.over(X, weights, blocks(len(X))))
 
 
-def _block(
-    X: NDArray[Any],
-    shifted: Mapping[Key, Floats],
-    weights: Floats | None,
-    origin: Floats,
-    dtype: np.dtype[Any],
-    distances: bool,
-) -> dict[Key, Totals]:
-    d = X.shape[1]
-    left = {
-        key: np.column_stack([-2.0 * c, (c**2).sum(axis=1)]).astype(dtype)
-        for key, c in shifted.items()
-    }
-    largest = max(len(product) for product in left.values())
-    # Rows x, 1, |x|²: the first d + 1 give |c - x|² - |x|², all of them the sums of a cluster.
-    # Columns are customers: products of short matrices are twice as fast that way round.
-    columns = np.ones((d + 2, CHUNK), dtype)
-    scores = np.empty((largest, CHUNK), dtype)
-    members = np.empty((largest, CHUNK), bool)
-    share = np.empty((largest, CHUNK), dtype)
-    sums = {key: np.zeros((len(product), d + 3)) for key, product in left.items()}
-    for start in range(0, len(X), CHUNK):
-        part = X[start : start + CHUNK]
-        m = len(part)
-        x = columns[:, :m]
-        np.subtract(part.T, origin[:, None], out=x[:d], casting="same_kind")
-        np.einsum("dn,dn->n", x[:d], x[:d], out=x[d + 1])
-        w = None if weights is None else weights[start : start + CHUNK].astype(dtype)
-        for key, product in left.items():
-            k = len(product)
-            score = np.matmul(product, x[: d + 1], out=scores[:k, :m])
-            nearest = score.min(axis=0)
-            own = np.equal(score, nearest, out=members[:k, :m])
-            if np.count_nonzero(own) != m:
-                # A row exactly between two centres belongs to the first of them.
-                own &= np.cumsum(own, axis=0) == 1
-            mine = share[:k, :m]
-            if w is None:
-                np.copyto(mine, own)
-            else:
-                np.multiply(own, w, out=mine)
-            sums[key][:, : d + 2] += mine @ x.T
-            if distances:
-                sums[key][:, d + 2] += mine @ np.sqrt(np.maximum(nearest + x[d + 1], 0.0))
-    added = {}
-    for key, c in shifted.items():
-        total, count, square = sums[key][:, :d], sums[key][:, d], sums[key][:, d + 1]
-        about = square - 2.0 * (c * total).sum(axis=1) + count * (c**2).sum(axis=1)
-        added[key] = Totals(count, total, np.maximum(about, 0.0), sums[key][:, d + 2])
-    return added
+def blocks(n: int) -> list[slice]:
+    """Cut n rows into blocks, the same whoever adds them up."""
+    count = min(MOST_BLOCKS, SHARED_BY * -(-n // (SHARED_BY * CHUNK)))
+    ends = [n * i // count for i in range(count + 1)] if n else [0, 0]
+    return [slice(start, end) for start, end in itertools.pairwise(ends)]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a pass is asked for, to be sent to whoever has rows.
+
+    Attributes
+    ----------
+    origin : ndarray of shape (d,)
+    centers : list of ndarrays of shape (k, d)
+        About the origin.
+    dtype : dtype
+    distances : bool
+    """
+
+    origin: Floats
+    centers: list[Floats]
+    dtype: np.dtype[Any]
+    distances: bool
+
+    @classmethod
+    def about(
+        cls, origin: Floats, centers: Iterable[Floats], dtype: DTypeLike, distances: bool
+    ) -> Asked:
+        """Arguments as of `totals`."""
+        shifted = [np.asarray(c, np.float64) - origin for c in centers]
+        return cls(origin, shifted, np.dtype(dtype), distances)
+
+    def over(
+        self, X: NDArray[Any], weights: Floats | None, blocks: Iterable[slice]
+    ) -> Iterator[Floats]:
+        """Sums over blocks of rows, each of shape (all centres, d + 3).
+
+        The columns: sum of the rows about the origin, weight, squared distances to the origin, and
+        distances to the centre.
+        """
+        d, dtype = X.shape[1], self.dtype
+        ends = np.cumsum([len(c) for c in self.centers])
+        of = [slice(end - len(c), end) for end, c in zip(ends, self.centers, strict=True)]
+        left = [np.column_stack([-2.0 * c, (c**2).sum(axis=1)]).astype(dtype) for c in self.centers]
+        largest = max(map(len, left))
+        # Rows x, 1, |x|²: the first d + 1 give |c - x|² - |x|², all of them the sums of a cluster.
+        # Columns are customers: products of short matrices are twice as fast that way round.
+        columns = np.ones((d + 2, CHUNK), dtype)
+        scores = np.empty((largest, CHUNK), dtype)
+        members = np.empty((largest, CHUNK), bool)
+        share = np.empty((largest, CHUNK), dtype)
+        for block in blocks:
+            sums = np.zeros((ends[-1], d + 3))
+            for start in range(block.start, block.stop, CHUNK):
+                part = slice(start, min(start + CHUNK, block.stop))
+                m = part.stop - start
+                x = columns[:, :m]
+                np.subtract(X[part].T, self.origin[:, None], out=x[:d], casting="same_kind")
+                np.einsum("dn,dn->n", x[:d], x[:d], out=x[d + 1])
+                w = None if weights is None else weights[part].astype(dtype)
+                for own_sums, product in zip(of, left, strict=True):
+                    k = len(product)
+                    score = np.matmul(product, x[: d + 1], out=scores[:k, :m])
+                    nearest = score.min(axis=0)
+                    own = np.equal(score, nearest, out=members[:k, :m])
+                    if np.count_nonzero(own) != m:
+                        # A row exactly between two centres belongs to the first of them.
+                        own &= np.cumsum(own, axis=0) == 1
+                    mine = share[:k, :m]
+                    if w is None:
+                        np.copyto(mine, own)
+                    else:
+                        np.multiply(own, w, out=mine)
+                    sums[own_sums, : d + 2] += mine @ x.T
+                    if self.distances:
+                        far = np.sqrt(np.maximum(nearest + x[d + 1], 0.0))
+                        sums[own_sums, d + 2] += mine @ far
+            yield sums
+
+    def told(self, keys: Iterable[Key], sums: Iterable[Floats]) -> dict[Key, Totals]:
+        """Totals from the sums over all blocks, in their order; keys as those of the centres."""
+        added = functools.reduce(np.add, sums)
+        found: dict[Key, Totals] = {}
+        end = 0
+        for key, c in zip(keys, self.centers, strict=True):
+            start, end = end, end + len(c)
+            total, rest = added[start:end, :-3], added[start:end, -3:]
+            count, square, distance = rest.T
+            about = square - 2.0 * (c * total).sum(axis=1) + count * (c**2).sum(axis=1)
+            # From sums about the origin to sums of the rows as they are.
+            at = total + count[:, None] * self.origin
+            found[key] = Totals(count, at, np.maximum(about, 0.0), distance)
+        return found

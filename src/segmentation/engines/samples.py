@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from segmentation.engines.crew import Crew
 from segmentation.engines.draws import Rows, coreset, coreset_chances
 from segmentation.engines.local import WeightedRows
-from segmentation.engines.passes import Floats, Key, Totals, totals
+from segmentation.engines.passes import Floats, Key, Totals
 
 SEARCH_ROWS = 2_000
 SCREEN_ROWS = 10_000
@@ -32,7 +34,9 @@ class Samples:
         Their mean.
     refining, climbing, screening, searching : Rows
         Ever smaller coresets of them.
-    seed, threads : int
+    seed : int
+    crew : Crew
+        Who passes over them.
     """
 
     rows: Rows
@@ -42,42 +46,39 @@ class Samples:
     screening: Rows
     searching: Rows
     seed: int
-    threads: int
+    crew: Crew
 
     @classmethod
-    def of(cls, rows: Rows, drawn: Floats, *, k_max: int, seed: int, threads: int) -> Samples:
+    @contextlib.contextmanager
+    def of(
+        cls, rows: Rows, drawn: Floats, *, k_max: int, seed: int, processes: int
+    ) -> Iterator[Samples]:
         """Draw the samples by a uniform number for each row, see `segmentation.engines.draws`.
 
         Every cluster of the largest k should have some rows in each of them.
         """
         origin = np.average(rows.X, axis=0, weights=rows.w)
         chances = coreset_chances(rows, origin)
-        return cls(
-            rows,
-            origin,
-            coreset(rows, chances, drawn, max(len(rows.X) // REFINED, REFINED_ROWS, 100 * k_max)),
-            coreset(rows, chances, drawn, max(CLIMB_ROWS, 100 * k_max)),
-            coreset(rows, chances, drawn, max(SCREEN_ROWS, 50 * k_max)),
-            coreset(rows, chances, drawn, max(SEARCH_ROWS, 20 * k_max)),
-            seed=seed,
-            threads=threads,
+        sizes = (
+            max(len(rows.X) // REFINED, REFINED_ROWS, 100 * k_max),
+            max(CLIMB_ROWS, 100 * k_max),
+            max(SCREEN_ROWS, 50 * k_max),
+            max(SEARCH_ROWS, 20 * k_max),
         )
+        refining, climbing, screening, searching = (
+            coreset(rows, chances, drawn, size) for size in sizes
+        )
+        del chances, drawn
+        with Crew([rows, refining, climbing, screening], origin, processes) as crew:
+            yield cls(rows, origin, refining, climbing, screening, searching, seed, crew)
 
     def over(self, rows: Rows, dtype: type) -> Callable[..., dict[Any, Totals]]:
         """Passes over some of the rows, as `segmentation.engines.lloyd.settle` wants them."""
 
         def run(centers: Mapping[Key, Floats], *, last: bool) -> dict[Key, Totals]:
             precise = last and rows is self.rows
-            return totals(
-                rows.X,
-                centers,
-                rows.w,
-                origin=self.origin,
-                dtype=np.float64 if precise else dtype,
-                distances=precise,
-                # In single precision a thread's steps are so short that two wait for each other:
-                # 149 ms for a pass over 1e6 rows where one takes 108.
-                threads=self.threads if precise else 1,
+            return self.crew.totals(
+                rows, centers, dtype=np.float64 if precise else dtype, distances=precise
             )
 
         return run

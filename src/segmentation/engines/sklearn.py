@@ -93,12 +93,12 @@ def fit_k_range(
     _check_ks(wanted, table.distinct)
     with at_most(1):
         if table.large:
-            Z, threads, drawn = table.Z, table.threads, table.drawn(seed)
+            Z, drawn = table.Z, table.drawn(seed)
+            sampling = Samples.of(*drawn, k_max=wanted[-1], seed=seed, processes=table.processes)
             # Which rows are equal is said; kept, it would be a quarter of the memory of the rows.
-            del table
-            samples = Samples.of(*drawn, k_max=wanted[-1], seed=seed, threads=threads)
-            del drawn
-            solved = sampled.solve_range(samples, wanted[-1], effort, full=polish == "full")
+            del table, drawn
+            with sampling as samples:
+                solved = sampled.solve_range(samples, wanted[-1], effort, full=polish == "full")
             return {k: clustering_of(solved[k], Z) for k in wanted}
         data = _Data.of(table)
         sample = _search_rows(data.rows, wanted[-1], seed)
@@ -150,11 +150,12 @@ def improve(
     old = clusterings[k]
     with at_most(1):
         if table.large:
-            drawn = table.drawn(seed)
-            samples = Samples.of(*drawn, k_max=max(clusterings), seed=seed, threads=table.threads)
-            new = clustering_of(
-                sampled.solve_one(samples, k, near, effort, full=polish == "full"), table.Z
+            sampling = Samples.of(
+                *table.drawn(seed), k_max=max(clusterings), seed=seed, processes=table.processes
             )
+            with sampling as samples:
+                solved_one = sampled.solve_one(samples, k, near, effort, full=polish == "full")
+            new = clustering_of(solved_one, table.Z)
             # Should it beat a larger k, that one keeps its solution: rebuilt, it would cost a fit.
             above = min((c.wcss for j, c in clusterings.items() if j > k), default=-np.inf)
             best = new if above <= new.wcss < old.wcss else old

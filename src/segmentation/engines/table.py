@@ -41,7 +41,7 @@ class Table:
         None where the rows are few.
     large : bool
         Whether the large-data path is taken.
-    threads : int
+    processes : int
         For the passes over many rows: what the caller's limits leave, so that a worker of a
         parallel sweep has its share of the cores.
     Z : ndarray of shape (n, d)
@@ -51,7 +51,7 @@ class Table:
     rows: Rows
     equals: Equals | None
     large: bool
-    threads: int
+    processes: int
     Z: Floats
 
     @classmethod
