@@ -97,8 +97,8 @@ def test_processes_and_the_loss_of_one_change_nothing() -> None:
 def test_the_way_rows_are_cut_changes_no_sum() -> None:
     X = rng.normal(size=(6 * CHUNK, 4))
     centers = {k: X[:k] for k in (1, 5)}
-    whole = totals(X, centers)
-    halves = [totals(part, centers) for part in (X[:CHUNK], X[CHUNK:])]
+    whole = totals(X, centers, dtype=np.float64)
+    halves = [totals(part, centers, dtype=np.float64) for part in (X[:CHUNK], X[CHUNK:])]
     for key in centers:
         added = halves[0][key] + halves[1][key]
         np.testing.assert_allclose(added.sums, whole[key].sums, rtol=1e-9, atol=1e-6)
@@ -162,13 +162,13 @@ def test_settling_passes_twice_at_least_and_stops_at_the_tolerance() -> None:
     X = GROUPS[::20]
     seen = []
 
-    def run(centers, *, last):
-        seen.append(last)
+    def run(centers):
+        seen.append(list(centers))
         return totals(X, centers, dtype=np.float64)
 
     start = {4: X[:4]}
     loose = settle(run, start, tolerance=1.0)[4]
-    assert seen == [False, True]
+    assert seen == [[4], [4]]
     assert loose.passes == 2
     seen.clear()
     tight = settle(run, start, tolerance=1e-12, most=200)[4]
@@ -183,7 +183,7 @@ def test_a_centre_that_loses_its_rows_ends_with_those_it_had() -> None:
     empty = Totals(np.array([3.0, 0.0]), np.zeros((2, 1)), np.array([2.0, 0.0]), np.zeros(2))
     answers = iter([full, empty])
     start = np.array([[1.0], [5.0]])
-    ended = settle(lambda centers, last: {0: next(answers)}, {0: start})[0]
+    ended = settle(lambda centers: {0: next(answers)}, {0: start})[0]
     assert ended.totals is full
     assert ended.centers is start
 
@@ -218,7 +218,7 @@ def test_it_says_how_far_it_can_be_trusted(fitted) -> None:
         polish = clustering.polish
         assert 0 <= polish.gain < 1e-3
         assert 0 < polish.sample_se < 0.05
-        assert polish.passes >= (1 if k == 1 else 2)
+        assert polish.passes >= (1 if k == 1 else 3)
     measured = silhouettes(GROUPS, fitted, seed=0)
     curve = metrics.curve(GROUPS, fitted, measured)
     assert curve["polish_gain"].notna().all()
@@ -244,7 +244,7 @@ def test_the_order_of_the_rows_does_not_matter(fitted) -> None:
     order = rng.permutation(len(GROUPS))
     shuffled = engine.fit_k_range(GROUPS[order], range(1, 8), seed=0)
     for k in fitted:
-        assert shuffled[k].wcss == pytest.approx(fitted[k].wcss, rel=1e-9)
+        assert shuffled[k].wcss == pytest.approx(fitted[k].wcss, rel=1e-6)
         assert np.mean(shuffled[k].labels == fitted[k].labels[order]) > 0.9999
 
 

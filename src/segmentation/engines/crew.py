@@ -64,7 +64,12 @@ class Crew:
             process.join()
 
     def totals(
-        self, rows: Rows, centers: Mapping[Key, Floats], *, dtype: DTypeLike, distances: bool
+        self,
+        rows: Rows,
+        centers: Mapping[Key, Floats],
+        *,
+        dtype: DTypeLike,
+        distances: bool = False,
     ) -> dict[Key, Totals]:
         """One pass over one of the tables; see `segmentation.engines.passes.totals`."""
         table = next(i for i, known in enumerate(self._tables) if known is rows)

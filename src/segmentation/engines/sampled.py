@@ -41,6 +41,8 @@ LAST_MARGINS = (2e-4, 5e-5, 2e-5)
 CLIMB_NOISE, REFINE_NOISE, RIVALS = 5e-3, 5e-4, 5
 # Solutions whose centres differ by so little of the WCSS are the same, not quite settled.
 SAME = 1e-3
+# A start above the best of its k rests once a step wins less than this share of what lies between.
+REST = 0.05
 # Tolerances of `settle`, see there.
 CLIMB_TOLERANCE, REFINE_TOLERANCE, SAMPLE_PASSES = 1e-5, 3e-7, 100
 FULL_TOLERANCE, FULL_PASSES = 1e-10, 300
@@ -87,10 +89,15 @@ def solve_range(samples: Samples, k_max: int, effort: str, *, full: bool) -> dic
     # One k further, or the last would lack the starts that its neighbour gives it.
     found = search_range(samples.search_rows, k_max + 1, SEARCH, samples.seed)
     starts = {k: [solution.centers + samples.origin for solution in found[k].pool] for k in found}
-    solved = {1: _one(samples)}
+    settled: dict[int, Settled] = {}
     if k_max > 1:
         pools = _climb(samples, starts, found, CLIMB_ROUNDS[effort])
-        solved |= _settled(samples, {k: pools[k] for k in range(2, k_max + 1)}, full=full)
+        settled = _settled(samples, {k: pools[k] for k in range(2, k_max + 1)}, full=full)
+    one = samples.origin[None]
+    totals = samples.precise({1: one, **{k: each.centers for k, each in settled.items()}})
+    solved = {k: each.measured(totals[k]) for k, each in settled.items()}
+    # The single cluster's centre is the mean, to the last digit.
+    solved[1] = Settled(one, totals[1], gain=0.0, passes=1)
     for k in range(2, k_max + 1):
         if solved[k].wcss > solved[k - 1].wcss:
             solved[k] = _grown(samples, solved[k - 1])
@@ -106,12 +113,15 @@ def solve_one(
     starts = {j: [centers] for j, centers in known.items()}
     starts[k] = [*starts[k], *(s.centers + samples.origin for s in found.pool)]
     pools = _climb(samples, starts, [k], CLIMB_ROUNDS[effort])
-    solved = _settled(samples, {k: pools[k]}, full=full)
-    return _told(samples, solved[k], found)
+    settled = _settled(samples, {k: pools[k]}, full=full)[k]
+    return _told(samples, settled.measured(samples.precise({k: settled.centers})[k]), found)
 
 
 def _settled(samples: Samples, pools: Pools, *, full: bool) -> dict[int, Settled]:
-    """Refine the best of each k on the largest sample, then settle them on all rows."""
+    """Refine the best of each k on the largest sample, then settle them on all rows.
+
+    In single precision: a pass more tells their totals.
+    """
     spread = float(samples.climbing.weights @ _squares(samples.climbing, samples.origin[None]))
     tightest = min(pool[0].wcss for pool in pools.values())
     dtype = np.float32 if spread < SINGLE_PRECISION_SPREAD * tightest else np.float64
@@ -126,7 +136,7 @@ def _settled(samples: Samples, pools: Pools, *, full: bool) -> dict[int, Settled
             rivals,
             tolerance=REFINE_TOLERANCE,
             most=SAMPLE_PASSES,
-            hopeless=Hopeless(REFINE_MARGINS),
+            rivalry=Rivals(REFINE_MARGINS, noise=REFINE_NOISE),
         )
     )
     last = {
@@ -137,11 +147,11 @@ def _settled(samples: Samples, pools: Pools, *, full: bool) -> dict[int, Settled
     # A pass over fewer rows costs less, so it may be asked to gain less.
     cost = min(1.0, len(samples.rows.X) / ROWS_OF_TOLERANCE)
     settled = settle(
-        samples.over(samples.rows, dtype),
+        samples.over(samples.rows, np.float64 if full else dtype),
         last,
         tolerance=FULL_TOLERANCE if full else TOLERANCE * cost,
         most=FULL_PASSES if full else MOST_PASSES,
-        hopeless=Hopeless(LAST_MARGINS),
+        rivalry=Rivals(LAST_MARGINS),
     )
     return {k: pool[0] for k, pool in _by_k(settled).items()}
 
@@ -175,9 +185,9 @@ def _screened(
     samples: Samples, starts: Mapping[Start, Floats], known: Pools
 ) -> dict[Start, Floats]:
     """The starts that two passes over a small sample leave near the best known of their k."""
-    run = samples.over(samples.screening, np.float32)
+    run = samples.over(samples.screening)
     ended = settle(run, starts, most=2)
-    best = run({k: pool[0].centers for k, pool in known.items()}, last=False)
+    best = run({k: pool[0].centers for k, pool in known.items()})
     return {
         (k, i): start.centers
         for (k, i), start in ended.items()
@@ -188,11 +198,11 @@ def _screened(
 def _climbed(samples: Samples, starts: Mapping[Start, Floats], known: Pools | None = None) -> Pools:
     return _by_k(
         settle(
-            samples.over(samples.climbing, np.float32),
+            samples.over(samples.climbing),
             starts,
             tolerance=CLIMB_TOLERANCE,
             most=SAMPLE_PASSES,
-            hopeless=Hopeless(CLIMB_MARGINS, known),
+            rivalry=Rivals(CLIMB_MARGINS, known),
         )
     )
 
@@ -245,8 +255,8 @@ def _squares(rows: Rows, centers: Floats) -> Floats:
     return squares
 
 
-class Hopeless:
-    """Gives up the starts that lie too far above the best of their k, or end where others did.
+class Rivals:
+    """Gives up starts that lie too far above the best of their k, or end where others did.
 
     Parameters
     ----------
@@ -254,28 +264,38 @@ class Hopeless:
         How far (relative) after 1, 2, 4, … passes, the last for all passes after.
     known : mapping of k to list of Settled, optional
         Solutions known already.
+    noise : float
+        How far (relative) above the best of its k a start is as good: it has to settle.
     """
 
     def __init__(
-        self, margins: tuple[float, ...], known: Mapping[int, list[Settled]] | None = None
+        self,
+        margins: tuple[float, ...],
+        known: Mapping[int, list[Settled]] | None = None,
+        noise: float = 0.0,
     ) -> None:
-        self.margins = margins
+        self.margins, self.noise = margins, noise
         self.known = known or {}
+        self.lowest: dict[Start, float] = defaultdict(lambda: np.inf)
         self.best: dict[int, float] = defaultdict(lambda: np.inf)
         self.best |= {k: pool[0].wcss for k, pool in self.known.items()}
 
-    def __call__(self, going: Mapping[Start, Settled], number: int) -> list[Start]:
+    def enough(self, start: Start, wcss: float) -> float:
+        """Gain of a step, a share of the way to the best, below which this start may rest."""
+        above = wcss / self.best[start[0]] - 1
+        return REST * above if above > self.noise else 0.0
+
+    def hopeless(self, going: Mapping[Start, Settled], number: int) -> list[Start]:
         """Those to give up after this pass."""
-        for (k, _), start in going.items():
+        for (k, i), start in going.items():
+            # A long stride may overshoot: the lowest counts, or the best itself could be given up.
+            self.lowest[k, i] = min(self.lowest[k, i], start.wcss)
             self.best[k] = min(self.best[k], start.wcss)
-        if number > 1 and number % 2:
-            # Half a pair of steps: a long stride may have overshot.
-            return []
         margin = self.margins[min(number // 2, len(self.margins) - 1)]
         return [
             (k, i)
             for (k, i), start in going.items()
-            if start.wcss > self.best[k] * (1 + margin)
+            if self.lowest[k, i] > self.best[k] * (1 + margin)
             # Most starts fall back to where their parents are, and slowly: no need to wait.
             or any(same_solution(solution, start) for solution in self.known.get(k, ()))
         ]
@@ -308,13 +328,6 @@ def _near_best(pool: list[Settled], noise: float) -> list[Settled]:
     return [rival for rival in pool if rival.wcss <= pool[0].wcss * (1 + noise)][:RIVALS]
 
 
-def _one(samples: Samples) -> Settled:
-    """The single cluster: its centre is the mean, to the last digit."""
-    center = samples.origin[None]
-    run = samples.over(samples.rows, np.float64)
-    return Settled(center, run({1: center}, last=True)[1], gain=0.0, passes=1)
-
-
 def _grown(samples: Samples, fewer: Settled) -> Settled:
     """One centre more than a better k - 1 has: its WCSS is lower."""
     rng = np.random.default_rng([samples.seed, len(fewer.centers)])
@@ -323,7 +336,8 @@ def _grown(samples: Samples, fewer: Settled) -> Settled:
         for i, row in enumerate(_far_rows(samples.climbing, fewer.centers, rng))
     }
     settled = settle(samples.over(samples.rows, np.float64), starts)
-    return min(settled.values(), key=lambda s: s.wcss)
+    best = min(settled.values(), key=lambda s: s.wcss)
+    return best.measured(samples.precise({0: best.centers})[0])
 
 
 def _told(samples: Samples, settled: Settled, found: Found) -> Solved:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property, partial
 
 import numpy as np
 
 from segmentation.engines.crew import Crew
 from segmentation.engines.draws import Rows, coreset, coreset_chances
+from segmentation.engines.lloyd import Pass
 from segmentation.engines.local import WeightedRows
 from segmentation.engines.passes import Floats, Key, Totals
 
@@ -72,18 +72,15 @@ class Samples:
         with Crew([rows, refining, climbing, screening], origin, processes) as crew:
             yield cls(rows, origin, refining, climbing, screening, searching, seed, crew)
 
-    def over(self, rows: Rows, dtype: type) -> Callable[..., dict[Any, Totals]]:
-        """Passes over some of the rows, as `segmentation.engines.lloyd.settle` wants them."""
+    def over(self, rows: Rows, dtype: type = np.float32) -> Pass:
+        """Passes over some of the rows."""
+        return partial(self.crew.totals, rows, dtype=dtype)
 
-        def run(centers: Mapping[Key, Floats], *, last: bool) -> dict[Key, Totals]:
-            precise = last and rows is self.rows
-            return self.crew.totals(
-                rows, centers, dtype=np.float64 if precise else dtype, distances=precise
-            )
+    def precise(self, centers: Mapping[Key, Floats]) -> dict[Key, Totals]:
+        """What a pass over all rows adds up at full precision, distances among it."""
+        return self.crew.totals(self.rows, centers, dtype=np.float64, distances=True)
 
-        return run
-
-    @functools.cached_property
+    @cached_property
     def search_rows(self) -> WeightedRows:
         """The smallest sample as the search wants it."""
         X = self.searching.X - self.origin

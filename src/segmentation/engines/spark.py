@@ -27,7 +27,7 @@ from segmentation.engines.sampled import (
     FULL_PASSES,
     FULL_TOLERANCE,
     LAST_MARGINS,
-    Hopeless,
+    Rivals,
     same_solution,
 )
 from segmentation.engines.table import labels_of, nearest_center
@@ -121,14 +121,14 @@ class SparkRows:
         """Let the executors forget the blocks."""
         self.blocks.unpersist()
 
-    def totals(self, centers: Mapping[Key, Floats], *, last: bool = True) -> dict[Key, Totals]:
+    def totals(self, centers: Mapping[Key, Floats]) -> dict[Key, Totals]:
         """Totals of all rows for each set of centres; a `segmentation.engines.lloyd.Pass`."""
         started = time.monotonic()
         shifted = {key: c - self.origin for key, c in centers.items()}
         kind, kernel = self.dtype, passes.totals
 
         def added(X: NDArray[Any]) -> NDArray[np.float64]:
-            found = kernel(X, shifted, dtype=kind, distances=last)
+            found = kernel(X, shifted, dtype=kind, distances=True)
             return np.concatenate([_flat(found[key]) for key in shifted])
 
         whole = self._summed(added)
@@ -286,7 +286,7 @@ def _settle(rows: SparkRows, starts: Mapping[Start, Floats], polish: str) -> dic
         starts,
         tolerance=FULL_TOLERANCE if full else TOLERANCE * (1 if rows.dtype == "float32" else 0.1),
         most=FULL_PASSES if full else MOST_PASSES,
-        hopeless=Hopeless(LAST_MARGINS),
+        rivalry=Rivals(LAST_MARGINS),
     )
 
 
