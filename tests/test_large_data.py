@@ -18,7 +18,7 @@ from segmentation import metrics
 from segmentation.engines import ENGINES, sampled, table
 from segmentation.engines.crew import Crew
 from segmentation.engines.draws import Rows, coreset, coreset_chances, find_equals, lots
-from segmentation.engines.lloyd import settle
+from segmentation.engines.lloyd import Settled, settle
 from segmentation.engines.passes import CHUNK, MOST_BLOCKS, Totals, blocks, totals
 from segmentation.errors import ConfigError
 from segmentation.silhouettes import silhouettes
@@ -176,6 +176,38 @@ def test_settling_passes_twice_at_least_and_stops_at_the_tolerance() -> None:
     assert 2 < len(seen) < 200
     assert tight.totals.step_gain(tight.centers) <= 1e-12
     assert tight.wcss == pytest.approx((cdist(X, tight.centers).min(axis=1) ** 2).sum())
+
+
+def standing(wcss: float) -> Settled:
+    """Where a start of one centre stands, with this WCSS."""
+    squares = np.array([wcss])
+    return Settled(np.zeros((1, 1)), Totals(np.ones(1), np.zeros((1, 1)), squares, squares), 0.0, 1)
+
+
+def test_the_best_of_a_k_is_not_given_up_when_a_long_stride_overshoots() -> None:
+    rivals = sampled.Rivals((np.inf, 0.01))
+    assert rivals.hopeless({(2, 0): standing(100.0), (2, 1): standing(105.0)}, 1) == []
+    overshot = {(2, 0): standing(110.0), (2, 1): standing(104.0), (3, 0): standing(200.0)}
+    assert rivals.hopeless(overshot, 2) == [(2, 1)]
+
+
+def test_a_start_rests_when_its_steps_no_longer_bring_it_near_the_best() -> None:
+    rivals = sampled.Rivals((np.inf,), noise=0.01)
+    rivals.hopeless({(2, 0): standing(100.0), (2, 1): standing(104.0)}, 1)
+    assert rivals.enough((2, 1), 104.0) == pytest.approx(sampled.REST * 0.04)
+    assert rivals.enough((2, 0), 100.0) == 0.0
+    assert rivals.enough((2, 2), 100.9) == 0.0
+
+
+def test_rivals_go_on_where_a_sample_cannot_tell_them_from_its_best() -> None:
+    # Three equal groups: to which of the outer ones the middle one goes is luck.
+    groups = np.repeat([-1.0, 0.0, 1.0], 50_000)[:, None]
+    centers = [np.array([[-1.0], [0.5]]), np.array([[-0.5], [1.0]]), np.array([[-1.0], [1.0]])]
+    for tilt, expected in ((0.0, 2), (0.01, 1)):
+        rows = Rows(groups + tilt * (groups == 0) + rng.normal(0, 0.1, groups.shape), None)
+        pool = [Settled(c, totals(rows.X, {0: c}, dtype=np.float64)[0], 0.0, 1) for c in centers]
+        pool.sort(key=lambda one: one.wcss)
+        assert len(sampled._near_best(rows, pool)) == expected
 
 
 def test_a_centre_that_loses_its_rows_ends_with_those_it_had() -> None:

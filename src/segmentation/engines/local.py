@@ -102,7 +102,9 @@ class WeightedRows:
             return sums[:, :, 1:] / weights[:, :, None], weights
 
 
-def local_search(rows: WeightedRows, centers: Floats, *, bar: float = np.inf) -> list[Solution]:
+def local_search(
+    rows: WeightedRows, centers: Floats, *, bar: float = np.inf, steps: int = MAX_STEPS
+) -> list[Solution]:
     """Run every start to a local optimum that no single row can leave for a better WCSS.
 
     Parameters
@@ -111,6 +113,8 @@ def local_search(rows: WeightedRows, centers: Floats, *, bar: float = np.inf) ->
     centers : ndarray of shape (starts, k, d)
     bar : float
         Best WCSS known; starts that settle well above it are left at their Lloyd optimum.
+    steps : int
+        Steps after which a start is left where it is.
 
     Returns
     -------
@@ -120,22 +124,22 @@ def local_search(rows: WeightedRows, centers: Floats, *, bar: float = np.inf) ->
     size = max(1, BATCH_ENTRIES // (centers.shape[1] * rows.m))
     solutions: list[Solution] = []
     for first in range(0, len(centers), size):
-        solutions += _search_batch(rows, centers[first : first + size], bar)
+        solutions += _search_batch(rows, centers[first : first + size], bar, steps)
     return solutions
 
 
-def _search_batch(rows: WeightedRows, centers: Floats, bar: float) -> list[Solution]:
+def _search_batch(rows: WeightedRows, centers: Floats, bar: float, steps: int) -> list[Solution]:
     starts, k, _ = centers.shape
     done: dict[int, Solution] = {}
     active = np.arange(starts)
     previous = np.full((starts, rows.m), -1, dtype=np.int16)
     weights = np.ones((starts, k))
-    for step in range(MAX_STEPS + 1):
+    for step in range(steps + 1):
         D = rows.distances(centers)
         labels, near = nearest(D)
         wcss = near @ rows.w
         settled = (labels == previous).all(axis=1)
-        if step == MAX_STEPS:
+        if step == steps:
             labels, settled = previous, np.ones(len(active), dtype=bool)
         elif settled.any():
             tried = np.flatnonzero(settled & (wcss <= bar * (1 + HOPELESS)))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from segmentation.engines.local import Floats, Solution, WeightedRows, local_search
+from segmentation.engines.local import MAX_STEPS, Floats, Solution, WeightedRows, local_search
 
 POOL = 12
 BROOD = 24
@@ -37,6 +37,8 @@ class Effort:
         found from most parts of the pool, and would be found once more.
     hartigan : bool
         Whether starts go on from their Lloyd optimum by moves of single rows.
+    steps : int
+        Steps of a start at most.
     """
 
     starts: int
@@ -44,11 +46,12 @@ class Effort:
     rounds: int
     agreed: float = 0.25
     hartigan: bool = True
+    steps: int = MAX_STEPS
 
-    @property
-    def bar(self) -> float:
-        """For `local_search`: no start is worth its Hartigan moves when there are to be none."""
-        return np.inf if self.hartigan else 0.0
+    def local(self, rows: WeightedRows, centers: Floats) -> list[Solution]:
+        """`local_search`; no start is worth its Hartigan moves when there are to be none."""
+        bar = np.inf if self.hartigan else 0.0
+        return local_search(rows, centers, bar=bar, steps=self.steps)
 
 
 EFFORTS = {
@@ -89,13 +92,13 @@ def search_range(rows: WeightedRows, k_max: int, effort: Effort, seed: int) -> d
         rng = np.random.default_rng([seed, k, 0])
         independent = plus_plus(rows, k, effort.starts, rng)
         grown = grow(rows, found[k - 1].pool, effort.grown, rng)
-        first = local_search(rows, np.concatenate([independent, grown]), bar=effort.bar)
+        first = effort.local(rows, np.concatenate([independent, grown]))
         pool = evolve(rows, merge(first), effort, rng)
         found[k] = Found(pool, tuple(s.wcss for s in first[: effort.starts]))
     half = replace(effort, rounds=(effort.rounds + 1) // 2)
     for k in range(k_max - 1, 1, -1):
         rng = np.random.default_rng([seed, k, 1])
-        fewer = local_search(rows, shrink(found[k + 1].best), bar=effort.bar)
+        fewer = effort.local(rows, shrink(found[k + 1].best))
         pool = merge([*found[k].pool, *fewer])
         if pool[0].wcss < found[k].best.wcss:
             pool = evolve(rows, pool, half, rng)

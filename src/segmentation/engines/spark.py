@@ -23,7 +23,6 @@ from segmentation.engines.base import Clustering, Polish
 from segmentation.engines.lloyd import MOST_PASSES, TOLERANCE, Settled, settle
 from segmentation.engines.passes import Floats, Key, Totals
 from segmentation.engines.sampled import (
-    CLIMB_NOISE,
     FULL_PASSES,
     FULL_TOLERANCE,
     LAST_MARGINS,
@@ -46,6 +45,8 @@ SEARCHES = 3
 STEP = 1_000_003
 
 Start = tuple[int, int]
+# How far above the best of a sample (relative) a solution may be the best of all rows.
+SAMPLE_NOISE = 5e-3
 # Standard errors within which a centre of the sample is that of all rows.
 NOISE = 5.0
 
@@ -272,7 +273,7 @@ def _rivals(rows: SparkRows, ks: list[int], seed: int, effort: str) -> dict[int,
         pool = sorted((each[k] for each in tried), key=lambda one: one.wcss)
         kept: list[Clustering] = []
         for one in pool:
-            near = one.wcss <= pool[0].wcss * (1 + CLIMB_NOISE)
+            near = one.wcss <= pool[0].wcss * (1 + SAMPLE_NOISE)
             if near and not any(same_solution(known, one) for known in kept):
                 kept.append(one)
         rivals[k] = kept
