@@ -11,19 +11,24 @@ import gc
 import multiprocessing
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from typing import Any
 
+import numpy as np
 from numpy.typing import DTypeLike
 
 from segmentation import threads
 from segmentation.engines.draws import Rows
-from segmentation.engines.passes import Asked, Floats, Key, Totals, blocks
+from segmentation.engines.passes import Asked, Chunk, Floats, Key, Totals, blocks, chunks
 
 #: Processes at most: blocks of small samples are few.
 MOST = 8
+#: Numbers in a table that is kept as passes want it, in single precision. To turn it round costs as
+#: much as the work for five centres, and a slow k makes dozens of passes.
+KEPT = 16_000_000
 
 
 class Crew:
@@ -44,6 +49,7 @@ class Crew:
 
     def __init__(self, tables: Sequence[Rows], origin: Floats, processes: int) -> None:
         self._tables, self._origin = tables, origin
+        self._ready: dict[tuple[int, int, Any], list[list[Chunk]]] = {}
         self._processes = min(processes, MOST) if _can_fork() else 1
         self._others: dict[int, tuple[BaseProcess, Connection]] = {}
 
@@ -87,9 +93,16 @@ class Crew:
         return asked.told(centers, _in_turn(shares))
 
     def _share(self, number: int, table: int, asked: Asked) -> list[Floats]:
+        if (number, table, asked.dtype) in self._ready:
+            return list(asked.over(self._ready[number, table, asked.dtype]))
         rows = self._tables[table]
-        own = blocks(len(rows.X))[number :: self._processes]
-        return list(asked.over(rows.X, rows.w, own))
+        own: Iterable[Iterable[Chunk]] = (
+            chunks(rows.X, rows.w, block, self._origin, asked.dtype)
+            for block in blocks(len(rows.X))[number :: self._processes]
+        )
+        if asked.dtype == np.float32 and rows.X.size <= KEPT:
+            own = self._ready[number, table, asked.dtype] = [list(block) for block in own]
+        return list(asked.over(own))
 
     def _work(self, number: int, orders: Connection, inherited: list[Connection]) -> None:
         """What a fork does until the other end of its pipe is closed."""

@@ -18,6 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 
 Floats = NDArray[np.float64]
 Key = TypeVar("Key", bound=Hashable)
+Chunk = tuple[NDArray[Any], NDArray[Any] | None]
 
 # Rows worked on at a time: distances to a few centres stay in a core's cache.
 CHUNK = 8192
@@ -112,7 +113,8 @@ def totals(
     """
     origin = np.zeros(X.shape[1]) if origin is None else origin
     asked = Asked.about(origin, centers.values(), dtype, distances)
-    return asked.told(centers, asked.over(X, weights, blocks(len(X))))
+    cut = (chunks(X, weights, block, origin, asked.dtype) for block in blocks(len(X)))
+    return asked.told(centers, asked.over(cut))
 
 
 def blocks(n: int) -> list[slice]:
@@ -120,6 +122,24 @@ def blocks(n: int) -> list[slice]:
     count = min(MOST_BLOCKS, SHARED_BY * -(-n // (SHARED_BY * CHUNK)))
     ends = [n * i // count for i in range(count + 1)] if n else [0, 0]
     return [slice(start, end) for start, end in itertools.pairwise(ends)]
+
+
+def chunks(
+    X: NDArray[Any], weights: Floats | None, block: slice, origin: Floats, dtype: DTypeLike
+) -> Iterator[Chunk]:
+    """The rows of a block as a pass wants them, `CHUNK` at a time, and their weights.
+
+    Rows of the array are x - origin, 1, |x - origin|²: the first d + 1 give distances, all of them
+    the sums of a cluster. Columns are customers: products of short matrices are twice as fast that
+    way round.
+    """
+    d = X.shape[1]
+    for start in range(block.start, block.stop, CHUNK):
+        part = slice(start, min(start + CHUNK, block.stop))
+        x = np.ones((d + 2, part.stop - start), dtype)
+        np.subtract(X[part].T, origin[:, None], out=x[:d], casting="same_kind")
+        np.einsum("dn,dn->n", x[:d], x[:d], out=x[d + 1])
+        yield x, None if weights is None else weights[part].astype(dtype)
 
 
 @dataclass(frozen=True)
@@ -148,34 +168,24 @@ class Asked:
         shifted = [np.asarray(c, np.float64) - origin for c in centers]
         return cls(origin, shifted, np.dtype(dtype), distances)
 
-    def over(
-        self, X: NDArray[Any], weights: Floats | None, blocks: Iterable[slice]
-    ) -> Iterator[Floats]:
+    def over(self, blocks: Iterable[Iterable[Chunk]]) -> Iterator[Floats]:
         """Sums over blocks of rows, each of shape (all centres, d + 3).
 
         The columns: sum of the rows about the origin, weight, squared distances to the origin, and
         distances to the centre.
         """
-        d, dtype = X.shape[1], self.dtype
+        d, dtype = len(self.origin), self.dtype
         ends = np.cumsum([len(c) for c in self.centers])
         of = [slice(end - len(c), end) for end, c in zip(ends, self.centers, strict=True)]
         left = [np.column_stack([-2.0 * c, (c**2).sum(axis=1)]).astype(dtype) for c in self.centers]
         largest = max(map(len, left))
-        # Rows x, 1, |x|²: the first d + 1 give |c - x|² - |x|², all of them the sums of a cluster.
-        # Columns are customers: products of short matrices are twice as fast that way round.
-        columns = np.ones((d + 2, CHUNK), dtype)
         scores = np.empty((largest, CHUNK), dtype)
         members = np.empty((largest, CHUNK), bool)
         share = np.empty((largest, CHUNK), dtype)
         for block in blocks:
             sums = np.zeros((ends[-1], d + 3))
-            for start in range(block.start, block.stop, CHUNK):
-                part = slice(start, min(start + CHUNK, block.stop))
-                m = part.stop - start
-                x = columns[:, :m]
-                np.subtract(X[part].T, self.origin[:, None], out=x[:d], casting="same_kind")
-                np.einsum("dn,dn->n", x[:d], x[:d], out=x[d + 1])
-                w = None if weights is None else weights[part].astype(dtype)
+            for x, w in block:
+                m = x.shape[1]
                 for own_sums, product in zip(of, left, strict=True):
                     k = len(product)
                     score = np.matmul(product, x[: d + 1], out=scores[:k, :m])
