@@ -25,7 +25,7 @@ ONLY_IN = {
 }
 #: Each line may import from the lines above it, and within itself only what has no cycle.
 LAYERS = [
-    {"errors", "credentials", "threads", "interrupts"},
+    {"errors", "credentials", "threads", "interrupts", "forks"},
     {"config"},
     {"values"},
     {"files", "others"},

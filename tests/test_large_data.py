@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import signal
+import subprocess
 import sys
+import time
 
 import numpy as np
 import psutil
@@ -92,6 +95,41 @@ def test_processes_and_the_loss_of_one_change_nothing() -> None:
         assert passes(crew) == known
         assert passes(crew) == known
     assert others() == before
+
+
+def at_work(process: psutil.Process) -> bool:
+    """Whether a process is neither gone nor only waiting for its parent to hear of its end."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_outlives_the_one_it_helps(how: signal.Signals) -> None:
+    waiting = """
+import time, numpy as np, psutil
+from segmentation import interrupts
+from segmentation.engines.crew import Crew
+from segmentation.engines.draws import Rows
+interrupts.listen()
+with Crew([Rows(np.zeros((9, 2)), None)], np.zeros(2), processes=3):
+    print(*(process.pid for process in psutil.Process().children()), flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", waiting], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        helpers = [psutil.Process(int(pid)) for pid in process.stdout.readline().split()]
+        assert len(helpers) == 2
+        process.send_signal(how)
+        process.wait(10)
+    deadline = time.monotonic() + 10
+    while any(map(at_work, helpers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(at_work, helpers))
 
 
 def test_the_way_rows_are_cut_changes_no_sum() -> None:

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import multiprocessing
-import warnings
-from collections.abc import Callable, Iterator
-from multiprocessing.process import BaseProcess
+from collections.abc import Iterator
 
 import sklearn.cluster  # noqa: F401 - so that its thread pools are among those found
 from joblib import cpu_count
@@ -64,16 +61,3 @@ def processes_for(customers: int | None, jobs: int) -> int:
     if customers is None or customers > SMALL:
         return 1
     return max(1, min(int(cpu_count()), jobs))
-
-
-def forked(work: Callable[[], None]) -> BaseProcess:
-    """Start a process that shares all this one has in memory, until either writes there.
-
-    Safe on Linux alone, and with one thread for BLAS and OpenMP: OpenMP's do not survive a fork.
-    """
-    process = multiprocessing.get_context("fork").Process(target=work)
-    with warnings.catch_warnings():
-        # Threads of BLAS, idle and restarted after a fork.
-        warnings.filterwarnings("ignore", message=".*multi-threaded.*fork")
-        process.start()
-    return process

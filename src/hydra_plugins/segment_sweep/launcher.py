@@ -21,7 +21,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from segmentation import interrupts
-from segmentation.threads import forked
+from segmentation.forks import forked
 
 #: How long an interrupted process may take to end its run before it is killed.
 GRACE_SECONDS = 8

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from segmentation import threads
 from segmentation.engines.draws import Rows
 from segmentation.engines.passes import Asked, Chunk, Floats, Key, Totals, blocks, chunks
+from segmentation.forks import forked
 
 #: Processes at most: blocks of small samples are few.
 MOST = 8
@@ -57,7 +57,7 @@ class Crew:
         for number in range(1, self._processes):
             ours, theirs = multiprocessing.Pipe()
             inherited = [ours, *(connection for _, connection in self._others.values())]
-            process = threads.forked(partial(self._work, number, theirs, inherited))
+            process = forked(partial(self._work, number, theirs, inherited))
             theirs.close()
             self._others[number] = process, ours
         return self
