@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 import warnings
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 
 
+def can_fork() -> bool:
+    """Whether processes can be forked safely: on Linux alone, and not in a pool's own workers."""
+    return sys.platform == "linux" and not multiprocessing.current_process().daemon
+
+
 def forked(work: Callable[[], None]) -> BaseProcess:
     """Start a process that shares all this one has in memory, until either writes there.
 
-    Safe on Linux alone, and with one thread for BLAS and OpenMP: OpenMP's do not survive a fork.
+    Safe where `can_fork`, and with one thread for BLAS and OpenMP: OpenMP's do not survive a fork.
     """
     process = multiprocessing.get_context("fork").Process(target=work)
     with warnings.catch_warnings():

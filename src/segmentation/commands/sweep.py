@@ -19,6 +19,7 @@ from segmentation.config import TrackingConfig
 from segmentation.credentials import masked
 from segmentation.errors import ConfigError
 from segmentation.fit import SweepJob
+from segmentation.forks import can_fork
 from segmentation.store import Store, release_connections
 from segmentation.threads import processes_for, threads_for
 
@@ -109,8 +110,7 @@ def processes(jobs: int, asked: int | None) -> Iterator[int]:
         raise ConfigError(
             f"hydra.launcher.processes={asked}: at least 1, or null for all that pay."
         )
-    can_fork = sys.platform == "linux"
-    number = min(asked or processes_for(customers, jobs), jobs) if can_fork else 1
+    number = min(asked or processes_for(customers, jobs), jobs) if can_fork() else 1
     if number > 1:
         say(f"  {number} at a time; one after another with hydra/launcher=basic")
     # With connections the processes would share, one would read the answers to another.

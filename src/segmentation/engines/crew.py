@@ -10,7 +10,6 @@ import contextlib
 import gc
 import multiprocessing
 import signal
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
@@ -22,7 +21,7 @@ from numpy.typing import DTypeLike
 
 from segmentation.engines.draws import Rows
 from segmentation.engines.passes import Asked, Chunk, Floats, Key, Totals, blocks, chunks
-from segmentation.forks import forked
+from segmentation.forks import can_fork, forked
 
 #: Processes at most: blocks of small samples are few.
 MOST = 8
@@ -49,8 +48,8 @@ class Crew:
 
     def __init__(self, tables: Sequence[Rows], origin: Floats, processes: int) -> None:
         self._tables, self._origin = tables, origin
-        self._ready: dict[tuple[int, int, Any], list[list[Chunk]]] = {}
-        self._processes = min(processes, MOST) if _can_fork() else 1
+        self._ready: dict[tuple[int, int], list[list[Chunk]]] = {}
+        self._processes = min(processes, MOST) if can_fork() else 1
         self._others: dict[int, tuple[BaseProcess, Connection]] = {}
 
     def __enter__(self) -> Crew:
@@ -93,16 +92,19 @@ class Crew:
         return asked.told(centers, _in_turn(shares))
 
     def _share(self, number: int, table: int, asked: Asked) -> list[Floats]:
-        if (number, table, asked.dtype) in self._ready:
-            return list(asked.over(self._ready[number, table, asked.dtype]))
+        return list(asked.over(self._blocks(number, table, asked.dtype)))
+
+    def _blocks(self, number: int, table: int, dtype: np.dtype[Any]) -> Iterable[Iterable[Chunk]]:
         rows = self._tables[table]
-        own: Iterable[Iterable[Chunk]] = (
-            chunks(rows.X, rows.w, block, self._origin, asked.dtype)
+        own = (
+            chunks(rows.X, rows.w, block, self._origin, dtype)
             for block in blocks(len(rows.X))[number :: self._processes]
         )
-        if asked.dtype == np.float32 and rows.X.size <= KEPT:
-            own = self._ready[number, table, asked.dtype] = [list(block) for block in own]
-        return list(asked.over(own))
+        if rows.X.size > KEPT or dtype != np.float32:
+            return own
+        if (number, table) not in self._ready:
+            self._ready[number, table] = [list(block) for block in own]
+        return self._ready[number, table]
 
     def _work(self, number: int, orders: Connection, inherited: list[Connection]) -> None:
         """What a fork does until the other end of its pipe is closed."""
@@ -115,10 +117,6 @@ class Crew:
         with contextlib.suppress(EOFError, OSError):
             while True:
                 orders.send(self._share(number, *orders.recv()))
-
-
-def _can_fork() -> bool:
-    return sys.platform == "linux" and not multiprocessing.current_process().daemon
 
 
 def _in_turn(shares: Sequence[list[Floats]]) -> Iterator[Floats]:

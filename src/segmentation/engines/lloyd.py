@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from segmentation.engines.passes import Floats, Key, Totals
 
@@ -18,8 +18,6 @@ STRIDE = 3.0
 # is left then is several times as much where k converges slowly; a figure shows none of it.
 TOLERANCE = 1e-6
 MOST_PASSES = 50
-
-Rival = TypeVar("Rival")
 
 
 class Pass(Protocol):
@@ -59,14 +57,14 @@ class Settled:
         return self.totals.wcss
 
 
-class Rivalry(Protocol[Rival]):
+class Rivalry(Protocol[Key]):
     """What starts for one k are to each other: most are told from the best before they settle."""
 
-    def enough(self, start: Rival, wcss: float) -> float:
+    def enough(self, start: Key, wcss: float) -> float:
         """Gain of a step (share of the WCSS) below which this start cannot come near the best."""
         ...
 
-    def hopeless(self, going: Mapping[Rival, Settled], number: int) -> Collection[Rival]:
+    def hopeless(self, going: Mapping[Key, Settled], number: int) -> Collection[Key]:
         """From where starts that go on stand after pass `number`: those to give up."""
         ...
 
@@ -94,6 +92,7 @@ def settle(
     most : int
         Passes after which every start is done; at least 2.
     rivalry : Rivalry, optional
+        Which starts may rest before they settle, and which are given up.
 
     Returns
     -------

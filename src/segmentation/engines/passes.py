@@ -117,6 +117,21 @@ def totals(
     return asked.told(centers, asked.over(cut))
 
 
+def squares(X: NDArray[Any], centers: Floats) -> Floats:
+    """Squared distance of each row to its nearest centre, shape (n,)."""
+    middle = centers.mean(axis=0)
+    left = _left(centers - middle)
+    whole = chunks(X, None, slice(0, len(X)), middle, np.float64)
+    near = np.concatenate([(left @ x[:-1]).min(axis=0) + x[-1] for x, _ in whole])
+    np.maximum(near, 0.0, out=near)
+    return near
+
+
+def _left(centers: Floats) -> Floats:
+    """What a chunk's rows but the last are multiplied by to give |c - x|² - |x|²."""
+    return np.column_stack([-2.0 * centers, (centers**2).sum(axis=1)])
+
+
 def blocks(n: int) -> list[slice]:
     """Cut n rows into blocks, the same whoever adds them up."""
     count = min(MOST_BLOCKS, SHARED_BY * -(-n // (SHARED_BY * CHUNK)))
@@ -177,7 +192,7 @@ class Asked:
         d, dtype = len(self.origin), self.dtype
         ends = np.cumsum([len(c) for c in self.centers])
         of = [slice(end - len(c), end) for end, c in zip(ends, self.centers, strict=True)]
-        left = [np.column_stack([-2.0 * c, (c**2).sum(axis=1)]).astype(dtype) for c in self.centers]
+        left = [_left(c).astype(dtype) for c in self.centers]
         largest = max(map(len, left))
         scores = np.empty((largest, CHUNK), dtype)
         members = np.empty((largest, CHUNK), bool)

@@ -16,7 +16,7 @@ import numpy as np
 from segmentation.engines.base import Clustering
 from segmentation.engines.draws import Rows
 from segmentation.engines.lloyd import MOST_PASSES, TOLERANCE, Settled, settle
-from segmentation.engines.passes import CHUNK, Floats
+from segmentation.engines.passes import Floats, squares
 from segmentation.engines.samples import Samples
 from segmentation.engines.search import Effort, Found, search_one, search_range
 
@@ -123,7 +123,7 @@ def _settled(samples: Samples, pools: Pools, *, full: bool) -> dict[int, Settled
 
     In single precision: a pass more tells their totals.
     """
-    spread = float(samples.climbing.weights @ _squares(samples.climbing, samples.origin[None]))
+    spread = float(samples.climbing.weights @ squares(samples.climbing.X, samples.origin[None]))
     tightest = min(pool[0].wcss for pool in pools.values())
     dtype = np.float32 if spread < SINGLE_PRECISION_SPREAD * tightest else np.float64
     rivals = {
@@ -245,7 +245,7 @@ def _merged(parent: Settled) -> Iterator[Floats]:
 
 def _reach(rows: Rows, centers: Floats) -> Floats:
     """What the rows up to each add to the WCSS."""
-    reach: Floats = np.cumsum(_squares(rows, centers) * rows.weights)
+    reach: Floats = np.cumsum(squares(rows.X, centers) * rows.weights)
     return reach
 
 
@@ -254,20 +254,6 @@ def _far_rows(rows: Rows, reach: Floats, rng: np.random.Generator) -> Floats:
     drawn = np.searchsorted(reach, rng.random(TRIES) * reach[-1], side="right")
     far: Floats = rows.X[np.minimum(drawn, len(rows.X) - 1)]
     return far
-
-
-def _squares(rows: Rows, centers: Floats) -> Floats:
-    """Squared distance of each row to its nearest centre."""
-    middle = centers.mean(axis=0)
-    c = centers - middle
-    left = np.column_stack([-2.0 * c, (c**2).sum(axis=1)])
-    squares = np.empty(len(rows.X))
-    for start in range(0, len(squares), CHUNK):
-        x = rows.X[start : start + CHUNK].T - middle[:, None]
-        product = left @ np.vstack([x, np.ones(x.shape[1])])
-        squares[start : start + CHUNK] = product.min(axis=0) + np.einsum("dn,dn->n", x, x)
-    np.maximum(squares, 0.0, out=squares)
-    return squares
 
 
 class Rivals:
@@ -346,11 +332,11 @@ def _near_best(sample: Rows, pool: list[Settled]) -> list[Settled]:
     the error of either.
     """
     best, *others = pool
-    kept, squares = [best], _squares(sample, best.centers)
+    kept, least = [best], squares(sample.X, best.centers)
     for rival in others:
         if len(kept) == RIVALS or rival.wcss > best.wcss * (1 + MOST_NOISE):
             break
-        apart = sample.weights * (_squares(sample, rival.centers) - squares)
+        apart = sample.weights * (squares(sample.X, rival.centers) - least)
         if apart.sum() <= SURE * np.sqrt(apart @ apart):
             kept.append(rival)
     return kept
@@ -371,9 +357,9 @@ def _grown(samples: Samples, fewer: Settled) -> Settled:
 
 def _told(samples: Samples, settled: Settled, found: Found) -> Solved:
     best = found.best.wcss or 1.0
-    squares, w = _squares(samples.climbing, settled.centers), samples.climbing.weights
-    total = float(squares @ w)
-    off = w * (squares - total / w.sum())
+    near, w = squares(samples.climbing.X, settled.centers), samples.climbing.weights
+    total = float(near @ w)
+    off = w * (near - total / w.sum())
     return Solved(
         settled=settled,
         starts=tuple(settled.wcss * start / best for start in found.starts),
