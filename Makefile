@@ -3,6 +3,8 @@ PYTHON ?= python3
 # What is installed beside the project itself; `make EXTRAS=dev,spark test` adds Spark.
 EXTRAS ?= dev
 BIN := .venv/bin
+# Each process starts with tests that follow each other and share what they need.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 INSTALLED := .venv/installed
 
 .PHONY: demo test test-slow check bench bench-quality docs-figures install clean
@@ -11,10 +13,10 @@ demo: install  ## segment generated customers, print the ranking and where to lo
 	$(BIN)/segment fit sweep=demo
 
 test: install  ## the tests, without the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: install  ## the slow tests: fresh environments, servers, a browser
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 check: install  ## lint, format and types
 	$(BIN)/ruff check .

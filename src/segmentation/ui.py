@@ -14,6 +14,8 @@ from segmentation.errors import TrackingError
 from segmentation.store import SERVERS, Store, without_password
 
 START_SECONDS = 60
+#: MLflow's queue for judging language models would be eight more processes of 250 MiB each.
+ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 def serve(store: Store, *, host: str, port: int) -> None:
@@ -39,9 +41,12 @@ def serve(store: Store, *, host: str, port: int) -> None:
     print("Starting the MLflow UI (this takes a few seconds) ...", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store.uri]
     command += ["--host", host, "--port", str(port), "--workers", "1"]
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
     server = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command,
+        env={**ENVIRONMENT, **os.environ},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         base = f"http://{host}:{port}"

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from segmentation import ui
+
 START_SECONDS = 120
 
 
@@ -53,7 +55,7 @@ def mlflow_server(
             ],
             stdout=sink,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", **(environment or {})},
+            env={**os.environ, **ui.ENVIRONMENT, **(environment or {})},
             cwd=folder,
         )
     address = f"http://127.0.0.1:{port}"

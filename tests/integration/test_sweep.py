@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
@@ -161,11 +162,12 @@ def test_clean_marks_only_what_is_gone(store_uri: str, capfd) -> None:
 def test_parallel_on_a_new_store_loses_and_doubles_nothing(
     tmp_path: Path, name: str, capfd
 ) -> None:
-    for attempt in range(3):
+    # The race to make the tables is run at the start: small sweeps run it as well as large ones.
+    for attempt, (grid, total) in enumerate([(GRID, 24), (GRID[1:], 6), (GRID[1:], 6)]):
         uri = f"sqlite:///{tmp_path}/store{attempt}/mlflow.db"
-        assert sweep(uri, *GRID, SCALINGS, *LAUNCHERS[name]) == 0
-        assert len(finished(uri)) == len(fitted(uri)) == 24
-        assert len({run.data.tags["config_hash"] for run in fitted(uri)}) == 24
+        assert sweep(uri, *grid, SCALINGS, *LAUNCHERS[name]) == 0
+        assert len(finished(uri)) == len(fitted(uri)) == total
+        assert len({run.data.tags["config_hash"] for run in fitted(uri)}) == total
 
 
 @pytest.mark.slow
@@ -175,15 +177,20 @@ def test_killed_at_any_moment_it_goes_on(
 ) -> None:
     definition = ("features=income_spending,all", SCALINGS, "k.max=3", *launcher)
     moments = random.Random(4)
-    for _ in range(5):
+    for _ in range(3):
+        known = len(runs(store_uri))
         process = subprocess.Popen(
             command(store_uri, *definition),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        time.sleep(moments.uniform(1.5, 7))
-        os.killpg(process.pid, signal.SIGKILL)
+        while len(runs(store_uri)) == known and process.poll() is None:
+            time.sleep(0.1)
+        time.sleep(moments.uniform(0, 3))
+        # When all was done before, it has ended.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert sweep(store_uri, *definition) == 0
     assert not [run for run in runs(store_uri) if run.info.status == "RUNNING"]
