@@ -226,7 +226,8 @@ def sweeps(path: Path, uri: str, grid: Grid, pairs: int, *, ends_alone: bool = F
     size = len(grid[0]) * len(grid[1])
     for where, actions in sides.items():
         if ends_alone:
-            actions = dict([list(actions.items())[0], list(actions.items())[-1]])
+            first, *_, last = actions
+            actions = {name: actions[name] for name in (first, last)}
         measured: dict[str, list[Cost]] = {name: [] for name in actions}
         for _ in range(pairs):
             for name, action in actions.items():
@@ -249,7 +250,7 @@ def main() -> None:
     parser.add_argument("--file", type=Path, help="a mall customers file")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--smoke", action="store_true", help="once, two configurations, fewer sides")
+    parser.add_argument("--smoke", action="store_true", help="two configurations, fewer sides")
     parser.add_argument("--obvious", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
