@@ -43,7 +43,8 @@ install: $(INSTALLED)  ## make .venv with the exact versions of constraints.txt
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "segment needs Python 3.11 or newer; say which with: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	@# Not compiled ahead: what is imported is compiled then, the rest would take a minute.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable ".[$(EXTRAS)]"
 	@touch $@
 
 clean:  ## remove .venv and caches; the store in mlruns/ stays

@@ -17,7 +17,7 @@ def test_cost_of_a_run_and_a_sweep() -> None:
         [sys.executable, str(script), "--smoke"], capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
-    for heading in ("one logged run", "sweep of 2, warm process", "sweep of 2, whole command"):
+    for heading in ("one logged run", "sweep of 1, warm process", "sweep of 1, whole command"):
         assert heading in done.stdout
 
 

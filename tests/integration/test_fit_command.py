@@ -247,6 +247,8 @@ def test_every_overlay_of_experiments_runs(store_uri, client, shared_data, capfd
     for path in sorted((REPO / "experiments").glob("*/*.yaml")):
         text = path.read_text()
         overrides = [f"{path.parent.name}={path.stem}", "k.max=3", "choice=silhouette"]
+        if "quantile" in text:
+            overrides.append("scaling=none,quantile")
         if "/data: mall" in text:
             overrides.append(f"data.path={mall}")
         if "/data: wholesale" in text:
