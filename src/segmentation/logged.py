@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
+from pyarrow.csv import WriteOptions
+from sklearn.utils import gen_batches
 
 from segmentation.figures import DATA_FIGURES, FIGURES, styled, to_png
 from segmentation.report import render_report
@@ -51,12 +53,14 @@ class Table:
 
 @dataclass(frozen=True)
 class File:
-    """A figure, page or large table, as the bytes of its file."""
+    """A figure, page or large table, as the bytes of its file or the parts they come in."""
 
     path: str
-    content: bytes
+    content: bytes | Iterator[bytes]
 
 
+#: Customers written at a time.
+PART_ROWS = 100_000
 #: MLflow keeps 8,000 characters of a tag.
 LONGEST_NOTE = 7900
 LogItem = Param | Metric | Tag | Table | File
@@ -255,20 +259,26 @@ def typical_table(result: SegmentationResult) -> pd.DataFrame:
     return pd.concat([told, own], axis=1)
 
 
-def customer_csv(result: SegmentationResult) -> bytes:
-    """The customer -> segment table: id, segment, distance to its centre in the scaled space."""
+def customer_csv(result: SegmentationResult) -> Iterator[bytes]:
+    """The customer -> segment table: id, segment, distance to its centre in the scaled space.
+
+    In parts: as text, the ids and names of all customers take more memory than their values.
+    """
     names = np.array([s.name for s in result.segments])
-    table = pa.table(
-        {
-            str(result.customers.ids.name): pa.array(result.customers.ids.astype(str)),
-            "segment": result.labels,
-            "segment_name": names[result.labels],
-            "distance": result.distances,
-        }
-    )
-    sink = pa.BufferOutputStream()
-    pyarrow.csv.write_csv(table, sink)
-    return bytes(sink.getvalue())
+    ids = result.customers.ids
+    for part in gen_batches(len(ids), PART_ROWS):
+        labels = result.labels[part]
+        table = pa.table(
+            {
+                str(ids.name): pa.array(ids.iloc[part].astype(str)),
+                "segment": labels,
+                "segment_name": names[labels],
+                "distance": result.distances[part],
+            }
+        )
+        sink = pa.BufferOutputStream()
+        pyarrow.csv.write_csv(table, sink, WriteOptions(include_header=part.start == 0))
+        yield sink.getvalue().to_pybytes()
 
 
 # Figures of the data alone, by name and digest: the runs of a sweep show the same ones.

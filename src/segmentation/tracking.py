@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import itertools
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -173,19 +174,19 @@ def write_result(
         "command": command,
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
     }
-    items = list(
-        iter_log_items(result, meta=meta, data_figures=data_figures, log_customers=log_customers)
-    )
+    own: list[LogItem] = [Tag("code_version", code_version())]
     if config is not None:
         text = yaml.dump(dict(config), Dumper=DUMPER, sort_keys=False, allow_unicode=True)
-        items.append(File(runs.CONFIG_FILE, text.encode()))
-        items.append(Tag("config_hash", config_hash(config, result.customers.digest)))
-    items.append(Tag("code_version", code_version()))
-    items.extend(Metric(f"reference/{key}", number) for key, number in (reference or {}).items())
-    with store_errors(store.uri):
-        params = {item.name: item.value for item in items if isinstance(item, Param)}
+        own.append(File(runs.CONFIG_FILE, text.encode()))
+        own.append(Tag("config_hash", config_hash(config, result.customers.digest)))
+    own.extend(Metric(f"reference/{key}", number) for key, number in (reference or {}).items())
+    items = iter_log_items(
+        result, meta=meta, data_figures=data_figures, log_customers=log_customers
+    )
+    with _filed(itertools.chain(items, own)) as filed, store_errors(store.uri):
+        params = {item.name: item.value for item in filed.small if isinstance(item, Param)}
         model = flavor.log(portable_model(result), client=store.client, run=run, params=params)
-        write_items(store, run, items, model_id=str(model.model_id))
+        _log_filed(store, run, filed, model_id=str(model.model_id))
         _write_dataset(store, run_id, result)
         _verify_model(store, model, result)
     return LoggedRun(
@@ -197,9 +198,7 @@ def write_result(
     )
 
 
-def write_items(
-    store: Store, run: Run, items: list[LogItem], *, model_id: str | None = None
-) -> None:
+def write_items(store: Store, run: Run, items: Iterable[LogItem]) -> None:
     """Log items in as few calls as MLflow allows: one batch and one folder.
 
     Parameters
@@ -207,39 +206,65 @@ def write_items(
     store : Store
     run : Run
         As it was before: what stands in it is not written twice.
-    items : list of LogItem
-    model_id : str, optional
-        A logged model of the run: the metrics without a step are its metrics as well.
+    items : iterable of LogItem
     """
+    with _filed(items) as filed:
+        _log_filed(store, run, filed)
+
+
+@dataclass(frozen=True)
+class _Filed:
+    """Items to be logged, the files and tables among them in a folder already."""
+
+    folder: str
+    small: list[Param | Metric | Tag]
+    tables: list[str]
+
+
+@contextlib.contextmanager
+def _filed(items: Iterable[LogItem]) -> Iterator[_Filed]:
+    """File the items as they are made: a table of 1e7 customers is half a gigabyte to hold."""
+    with tempfile.TemporaryDirectory(prefix="segment-") as folder:
+        filed = _Filed(folder, [], [])
+        for item in items:
+            if not isinstance(item, File | Table):
+                filed.small.append(item)
+                continue
+            path = Path(folder, item.path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            content = item.content if isinstance(item, File) else _table_json(item)
+            with path.open("wb") as file:
+                file.writelines([content] if isinstance(content, bytes) else content)
+            if isinstance(item, Table):
+                filed.tables.append(item.path)
+        yield filed
+
+
+def _log_filed(store: Store, run: Run, filed: _Filed, *, model_id: str | None = None) -> None:
+    """Log them; the metrics without a step are those of the run's logged model as well."""
     now, run_id = int(time.time() * 1000), str(run.info.run_id)
     tables = json.loads(run.data.tags.get(LOGGED_TABLES, "[]"))
-    tables += [{"path": i.path, "type": "table"} for i in items if isinstance(i, Table)]
+    tables += [{"path": path, "type": "table"} for path in filed.tables]
     store.client.log_batch(
         run_id,
         metrics=[
             MlflowMetric(i.name, i.value, now, i.step, None if i.step else model_id)
-            for i in items
+            for i in filed.small
             if isinstance(i, Metric)
         ],
         params=[
             MlflowParam(i.name, i.value)
-            for i in items
+            for i in filed.small
             # A param is written once; `mlflow run` has written the ones of its entry point.
             if isinstance(i, Param) and i.name not in run.data.params
         ],
         tags=[
-            *(RunTag(i.name, i.value) for i in items if isinstance(i, Tag)),
+            *(RunTag(i.name, i.value) for i in filed.small if isinstance(i, Tag)),
             # By this the UI knows which files are tables.
             RunTag(LOGGED_TABLES, json.dumps([*{t["path"]: t for t in tables}.values()])),
         ],
     )
-    with tempfile.TemporaryDirectory(prefix="segment-") as folder:
-        for item in items:
-            if isinstance(item, File | Table):
-                path = Path(folder, item.path)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(item.content if isinstance(item, File) else _table_json(item))
-        store.client.log_artifacts(run_id, folder)
+    store.client.log_artifacts(run_id, filed.folder)
 
 
 def _table_json(table: Table) -> bytes:

@@ -44,30 +44,27 @@ def typical_customers(
     """
     silhouette = np.full(len(labels), np.nan)
     silhouette[silhouettes["row"].to_numpy()] = silhouettes["silhouette"].to_numpy()
-    names = ids.to_numpy(dtype=object)
     chosen: list[tuple[int, str, int]] = []
     for segment in range(int(labels.max()) + 1):
         own = np.flatnonzero(labels == segment)
-        nearest = _lowest(own, distances, names, SHOWN + 1)
+        nearest = _lowest(own, distances, ids, SHOWN + 1)
         chosen += [
             (segment, "typical" if rank else "medoid", row) for rank, row in enumerate(nearest)
         ]
         between = own[silhouette[own] < BORDERLINE]
-        chosen += [
-            (segment, "borderline", row) for row in _lowest(between, silhouette, names, SHOWN)
-        ]
+        chosen += [(segment, "borderline", row) for row in _lowest(between, silhouette, ids, SHOWN)]
     table = pd.DataFrame(chosen, columns=["segment", "kind", "row"])
     rows = table["row"].to_numpy(dtype=np.intp)
     return table.assign(distance=distances[rows], silhouette=silhouette[rows])
 
 
 def _lowest(
-    rows: NDArray[np.intp], by: NDArray[np.float64], names: NDArray[np.object_], count: int
+    rows: NDArray[np.intp], by: NDArray[np.float64], ids: pd.Series, count: int
 ) -> list[int]:
-    """The `count` of `rows` lowest in `by`, equal ones by name."""
+    """The `count` of `rows` lowest in `by`, equal ones by id."""
     values = np.round(by[rows], 9)
     if len(rows) > count:
         near = values <= np.partition(values, count - 1)[count - 1]
         rows, values = rows[near], values[near]
-    ranked = sorted(zip(values.tolist(), names[rows].tolist(), rows.tolist(), strict=True))
+    ranked = sorted(zip(values.tolist(), ids.iloc[rows].tolist(), rows.tolist(), strict=True))
     return [row for *_, row in ranked[:count]]

@@ -13,6 +13,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype
+from sklearn.utils import gen_batches
 
 from segmentation.figures.scales import bin_edges, log1p_axis, number_axis, shapes, stairs
 from segmentation.figures.style import (
@@ -32,6 +33,8 @@ from segmentation.figures.style import (
 )
 
 MAP_POINTS = 4_000
+#: Customers centred at a time.
+PART_ROWS = 100_000
 PAIR_POINTS = 1_200
 PAIR_COLUMNS = 5
 LEGEND_ROWS = 16
@@ -49,15 +52,21 @@ def principal_components(
     From the d x d covariance, so 1e7 rows cost one matrix product. The largest loading of every
     component is made positive: the sign of an eigenvector is arbitrary, the picture must not be.
     """
-    centred = Z - Z.mean(axis=0)
-    variances, vectors = np.linalg.eigh(centred.T @ centred)
+    mean = Z.mean(axis=0)
+    squares = np.zeros((Z.shape[1], Z.shape[1]))
+    for part in gen_batches(len(Z), PART_ROWS):
+        centred = Z[part] - mean
+        squares += centred.T @ centred
+    variances, vectors = np.linalg.eigh(squares)
     order = np.argsort(variances)[::-1][:count]
     loadings = vectors[:, order].T
     largest = np.abs(loadings).argmax(axis=1)
     loadings *= np.sign(loadings[np.arange(len(loadings)), largest])[:, None]
     total = float(variances.sum())
     shares = variances[order] / total if total > 0 else np.zeros(len(order))
-    return centred @ loadings.T, shares, loadings
+    scores = Z @ loadings.T
+    scores -= loadings @ mean
+    return scores, shares, loadings
 
 
 @styled
