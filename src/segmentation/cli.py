@@ -294,7 +294,7 @@ def _keep_imports() -> None:
 def _command(name: str) -> ModuleType:
     # Lazily: importing mlflow and scikit-learn takes seconds, and `--help` should not.
     collects = gc.isenabled()
-    # Imports leave next to no garbage, and looking for it takes a quarter of their time.
+    # Imports leave next to no garbage, and looking for it takes a sixth of their time.
     gc.disable()
     try:
         return import_module(f"segmentation.commands.{name}")

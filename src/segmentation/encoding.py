@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
+from sklearn.utils import gen_batches
 
 #: Customers encoded at a time.
 PART_ROWS = 250_000
@@ -32,7 +33,7 @@ def fit_transform(encoder: ColumnTransformer, frame: pd.DataFrame) -> NDArray[np
     scalers = [
         step[-1] if isinstance(step, Pipeline) else step for _, step, _ in encoder.transformers
     ]
-    parts = [slice(start, start + PART_ROWS) for start in range(0, n, PART_ROWS)]
+    parts = list(gen_batches(n, PART_ROWS))
     if all(hasattr(scaler, "partial_fit") for scaler in scalers):
         encoder.fit(frame.iloc[:2])
         for i, (name, step, columns) in enumerate(encoder.transformers_):

@@ -96,7 +96,9 @@ def importance(
     k, features = len(centers), list(dict.fromkeys(sources))
     block = np.array([features.index(source) for source in sources])
     center = Z.mean(axis=0)
-    total = np.bincount(block, ((Z - center) ** 2).sum(axis=0), len(features))
+    # A column at a time: Z - center would be another matrix of its size.
+    squares = [len(Z) * column.var() for column in Z.T]
+    total = np.bincount(block, squares, len(features))
     sizes = np.bincount(labels, minlength=k)
     own = np.array([np.bincount(labels, column, k) for column in Z.T]).T / sizes[:, None]
     between = np.bincount(block, sizes @ (own - center) ** 2, len(features))

@@ -15,7 +15,7 @@ from segmentation.store import SERVERS, Store, without_password
 
 START_SECONDS = 60
 #: MLflow's queue for judging language models would be eight more processes of 250 MiB each.
-ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 def serve(store: Store, *, host: str, port: int) -> None:

@@ -248,6 +248,7 @@ def test_every_overlay_of_experiments_runs(store_uri, client, shared_data, capfd
         text = path.read_text()
         overrides = [f"{path.parent.name}={path.stem}", "k.max=3", "choice=silhouette"]
         if "quantile" in text:
+            # The one of 24 configurations: a third of them goes the same way.
             overrides.append("scaling=none,quantile")
         if "/data: mall" in text:
             overrides.append(f"data.path={mall}")
