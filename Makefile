@@ -43,8 +43,10 @@ install: $(INSTALLED)  ## make .venv with the exact versions of constraints.txt
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "segment needs Python 3.11 or newer; say which with: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv .venv
-	@# Not compiled ahead: what is imported is compiled then, the rest would take a minute.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	@# On all cores, as pip does not. Where PYTHONDONTWRITEBYTECODE is set, every process would
+	@# compile what it imports: half of a small fit's time. A file for another Python may fail.
+	-$(BIN)/python -m compileall -q -j 0 .venv/lib src
 	@touch $@
 
 clean:  ## remove .venv and caches; the store in mlruns/ stays

@@ -308,7 +308,7 @@ def load(plain: Mapping[str, Any], schema: type[Config]) -> Config:
         An unknown key, a wrong type, a missing value, or a key its data source does not use.
     """
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), dict(plain))
+        merged = OmegaConf.unsafe_merge(OmegaConf.structured(schema), dict(plain))
         config = OmegaConf.to_object(merged)
     except ConfigKeyError as error:
         raise ConfigError(unknown_key(str(error.full_key), schema)) from error

@@ -10,6 +10,8 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.utils import gen_batches
 
+from segmentation.features import check_fitted
+
 #: Customers encoded at a time.
 PART_ROWS = 250_000
 
@@ -26,10 +28,17 @@ def fit_transform(encoder: ColumnTransformer, frame: pd.DataFrame) -> NDArray[np
         From `segmentation.features.build_encoder`; fitted in place.
     frame
         The customers.
+
+    Raises
+    ------
+    DataError
+        See `segmentation.features.check_fitted`.
     """
     n = len(frame)
     if n <= PART_ROWS:
-        return np.ascontiguousarray(encoder.fit_transform(frame), dtype=np.float64)
+        Z = np.ascontiguousarray(encoder.fit_transform(frame), dtype=np.float64)
+        check_fitted(encoder, frame)
+        return Z
     scalers = [
         step[-1] if isinstance(step, Pipeline) else step for _, step, _ in encoder.transformers
     ]
@@ -47,6 +56,7 @@ def fit_transform(encoder: ColumnTransformer, frame: pd.DataFrame) -> NDArray[np
                 encoder.transformers_[i] = (name, scaler, columns)
     else:
         encoder.fit(frame)
+    check_fitted(encoder, frame)
     Z = np.empty((n, len(encoder.get_feature_names_out())))
     for part in parts:
         Z[part] = encoder.transform(frame.iloc[part])

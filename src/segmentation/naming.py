@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from segmentation.errors import ConfigError
-from segmentation.profiles import OTHER_VALUES, in_units
+from segmentation.profiles import OTHER_VALUES, Line, in_units, lines_by
 
 LEVELS = ("very_low", "low", "average", "high", "very_high")
 #: English; ``conf/naming/`` has the same words and those of other languages.
@@ -248,20 +248,18 @@ def _facts(table: pd.DataFrame, columns: list[str], naming: Naming) -> list[list
     place = {column: position for position, column in enumerate(columns)}
     clustered = table[table["feature"].isin(columns)]
     facts: list[list[_Fact]] = [[] for _ in range(int(clustered["segment"].max()) + 1)]
-    for (_, feature), rows in clustered.groupby(["segment", "feature"], sort=False):
-        fact = _fact(str(feature), rows, place[str(feature)], naming)
-        facts[int(rows["segment"].iloc[0])].append(fact)
+    for (segment, feature), lines in lines_by(clustered, "segment", "feature").items():
+        facts[segment].append(_fact(feature, lines, place[feature], naming))
     for own in facts:
         own.sort(key=lambda fact: (fact.plain, -fact.strength, fact.position))
     return facts
 
 
-def _fact(column: str, rows: pd.DataFrame, position: int, naming: Naming) -> _Fact:
+def _fact(column: str, lines: list[Line], position: int, naming: Naming) -> _Fact:
     common: dict[str, Any] = {"column": column, "position": position}
-    top = rows.iloc[int(rows["share"].fillna(0).to_numpy().argmax())]
-    if not isinstance(top["category"], str):
+    if not isinstance(lines[0]["category"], str):
         # Rounded: sums over customers in another order differ in their last bits.
-        standing = round(float(top["standing"]), 6)
+        standing = round(lines[0]["standing"], 6)
         level = naming.level(standing)
         return _Fact(
             **common,
@@ -270,14 +268,13 @@ def _fact(column: str, rows: pd.DataFrame, position: int, naming: Naming) -> _Fa
             text=naming.say(column, level),
             plain=level == "average",
             strength=abs(standing - 0.5),
-            median=float(top["median"]),
+            median=lines[0]["median"],
         )
-    share, category = round(float(top["share"]), 6), top["category"]
-    unusual = round(share - float(top["everybody"]), 6)
+    top = max(lines, key=lambda line: line["share"])
+    share, category = round(top["share"], 6), top["category"]
+    unusual = round(share - top["everybody"], 6)
     dominant = (
-        share >= naming.threshold("dominant")
-        and float(top["z"]) >= 0.5
-        and category != OTHER_VALUES
+        share >= naming.threshold("dominant") and top["z"] >= 0.5 and category != OTHER_VALUES
     )
     level, value = ("category", category) if dominant else ("mixed", "")
     return _Fact(

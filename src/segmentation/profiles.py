@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,8 @@ from scipy.stats import rankdata
 from scipy.stats import t as student
 
 Array = NDArray[np.float64]
+#: A row of a profile.
+Line = Mapping[Hashable, Any]
 
 #: Of a text column with more values than this, the rarer ones are told together.
 MOST_CATEGORIES = 50
@@ -99,6 +102,24 @@ def profile(
             own = _categories(values, groups, rng)
         rows.append(own.assign(feature=str(feature)))
     return pd.concat(rows, ignore_index=True).reindex(columns=COLUMNS)
+
+
+def lines_by(profile: pd.DataFrame, *keys: str) -> dict[tuple[Any, ...], list[Line]]:
+    """The rows of a profile as plain mappings, grouped; groups and rows in the profile's order.
+
+    For texts: taking a value out of a row of a DataFrame costs a hundred times as much.
+
+    Parameters
+    ----------
+    profile : DataFrame
+        From `profile`.
+    *keys : str
+        Columns whose values make a group.
+    """
+    groups: dict[tuple[Any, ...], list[Line]] = {}
+    for line in profile.to_dict("records"):
+        groups.setdefault(tuple(line[key] for key in keys), []).append(line)
+    return groups
 
 
 def share_intervals(sizes: NDArray[np.intp], *, seed: int) -> Array:

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from segmentation.figures.scales import signed
 from segmentation.figures.style import percent, segment_color
 from segmentation.page import Picture, picture, render, sentence
-from segmentation.profiles import in_units
+from segmentation.profiles import Line, in_units, lines_by
 from segmentation.typical import BORDERLINE
 
 if TYPE_CHECKING:
@@ -171,13 +170,15 @@ def _sureness(result: SegmentationResult) -> list[str]:
 def _cards(result: SegmentationResult, *, show_customers: bool) -> list[dict[str, Any]]:
     """What a reader sees of each segment."""
     clustered = set(result.features.columns)
+    # A segment none of whose customers has a value is not told of in it.
+    known = lines_by(result.profile[result.profile["z"].notna()], "segment", "feature")
+    rows_of: list[list[dict[str, Any]]] = [[] for _ in result.segments]
+    for (segment_id, _), lines in known.items():
+        rows_of[segment_id].append(_card_row(lines, clustered))
+    typical = _typical(result) if show_customers else {}
     cards = []
     for segment in result.segments:
-        own = result.profile[result.profile["segment"] == segment.id]
-        # A segment none of whose customers has a value is not told of in it.
-        known = own[own["z"].notna()]
-        rows = [_card_row(lines, clustered) for lines in _by_feature(known)]
-        rows.sort(key=lambda row: -row["size"])
+        rows = sorted(rows_of[segment.id], key=lambda row: -row["size"])
         status = result.stability.status[segment.id] if result.stability else None
         cards.append(
             {
@@ -194,7 +195,7 @@ def _cards(result: SegmentationResult, *, show_customers: bool) -> list[dict[str
                 "rows": rows[:CARD_FEATURES],
                 "left_out": max(len(rows) - CARD_FEATURES, 0),
                 "telling": _telling(rows) if result.k > 1 else "",
-                "typical": _typical(result, segment.id) if show_customers else [],
+                "typical": typical.get(segment.id, []),
             }
         )
     return cards
@@ -208,28 +209,30 @@ def _rule(result: SegmentationResult, segment: int) -> dict[str, Any] | None:
     return {"ways": rule.ways, "quality": rule.quality}
 
 
-def _typical(result: SegmentationResult, segment: int) -> list[tuple[str, list[str]]]:
-    """The medoid and the customers nearest to the centre: id and values of the first columns."""
-    own = result.typical[result.typical["segment"] == segment]
-    rows = own.loc[own["kind"] != "borderline", "row"].to_numpy()
+def _typical(result: SegmentationResult) -> dict[int, list[tuple[str, list[str]]]]:
+    """By segment the medoid and the customers nearest to the centre: id and values of the first
+    columns.
+    """
+    shown = result.typical[result.typical["kind"] != "borderline"]
+    rows = shown["row"].to_numpy()
     names = result.features.described[:TYPICAL_COLUMNS]
-    columns = [result.customers.column(name).iloc[rows] for name in names]
-    told = [
-        [value if isinstance(value, str) else in_units(float(value)) for value in line]
-        for line in zip(*columns, strict=True)
-    ]
-    return list(zip(result.customers.ids.iloc[rows].astype(str), told, strict=True))
+    columns = [result.customers.column(name).iloc[rows].tolist() for name in names]
+    ids = result.customers.ids.iloc[rows].astype(str).tolist()
+    customers: dict[int, list[tuple[str, list[str]]]] = {}
+    for segment, customer, *values in zip(shown["segment"].tolist(), ids, *columns, strict=True):
+        told = [value if isinstance(value, str) else in_units(float(value)) for value in values]
+        customers.setdefault(segment, []).append((customer, told))
+    return customers
 
 
-def _card_row(lines: pd.DataFrame, clustered: set[str]) -> dict[str, Any]:
+def _card_row(lines: Iterable[Line], clustered: set[str]) -> dict[str, Any]:
     """One feature of one segment; of a category the value that stands out most."""
-    line = lines.iloc[int(lines["z"].abs().to_numpy().argmax())]
-    feature, category = str(line["feature"]), _category(line)
-    z = float(line["z"])
+    line = max(lines, key=lambda line: abs(line["z"]))
+    feature, category, z = line["feature"], _category(line), line["z"]
     bar = min(abs(z) / FULL_BAR, 1) * 50
     return {
         "feature": feature if category is None else f"{feature}: {category}",
-        "value": percent(float(line["share"])) if category else in_units(line["median"]),
+        "value": percent(line["share"]) if category else in_units(line["median"]),
         "middle": "" if category else f"{in_units(line['q25'])} – {in_units(line['q75'])}",
         "all": _everybody(line),
         "effect": _effect(line),
@@ -241,9 +244,9 @@ def _card_row(lines: pd.DataFrame, clustered: set[str]) -> dict[str, Any]:
     }
 
 
-def _effect(line: pd.Series) -> str:
+def _effect(line: Line) -> str:
     """The effect and its interval: ``d +1.9 (+1.6 to +2.2)``; empty where it is not defined."""
-    effect, low, high = (float(line[end]) for end in ("effect", "effect_low", "effect_high"))
+    effect, low, high = (line[end] for end in ("effect", "effect_low", "effect_high"))
     if not np.isfinite(effect):
         return ""
     d = line["measure"] == "Cohen's d"
@@ -266,39 +269,40 @@ def _telling(rows: Iterable[Mapping[str, Any]]) -> str:
 
 def _comparison(result: SegmentationResult) -> list[tuple[str, bool, str, list[str]]]:
     """Every feature across all segments: label, clustered on or not, all customers, segments."""
-    clustered = set(result.features.columns)
     rows = []
-    for own in _by_feature(result.profile):
-        feature, words = str(own["feature"].iloc[0]), _category(own.iloc[0]) is not None
-        kept = own
-        if words and own["category"].nunique() > COMPARED_CATEGORIES:
-            telling = own["z"].abs().groupby(own["category"]).max().nlargest(COMPARED_CATEGORIES)
-            kept = own[own["category"].isin(telling.index)]
-        for category, lines in kept.groupby("category" if words else "feature", sort=False):
-            values = [
-                percent(share) if words else in_units(median)
-                for share, median in zip(lines["share"], lines["median"], strict=True)
-            ]
+    for (feature,), lines in lines_by(result.profile, "feature").items():
+        is_clustered = feature in result.features.columns
+        by_category: dict[str | None, list[Line]] = {}
+        for line in lines:
+            by_category.setdefault(_category(line), []).append(line)
+        telling = sorted(by_category, key=lambda category: -_most(by_category[category]))
+        kept = telling[:COMPARED_CATEGORIES]
+        for category, own in by_category.items():
+            if category not in kept:
+                continue
+            words = category is not None
+            values = [percent(x["share"]) if words else in_units(x["median"]) for x in own]
             label = f"{feature}: {category}" if words else feature
-            rows.append((label, feature in clustered, _everybody(lines.iloc[0]), values))
-        if len(kept) < len(own):
-            more = own["category"].nunique() - COMPARED_CATEGORIES
+            rows.append((label, is_clustered, _everybody(own[0]), values))
+        if len(kept) < len(by_category):
+            more = len(by_category) - len(kept)
             label = f"{feature}: {more} other values differ less"
-            rows.append((label, feature in clustered, "", [""] * result.k))
+            rows.append((label, is_clustered, "", [""] * result.k))
     return rows
 
 
-def _everybody(line: pd.Series) -> str:
+def _most(lines: Iterable[Line]) -> float:
+    """How far the segment farthest from the average is from it; 0 where none is known."""
+    return float(max((abs(line["z"]) for line in lines if line["z"] == line["z"]), default=0))
+
+
+def _everybody(line: Line) -> str:
     """Median or share of all customers."""
-    value = float(line["everybody"])
+    value = line["everybody"]
     return in_units(value) if _category(line) is None else percent(value)
 
 
-def _by_feature(profile: pd.DataFrame) -> list[pd.DataFrame]:
-    return [lines for _, lines in profile.groupby("feature", sort=False)]
-
-
-def _category(line: pd.Series) -> str | None:
+def _category(line: Line) -> str | None:
     return line["category"] if isinstance(line["category"], str) else None
 
 

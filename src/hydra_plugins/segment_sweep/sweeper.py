@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -14,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from hydra_plugins.segment_sweep.launcher import ForkLauncher
 
@@ -92,22 +93,32 @@ class JobLoader(ConfigLoaderImpl):
         self._process_config_searchpath(config_name, parsed, repository)
         return [each for each in parsed if not each.is_hydra_override()], repository
 
+    @staticmethod
+    def _embed_result_config(ret: ConfigResult, package_override: str | None) -> ConfigResult:
+        # Each file of a job is its own copy already: Hydra would copy it into its package.
+        package = package_override if package_override is not None else ret.header["package"]
+        if not package or ret.config._get_parent() is not None:
+            return ConfigLoaderImpl._embed_result_config(ret, package_override)
+        config = OmegaConf.create()
+        with flag_override(config, "no_deepcopy_set_nodes", True):
+            OmegaConf.update(config, package, ret.config, merge=False)
+        return replace(ret, config=config)
+
 
 class JobRepository(CachingConfigRepository):
     """The files of one job's config; Hydra's settings are there already, whatever files choose."""
 
     def __init__(self, files: IConfigRepository, settings: DictConfig) -> None:
         # Deep, as Hydra does it, it would copy all schemas for each job.
-        self.delegate, self.cache = copy.copy(files), {}
-        self.settings = settings
+        self.delegate = copy.copy(files)
+        own = copy.deepcopy(settings)
+        OmegaConf.set_readonly(own, None)
+        own.overrides.task = []
+        result = ConfigResult("hydra", "", own, {"package": None}, [], True)
+        self.cache = {"config_path=hydra/config": result}
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         """A file, with the entries of its defaults list that are not Hydra's."""
-        if config_path == "hydra/config":
-            settings = copy.deepcopy(self.settings)
-            OmegaConf.set_readonly(settings, None)
-            settings.overrides.task = []
-            return ConfigResult("hydra", "", settings, {"package": None}, [], True)
         result = super().load_config(config_path)
         if result is not None and result.defaults_list is not None:
             result.defaults_list = [

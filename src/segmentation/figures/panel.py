@@ -28,6 +28,8 @@ from numpy.typing import NDArray
 #: What of an axis' tick settings is drawn here.
 KNOWN = {"size", "width", "color", "pad", "labelsize", "labelcolor", "labelrotation"}
 KNOWN |= {"gridOn", "tick1On", "tick2On", "label1On", "label2On"}
+#: Labels whose layout is kept.
+KEPT_LAYOUTS = 8192
 
 
 class _PlainTicks(Axis):
@@ -174,7 +176,7 @@ class _PlainTicks(Axis):
         pad = setting("pad", "major.pad") + size
         place = axes.get_xaxis_text1_transform if is_x else axes.get_yaxis_text1_transform
         transform, va, ha = place(pad)
-        label = Text(fontsize=setting("labelsize", "labelsize"), va=va, ha=ha)
+        label = _Label(fontsize=setting("labelsize", "labelsize"), va=va, ha=ha)
         label_color = setting("labelcolor", "labelcolor")
         label.set(color=color if label_color == "inherit" else label_color, transform=transform)
         label.set(**self._label_kw)
@@ -188,6 +190,25 @@ class _PlainTicks(Axis):
             if text and self.label.get_text():
                 boxes.append(label.get_window_extent(renderer))
         return boxes
+
+
+class _Label(Text):
+    """A text that stands in many places: where its letters lie about its place is kept."""
+
+    def _get_layout(self, renderer: Any) -> Any:
+        key = (
+            *(self.get_text(), self.get_fontproperties().copy(), self.get_figure(root=True).dpi),
+            *(self.get_ha(), self.get_va(), self.get_rotation(), self.get_rotation_mode()),
+            *(self._linespacing, self._get_multialignment()),
+        )
+        if key not in _layouts:
+            if len(_layouts) >= KEPT_LAYOUTS:
+                _layouts.clear()
+            _layouts[key] = super()._get_layout(renderer)
+        return _layouts[key]
+
+
+_layouts: dict[tuple[Any, ...], Any] = {}
 
 
 class _X(_PlainTicks, XAxis):

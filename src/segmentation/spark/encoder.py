@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
 from segmentation.errors import DataError
-from segmentation.features import MAX_CATEGORIES, FeatureSet, build_encoder
+from segmentation.features import MAX_CATEGORIES, FeatureSet, build_encoder, check_fitted
 from segmentation.spark.sample import SparkCustomers
 from segmentation.spark.table import RANK_ACCURACY, quantiles
 
@@ -55,10 +55,13 @@ def fit_encoder(
     sample = customers.sample.frame
     encoder = build_encoder(features, scaling, sample)
     if len(sample) == customers.sample.total:
-        return encoder.fit(sample), None
+        encoder.fit(sample)
+        check_fitted(encoder, sample)
+        return encoder, None
     categorical = [name for name in features.columns if name in features.categorical]
     known = _categories(customers.frame, categorical, customers.sample.source)
     encoder.fit(sample.assign(**{n: np.resize(v, len(sample)) for n, v in known.items()}))
+    check_fitted(encoder, sample)
     notes: set[str] = set()
     for name, step, columns in encoder.transformers_:
         if name not in encoder.named_transformers_ or columns[0] in categorical:
