@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlflow.exceptions import MlflowException
+from mlflow.utils import environment, requirements_utils
 
 from portable_models import customers, new_store, portable
 from segmentation import flavor
@@ -298,6 +299,16 @@ def test_nothing_of_the_saving_machine_gets_in(model, tmp_path, monkeypatch):
     assert str(Path(flavor.__file__).parent) not in text
     assert str(tmp_path) not in text
     assert "/tmp" not in text
+
+
+def test_what_is_installed_is_not_looked_through(model, tmp_path, monkeypatch):
+    looked = []
+    monkeypatch.setattr(requirements_utils, "_check_requirement_satisfied", looked.append)
+    flavor.save(model, tmp_path / "model")
+    assert looked == []
+    # Only while a model of ours is saved.
+    environment._process_pip_requirements(["mlflow"])
+    assert looked == ["mlflow"]
 
 
 def test_the_copied_code_needs_nothing_of_this_package():

@@ -32,6 +32,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.models.model import ModelInfo
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType
+from mlflow.utils import environment
 from sklearn.pipeline import Pipeline
 
 from segmentation.credentials import masked_url
@@ -41,6 +42,8 @@ from segmentation.model import SegmentModel
 CODE = Path(__file__).with_name("model.py")
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn", "scipy", "skops")
 EXAMPLE_ROWS = 5
+#: Name of MLflow's look at the installed packages.
+_CHECK = "warn_dependency_requirement_mismatches"
 
 
 @dataclass(frozen=True)
@@ -331,13 +334,20 @@ def _signature(columns: Sequence[str]) -> ModelSignature:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep off the terminal what MLflow says of every model with an example, and only that."""
+    """Keep off the terminal what MLflow says of every model with an example, and only that.
+
+    Nor does MLflow look whether what the model requires is installed: the versions required are
+    the installed ones, and looking reads what every installed package is made of, half a second in
+    each process and 40 ms a model.
+    """
     logger = logging.getLogger("mlflow.pyfunc")
+    check = getattr(environment, _CHECK)
 
     def wanted(record: logging.LogRecord) -> bool:
         return record.msg != "Validating input example against model signature"
 
     logger.addFilter(wanted)
+    setattr(environment, _CHECK, lambda requirements: None)
     try:
         with warnings.catch_warnings():
             # Pandas4Warning, of MLflow's own comparison of column names with a range.
@@ -345,3 +355,4 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.removeFilter(wanted)
+        setattr(environment, _CHECK, check)
