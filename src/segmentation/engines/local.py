@@ -65,6 +65,11 @@ class WeightedRows:
         return len(self.X)
 
     @cached_property
+    def same_weight(self) -> bool:
+        """Whether all rows weigh the same: most tables hold no customer twice."""
+        return bool(np.all(self.w == self.w[0]))
+
+    @cached_property
     def _product(self) -> Floats:
         """Right side of [c, |c|², 1] @ [-2 x; 1; |x|²] = |c - x|², shape (d + 2, m)."""
         return np.vstack([-2.0 * self.X.T, np.ones(self.m), (self.X**2).sum(axis=1)])
@@ -75,7 +80,10 @@ class WeightedRows:
         return np.column_stack([self.w, self.w[:, None] * self.X])
 
     def distances(self, centers: Floats) -> Floats:
-        """Squared distances to centres (b, k, d) as an array (k, b, m)."""
+        """Squared distances to centres (b, k, d) as an array (k, b, m).
+
+        Of a row that is its own centre it may be less than zero by rounding.
+        """
         b, k, d = centers.shape
         C = centers.transpose(1, 0, 2)
         if self.by_difference:
@@ -88,7 +96,6 @@ class WeightedRows:
         np.einsum("kbd,kbd->kb", C, C, out=left[:, :, d])
         left[:, :, d + 1] = 1.0
         product: Floats = left.reshape(k * b, d + 2) @ self._product
-        np.maximum(product, 0.0, out=product)
         return product.reshape(k, b, self.m)
 
     def means(self, labels: Labels, k: int) -> tuple[Floats, Floats]:
@@ -157,12 +164,13 @@ def _search_batch(rows: WeightedRows, centers: Floats, bar: float, steps: int) -
                 )
                 settled[tried] = (moved == labels[tried]).all(axis=1)
                 labels[tried] = moved
-        for i in np.flatnonzero(settled):
-            done[int(active[i])] = Solution(centers[i].copy(), labels[i].copy(), float(wcss[i]))
-        going = ~settled
-        if not going.any():
-            break
-        active, labels, near = active[going], labels[going], near[going]
+        if settled.any():
+            for i in np.flatnonzero(settled):
+                done[int(active[i])] = Solution(centers[i].copy(), labels[i].copy(), float(wcss[i]))
+            going = ~settled
+            if not going.any():
+                break
+            active, labels, near = active[going], labels[going], near[going]
         centers, weights = rows.means(labels, k)
         if not weights.all():
             fill_empty(labels, near * rows.w, k)
@@ -172,16 +180,17 @@ def _search_batch(rows: WeightedRows, centers: Floats, bar: float, steps: int) -
 
 
 def nearest(D: Floats) -> tuple[Labels, Floats]:
-    """Index of the smallest entry over the first axis and that entry; the first of equals wins.
+    """Index of the smallest entry over the first axis and that entry, at least 0.
 
-    Comparisons of whole (b, m) slabs are several times faster than ``argmin``, which walks the
-    first axis element by element.
+    The first of equals wins. Whole arrays are compared and counted in bytes, several times faster
+    than ``argmin``, which walks the first axis element by element.
     """
+    k = len(D)
     smallest: Floats = D.min(axis=0)
-    labels = np.zeros(smallest.shape, dtype=np.int16)
-    for j in range(len(D) - 1, -1, -1):
-        np.putmask(labels, D[j] == smallest, j)
-    return labels, smallest
+    # The first of equals has the highest count down from k.
+    count = np.arange(k, 0, -1, dtype=np.min_scalar_type(k))[:, None, None]
+    labels = np.subtract(k, ((smallest == D) * count).max(axis=0), dtype=np.int16)
+    return labels, np.maximum(smallest, 0.0, out=smallest)
 
 
 def fill_empty(labels: Labels, cost: Floats, k: int) -> None:
@@ -220,16 +229,16 @@ def hartigan_moves(
     """
     k, b, m = D.shape
     start = np.arange(b)
-    # Where each row's own cluster stands in an array (k, b, m).
-    own = (labels, start[:, None], np.arange(m))
-    W = weights.T[:, :, None]
-    joining = D * (W * rows.w / (W + rows.w))
-    joining[own] = np.inf
+    # Where each row's own cluster stands in an array (k, b, m) without its shape.
+    own = labels.astype(np.intp) * (b * m) + np.arange(b * m).reshape(b, m)
+    W, w = weights.T[:, :, None], rows.w[:1] if rows.same_weight else rows.w
+    joining = D * (W * w / (W + w))
+    joining.reshape(-1)[own] = np.inf
     target, cost = nearest(joining)
     W_own = weights[start[:, None], labels]
     spare = W_own - rows.w
     shared = spare > W_own * 1e-12
-    d2 = D[own]
+    d2 = D.reshape(-1)[own]
     gain = np.where(shared, d2 * W_own * rows.w / np.where(shared, spare, 1.0), 0.0) - cost
     worth = gain > MIN_GAIN * wcss[:, None]
     if not worth.any():

@@ -150,14 +150,11 @@ def evolve(
     """Let the pool breed until its offspring agree, or rounds are over; it never gets worse."""
     for _ in range(effort.rounds):
         mothers, fathers = rng.integers(len(pool), size=(2, BROOD, 2)).min(axis=2)
-        children = np.stack(
-            [
-                cross(pool[a].centers, pool[b].centers, rng) if a != b else pool[a].centers
-                for a, b in zip(mothers, fathers, strict=True)
-            ]
-        )
+        centers = np.stack([solution.centers for solution in pool])
+        children, crossed = centers[mothers], mothers != fathers
+        children[crossed] = cross(children[crossed], centers[fathers[crossed]], rng)
         # A child of one parent is a copy: without a mutation it would end where it began.
-        mutant = (mothers == fathers) | (rng.random(BROOD) < 0.5)
+        mutant = ~crossed | (rng.random(BROOD) < 0.5)
         children[mutant] = relocate(rows, children[mutant], rng)
         grown_up = local_search(rows, children, bar=pool[0].wcss)
         pool = merge([*pool, *grown_up])
@@ -167,10 +164,16 @@ def evolve(
 
 
 def cross(a: Floats, b: Floats, rng: np.random.Generator) -> Floats:
-    """Match the centres of two solutions and take one of each pair (Gribel & Vidal 2019, 3.2)."""
-    squared = ((a[:, None] - b[None]) ** 2).sum(axis=2)
-    _, match = linear_sum_assignment(squared)
-    return np.where(rng.random(len(a))[:, None] < 0.5, a, b[match])
+    """Match the centres of two solutions and take one of each pair (Gribel & Vidal 2019, 3.2).
+
+    Of many pairs of solutions at once: a, b and the children have shape (pairs, k, d).
+    """
+    squared = ((a[:, :, None] - b[:, None]) ** 2).sum(axis=3)
+    match = np.empty(a.shape[:2], dtype=np.intp)
+    for pair, costs in enumerate(squared):
+        _, match[pair] = linear_sum_assignment(costs)
+    matched = np.take_along_axis(b, match[:, :, None], axis=1)
+    return np.where(rng.random(match.shape)[:, :, None] < 0.5, a, matched)
 
 
 def relocate(rows: WeightedRows, centers: Floats, rng: np.random.Generator) -> Floats:
@@ -212,8 +215,8 @@ def plus_plus(rows: WeightedRows, k: int, starts: int, rng: np.random.Generator)
 
 
 def draw(weights: Floats, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Draw one row for each line of weights (b, m), in proportion to them."""
-    reach = np.cumsum(weights, axis=1)
+    """Draw one row for each line of weights (b, m), in proportion to those above 0."""
+    reach = np.cumsum(np.maximum(weights, 0.0), axis=1)
     mark = rng.random(len(weights)) * reach[:, -1]
     rows: NDArray[np.intp] = np.minimum((reach <= mark[:, None]).sum(axis=1), weights.shape[1] - 1)
     return rows
