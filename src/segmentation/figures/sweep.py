@@ -27,16 +27,19 @@ def all_curves(curves: Mapping[str, pd.DataFrame], chosen: Mapping[str, int]) ->
     """
     shown = list(curves)[:MOST_PANELS]
     columns = min(4, len(shown))
-    figure, axes = panels(len(shown), columns, size=(2.3, 1.5), gap=(0.45, 0.55))
-    for ax, name in zip(axes, shown, strict=True):
+    figure, axes = panels(len(shown), columns, size=(2.3, 1.5), gap=(0.2, 0.4))
+    ks = sorted({int(k) for name in shown for k in curves[name].index})
+    for place, (ax, name) in enumerate(zip(axes, shown, strict=True)):
         curve = curves[name]
-        ks = list(curve.index)
-        ax.plot(ks, curve["wcss"] / curve["wcss"].max(), color=MUTED, linewidth=1.4)
-        ax.plot(ks, curve["silhouette"], color="#0072b2", marker="o", markersize=2.5)
+        wcss, silhouette = curve["wcss"].to_numpy(), curve["silhouette"].to_numpy()
+        ax.plot(curve.index, wcss / wcss.max(), color=MUTED, linewidth=1.4)
+        ax.plot(curve.index, silhouette, color="#0072b2", marker="o", markersize=2.5)
         ax.axvline(chosen[name], color=MARK, linestyle="--", linewidth=1)
         ax.set_ylim(0, 1.05)
         k_axis(ax, ks)
         ax.set_title(shorten(name, 34), fontsize=8, color=INK)
+        # All panels have the same axes: numbers stand at the outer ones.
+        ax.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= len(shown))
     left_out = len(curves) - len(shown)
     more = f"; the first {len(shown)} of {len(curves)} runs" if left_out else ""
     headline(
