@@ -8,12 +8,15 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import PowerTransformer
 from sklearn.utils import gen_batches
 
-from segmentation.features import check_fitted
+from segmentation.errors import DataError
 
 #: Customers encoded at a time.
 PART_ROWS = 250_000
+#: Customers a fitted power transform is checked on, and the error allowed, in standard deviations.
+CHECKED_ROWS, KEPT = 10_000, 0.01
 
 
 def fit_transform(encoder: ColumnTransformer, frame: pd.DataFrame) -> NDArray[np.float64]:
@@ -32,7 +35,7 @@ def fit_transform(encoder: ColumnTransformer, frame: pd.DataFrame) -> NDArray[np
     Raises
     ------
     DataError
-        See `segmentation.features.check_fitted`.
+        See `check_fitted`.
     """
     n = len(frame)
     if n <= PART_ROWS:
@@ -61,3 +64,42 @@ def fit_transform(encoder: ColumnTransformer, frame: pd.DataFrame) -> NDArray[np
     for part in parts:
         Z[part] = encoder.transform(frame.iloc[part])
     return Z
+
+
+def check_fitted(encoder: ColumnTransformer, frame: pd.DataFrame) -> None:
+    """Refuse a power transform that runs a column's values together, which it does in silence.
+
+    Far from zero, measured by how much they vary, values raised to a negative power differ by less
+    than a double can hold: a year with a long right tail would come out constant.
+
+    Parameters
+    ----------
+    encoder : ColumnTransformer
+        From `segmentation.features.build_encoder`, fitted.
+    frame : DataFrame
+        Customers it was fitted on; at most `CHECKED_ROWS` of them are looked at.
+
+    Raises
+    ------
+    DataError
+    """
+    rows = frame.iloc[:: -(-len(frame) // CHECKED_ROWS)]
+    for _, step, columns in encoder.transformers_:
+        scaler = step[-1] if isinstance(step, Pipeline) else step
+        if not isinstance(scaler, PowerTransformer):
+            continue
+        values = step.transform(rows[list(columns)])
+        with np.errstate(all="ignore"):
+            back = step.inverse_transform(values)
+        for place, name in enumerate(columns):
+            given = rows[name].to_numpy(dtype=np.float64)
+            # NaN where it comes back infinite; less than one unit wide where it was not scaled.
+            is_exact = np.abs(back[:, place] - given).max() <= KEPT * given.std()
+            is_wide = not scaler.standardize or values[:, place].std() > 0.5
+            if not (is_exact and is_wide):
+                lambda_ = f"{scaler.lambdas_[place]:.2f}"
+                raise DataError(
+                    f"Column '{name}': a power transform (lambda {lambda_}) runs its values "
+                    "together: they lie too far from zero for how little they vary. Use another "
+                    "scaling, such as quantile, or count from nearer (years since 1950, say)."
+                )

@@ -31,8 +31,6 @@ from segmentation.described import all_columns, describing
 from segmentation.errors import ConfigError, DataError
 
 MAX_CATEGORIES = 50
-#: Customers a fitted power transform is checked on, and the error allowed, in standard deviations.
-_CHECKED_ROWS, _KEPT = 10_000, 0.01
 # scikit-learn's own default; beyond it the quantiles of a column no longer change visibly
 _MAX_QUANTILES = 1000
 
@@ -393,42 +391,3 @@ def _check_scalable(scaler: TransformerMixin, frame: pd.DataFrame) -> None:
                 f"Column '{name}': most customers share one value, so its quartiles are equal and "
                 "scaling=robust cannot scale it. Use another scaling, or leave the column out."
             )
-
-
-def check_fitted(encoder: ColumnTransformer, frame: pd.DataFrame) -> None:
-    """Refuse a power transform that runs a column's values together, which it does in silence.
-
-    Far from zero, measured by how much they vary, values raised to a negative power differ by less
-    than a double can hold: a year with a long right tail would come out constant.
-
-    Parameters
-    ----------
-    encoder : ColumnTransformer
-        From `build_encoder`, fitted.
-    frame : DataFrame
-        Customers it was fitted on; at most `_CHECKED_ROWS` of them are looked at.
-
-    Raises
-    ------
-    DataError
-    """
-    rows = frame.iloc[:: -(-len(frame) // _CHECKED_ROWS)]
-    for _, step, columns in encoder.transformers_:
-        scaler = step[-1] if isinstance(step, Pipeline) else step
-        if not isinstance(scaler, PowerTransformer):
-            continue
-        values = step.transform(rows[list(columns)])
-        with np.errstate(all="ignore"):
-            back = step.inverse_transform(values)
-        for place, name in enumerate(columns):
-            given = rows[name].to_numpy(dtype=np.float64)
-            # NaN where it comes back infinite; less than one unit wide where it was not scaled.
-            is_exact = np.abs(back[:, place] - given).max() <= _KEPT * given.std()
-            is_wide = not scaler.standardize or values[:, place].std() > 0.5
-            if not (is_exact and is_wide):
-                lambda_ = f"{scaler.lambdas_[place]:.2f}"
-                raise DataError(
-                    f"Column '{name}': a power transform (lambda {lambda_}) runs its values "
-                    "together: they lie too far from zero for how little they vary. Use another "
-                    "scaling, such as quantile, or count from nearer (years since 1950, say)."
-                )

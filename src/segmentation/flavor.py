@@ -159,7 +159,7 @@ def log(
         source_run_id=run_id,
         params={**(params or {}), **run.data.params},
     )
-    model = Model(
+    model = _UnfiledModel(
         artifact_path=logged.artifact_location,
         model_uuid=logged.model_id,
         model_id=logged.model_id,
@@ -240,7 +240,15 @@ def save(portable: PortableModel, path: str | Path) -> None:
     path : path
         Must not exist yet, or be empty.
     """
-    save_model(str(path), Model(), portable)
+    save_model(str(path), _UnfiledModel(), portable)
+
+
+class _UnfiledModel(Model):
+    """A model that MLflow does not write down while it has one flavour of two."""
+
+    def save(self, path: str) -> None:
+        if "sklearn" in self.flavors:
+            super().save(path)
 
 
 def save_model(path: str, mlflow_model: Model, portable: PortableModel) -> None:

@@ -15,8 +15,9 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
+from segmentation.encoding import check_fitted
 from segmentation.errors import DataError
-from segmentation.features import MAX_CATEGORIES, FeatureSet, build_encoder, check_fitted
+from segmentation.features import MAX_CATEGORIES, FeatureSet, build_encoder
 from segmentation.spark.sample import SparkCustomers
 from segmentation.spark.table import RANK_ACCURACY, quantiles
 
