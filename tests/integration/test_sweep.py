@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -172,6 +173,14 @@ def test_parallel_on_a_new_store_loses_and_doubles_nothing(
         assert sweep(uri, *grid, SCALINGS, *launcher) == 0
         assert len(finished(uri)) == len(fitted(uri)) == total
         assert len({run.data.tags["config_hash"] for run in fitted(uri)}) == total
+
+
+@pytest.mark.slow
+def test_joblib_processes_serve_one_sweep(store_uri: str) -> None:
+    for seeds in ("seed=0,1", "seed=2,3"):
+        assert sweep(store_uri, seeds, "k.max=3", *LAUNCHERS["joblib"]) == 0
+    studies = [run.data.tags["sweep_id"] for run in finished(store_uri)]
+    assert sorted(Counter(studies).values()) == [2, 2]
 
 
 @pytest.mark.slow

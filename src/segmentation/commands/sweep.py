@@ -25,6 +25,8 @@ from segmentation.threads import processes_for, threads_for
 
 #: Tells the jobs of a sweep, which may run in other processes, which sweep they belong to.
 SWEEP_VARIABLE = "SEGMENT_SWEEP"
+#: Imported by Hydra where its joblib launcher is used.
+JOBLIB_LAUNCHER = "hydra_plugins.hydra_joblib_launcher._core"
 #: What `mlflow run` presets; a sweep makes one run for each configuration instead.
 MLFLOW_RUN_VARIABLES = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
 #: Keys that do not make a sweep another sweep.
@@ -143,13 +145,18 @@ def finish() -> None:
 
 
 def close(*, interrupted: bool) -> None:
-    """End a sweep that was interrupted or whose jobs failed; nothing stays RUNNING."""
+    """End a sweep, also one that was interrupted or whose jobs failed; nothing stays RUNNING."""
     os.environ.pop(SWEEP_VARIABLE, None)
     while _open:
         store, job, call, tracking = _open.pop()
         _reap(store, job)
         status = "KILLED" if interrupted else "FAILED"
         _print_ranking(store, job, call, tracking, status)
+    if JOBLIB_LAUNCHER in sys.modules:
+        # joblib keeps its processes, and they this sweep in their environment: no other may use them.
+        from joblib.externals.loky import get_reusable_executor
+
+        get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
 def _reap(store: Store, job: SweepJob) -> None:
