@@ -153,7 +153,7 @@ def close(*, interrupted: bool) -> None:
         status = "KILLED" if interrupted else "FAILED"
         _print_ranking(store, job, call, tracking, status)
     if JOBLIB_LAUNCHER in sys.modules:
-        # joblib keeps its processes, and they this sweep in their environment: no other may use them.
+        # joblib keeps its processes, and they keep this sweep in their environment.
         from joblib.externals.loky import get_reusable_executor
 
         get_reusable_executor().shutdown(wait=True, kill_workers=True)
