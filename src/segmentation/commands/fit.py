@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shlex
 import time
@@ -20,7 +21,7 @@ from segmentation.config import FitConfig, TrackingConfig
 from segmentation.errors import ConfigError
 from segmentation.fit import SweepJob
 from segmentation.runs import find_run, is_finished, mark_left_behind, stored_config
-from segmentation.store import Store, check_store
+from segmentation.store import Store, check_store, open_store
 from segmentation.threads import threads_for
 from segmentation.tracking import config_hash
 
@@ -66,7 +67,8 @@ def _run_alone(config: FitConfig, call: Call) -> None:
 
 def _run_in_sweep(config: FitConfig, call: Call, job: SweepJob) -> None:
     config = _renamed(config, call)
-    store = call.open_store(config.tracking)
+    uri, experiment = call.store_uri(config.tracking), config.tracking.experiment
+    store = _store_of_sweep(uri, experiment, job.parent_run_id)
     # Without a whole configuration there is no hash: what is wrong with it is said right here.
     identity = config_hash(fit.settings(config), fit.customers_of(config).digest)
     if not config.force and is_finished(store, job.sweep_id, identity):
@@ -77,6 +79,12 @@ def _run_in_sweep(config: FitConfig, call: Call, job: SweepJob) -> None:
     logged = fit.log(result, store, config, sweep=job)
     took = time.monotonic() - started
     job_ended(store, job, f"{logged.name}: {result.verdict} ({took:.1f} s)")
+
+
+@functools.lru_cache(maxsize=4)
+def _store_of_sweep(uri: str, experiment: str, parent_run_id: str) -> Store:
+    """The store the jobs of one sweep log to, opened once in each process."""
+    return open_store(uri, experiment)
 
 
 def _renamed(config: FitConfig, call: Call) -> FitConfig:
