@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.base import clone
+from sklearn.base import TransformerMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import PowerTransformer
@@ -42,14 +42,12 @@ def fit_transform(encoder: ColumnTransformer, frame: pd.DataFrame) -> NDArray[np
         Z = np.ascontiguousarray(encoder.fit_transform(frame), dtype=np.float64)
         check_fitted(encoder, frame)
         return Z
-    scalers = [
-        step[-1] if isinstance(step, Pipeline) else step for _, step, _ in encoder.transformers
-    ]
+    scalers = [scaler_of(step) for _, step, _ in encoder.transformers]
     parts = list(gen_batches(n, PART_ROWS))
     if all(hasattr(scaler, "partial_fit") for scaler in scalers):
         encoder.fit(frame.iloc[:2])
         for i, (name, step, columns) in enumerate(encoder.transformers_):
-            scaler = clone(step[-1] if isinstance(step, Pipeline) else step)
+            scaler = clone(scaler_of(step))
             for part in parts:
                 rows = frame[list(columns)].iloc[part]
                 scaler.partial_fit(step[0].transform(rows) if isinstance(step, Pipeline) else rows)
@@ -64,6 +62,11 @@ def fit_transform(encoder: ColumnTransformer, frame: pd.DataFrame) -> NDArray[np
     for part in parts:
         Z[part] = encoder.transform(frame.iloc[part])
     return Z
+
+
+def scaler_of(step: TransformerMixin | Pipeline) -> TransformerMixin:
+    """What scales the columns of a block of an encoder: the last of its steps, or the only one."""
+    return step[-1] if isinstance(step, Pipeline) else step
 
 
 def check_fitted(encoder: ColumnTransformer, frame: pd.DataFrame) -> None:
@@ -85,7 +88,7 @@ def check_fitted(encoder: ColumnTransformer, frame: pd.DataFrame) -> None:
     """
     rows = frame.iloc[:: -(-len(frame) // CHECKED_ROWS)]
     for _, step, columns in encoder.transformers_:
-        scaler = step[-1] if isinstance(step, Pipeline) else step
+        scaler = scaler_of(step)
         if not isinstance(scaler, PowerTransformer):
             continue
         values = step.transform(rows[list(columns)])

@@ -293,7 +293,7 @@ def _comparison(result: SegmentationResult) -> list[tuple[str, bool, str, list[s
 
 def _most(lines: Iterable[Line]) -> float:
     """How far the segment farthest from the average is from it; 0 where none is known."""
-    return float(max((abs(line["z"]) for line in lines if line["z"] == line["z"]), default=0))
+    return float(max((abs(line["z"]) for line in lines if np.isfinite(line["z"])), default=0))
 
 
 def _everybody(line: Line) -> str:

@@ -15,7 +15,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
-from segmentation.encoding import check_fitted
+from segmentation.encoding import check_fitted, scaler_of
 from segmentation.errors import DataError
 from segmentation.features import MAX_CATEGORIES, FeatureSet, build_encoder
 from segmentation.spark.sample import SparkCustomers
@@ -68,7 +68,7 @@ def fit_encoder(
         if name not in encoder.named_transformers_ or columns[0] in categorical:
             continue
         log1p = isinstance(step, Pipeline)
-        scaler = step[-1] if log1p else step
+        scaler = scaler_of(step)
         rows, note = _stand_ins(scaler, customers, list(columns), log1p=log1p)
         if rows is not None:
             units = np.expm1(rows) if log1p else rows
