@@ -25,7 +25,7 @@ ONLY_IN = {
 }
 #: Each line may import from the lines above it, and within itself only what has no cycle.
 LAYERS = [
-    {"errors", "credentials", "threads", "interrupts", "forks"},
+    {"errors", "credentials", "threads", "interrupts", "forks", "parts"},
     {"config"},
     {"values"},
     {"files", "others"},
@@ -38,7 +38,7 @@ LAYERS = [
     {"demo"},
     {"features", "encoding"},
     {"engines"},
-    {"sampling"},
+    {"sampling", "scatter"},
     {"silhouettes"},
     {"metrics"},
     {"batched_kmeans"},

@@ -154,6 +154,20 @@ def test_sample_is_the_same_set_of_rows_whatever_their_order() -> None:
     np.testing.assert_array_equal(first, second)
 
 
+def test_a_kept_draw_of_many_rows_is_that_of_the_same_rows(monkeypatch) -> None:
+    rng = np.random.default_rng(0)
+    first, other = rng.normal(size=(900, 3)), rng.normal(size=(900, 3))
+    limits = (80, 300, 250)
+    plain = [sampling.sample_rows(first, limit, 4) for limit in limits]
+    monkeypatch.setattr(sampling, "MANY_ROWS", 500)
+    monkeypatch.setattr(sampling, "KEPT", 250)
+    for limit, rows in zip(limits, plain, strict=True):
+        np.testing.assert_array_equal(sampling.sample_rows(first, limit, 4), rows)
+    assert not np.array_equal(sampling.sample_rows(first, 80, 5), plain[0])
+    assert not np.array_equal(sampling.sample_rows(other, 80, 4), plain[0])
+    np.testing.assert_array_equal(sampling.sample_rows(first, 80, 4), plain[0])
+
+
 @pytest.mark.parametrize("name", ["permuted", "copula"])
 def test_nulls_of_the_columns_keep_their_values(name: str) -> None:
     X = np.exp(np.random.default_rng(0).normal(size=(40, 3)))

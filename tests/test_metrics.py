@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_samples
 
-from segmentation import metrics, silhouettes
+from segmentation import metrics, parts, scatter, silhouettes
 from segmentation.engines import ENGINES
 
 
@@ -61,6 +61,21 @@ def test_silhouettes_of_ties_are_scikit_learns(Z: np.ndarray) -> None:
     for k in (2, 3):
         expected = silhouette_samples(Z, clusterings[k].labels)
         np.testing.assert_allclose(measured.values[k], expected, atol=1e-9)
+
+
+@given(st.integers(0, 1000), st.integers(1, 5), st.integers(1, 4))
+@settings(max_examples=30, deadline=None)
+def test_sums_of_squares_split_into_within_and_between(seed: int, k: int, d: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = np.concatenate([np.arange(k), rng.integers(0, k, 70)]).astype(np.int32)
+    Z = rng.gamma(2.0, 1.0, (len(labels), d)) + 10.0 * labels[:, None]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parts, "PART_ROWS", 17)
+        found = scatter.scatter(Z, labels, k)
+    np.testing.assert_allclose(found.total, len(Z) * Z.var(axis=0))
+    between = found.sizes @ (found.means - found.center) ** 2
+    np.testing.assert_allclose(found.within + between, found.total)
+    np.testing.assert_allclose(found.means[0], Z[labels == 0].mean(axis=0))
 
 
 def test_single_precision_changes_nothing_that_shows() -> None:

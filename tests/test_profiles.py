@@ -7,7 +7,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import rankdata
 
+from segmentation import parts
 from segmentation.profiles import (
     MOST_CATEGORIES,
     OTHER_VALUES,
@@ -144,6 +147,30 @@ def test_laws_of_a_profile(seed: int, k: int, kind: str) -> None:
     order = rng.permutation(len(labels))
     again = profile(frame.iloc[order].reset_index(drop=True), labels[order])
     pd.testing.assert_frame_equal(table, again, rtol=1e-6, atol=1e-9)
+
+
+@given(
+    arrays(np.float64, st.integers(1, 200), elements=st.integers(-3, 3) | st.floats(-1e9, 1e9)),
+    st.integers(1, 9),
+)
+@settings(max_examples=60, deadline=None)
+def test_standing_is_the_mean_ridit(values: np.ndarray, k: int) -> None:
+    # Fewer digits than the standing tells apart, and both zeros.
+    values = np.round(values, 3)
+    labels = (np.arange(len(values)) % k).astype(np.int32)
+    found = profile({"x": pd.Series(values)}, labels).set_index("segment")["standing"]
+    ridits = (rankdata(values) - 0.5) / len(values)
+    for segment in np.unique(labels):
+        assert found[segment] == pytest.approx(ridits[labels == segment].mean(), rel=1e-12)
+
+
+def test_millions_are_added_up_in_parts(monkeypatch) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 1000).astype(np.int32)
+    columns = {"x": pd.Series(rng.gamma(2.0, 1.0, 1000)), "n": pd.Series(rng.poisson(3.0, 1000))}
+    whole = profile(columns, labels)
+    monkeypatch.setattr(parts, "PART_ROWS", 77)
+    pd.testing.assert_frame_equal(profile(columns, labels), whole, rtol=1e-9)
 
 
 def test_share_intervals_hold_the_share_and_shrink_with_the_customers() -> None:

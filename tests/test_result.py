@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import StandardScaler
 
-from segmentation import segment
+from segmentation import encoding, segment
 from segmentation.data import read_csv
 from segmentation.errors import ConfigError, DataError
 
@@ -104,6 +104,29 @@ def test_pipeline_predicts_the_labels(frame) -> None:
     sizes = [s.size for s in result.segments]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes == np.bincount(result.labels).tolist()
+
+
+def test_single_precision_changes_no_answer(monkeypatch) -> None:
+    rng = np.random.default_rng(0)
+    groups = [at + rng.gamma(2.0, 1.0, (n, 3)) for at, n in ((0, 30_000), (6, 20_000), (12, 9_000))]
+    frame = pd.DataFrame(np.concatenate(groups), columns=["a", "b", "c"])
+    options = {"choice": "evidence", "k_max": 4, "effort": "fast"}
+    double = segment(frame, **options)
+    monkeypatch.setattr(encoding, "MANY_ROWS", 10_000)
+    monkeypatch.setattr(encoding, "SINGLE_NUMBERS", 100_000)
+    single = segment(frame, **options)
+    assert (double.Z.dtype, single.Z.dtype) == (np.float64, np.float32)
+    assert double.k == single.k == 3
+    # Rows rounded otherwise are drawn otherwise, and passes end a hair elsewhere.
+    np.testing.assert_allclose(single.curve["wcss"], double.curve["wcss"], rtol=1e-5)
+    centers = [each.clusterings[3].centers for each in (single, double)]
+    np.testing.assert_allclose(*centers, atol=0.01)
+    assert (single.labels != double.labels).mean() < 1e-4
+    np.testing.assert_array_equal(single.labels, single.pipeline.predict(frame))
+    assert [s.size for s in single.segments] == np.bincount(single.labels).tolist()
+    # Years lie far from zero: their digits are kept.
+    years = segment(frame.assign(a=frame["a"] / 10 + 2000), scaling="none", **options)
+    assert years.Z.dtype == np.float64
 
 
 def test_ids_and_text_are_not_clustered_on(frame) -> None:

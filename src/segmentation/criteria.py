@@ -16,7 +16,7 @@ from sklearn.neighbors import NearestNeighbors
 from segmentation.batched_kmeans import assign, fit_path
 from segmentation.engines.base import Clustering
 from segmentation.nulls import gaussian
-from segmentation.sampling import sample_rows, unround, varying
+from segmentation.sampling import sampled, unround, varying
 
 Array = NDArray[np.float64]
 
@@ -36,9 +36,11 @@ TRIMMED = 0.03
 ISOLATION_RANK = 5
 
 
-def _rows(Z: Array, limit: int, seed: int) -> Array:
-    """At most `limit` rows without rounding and without constant columns."""
-    return unround(Z[sample_rows(Z, limit, seed)][:, varying(Z)], seed)
+def _rows(Z: Array, limit: int, seed: int) -> tuple[Array, NDArray[np.bool_]]:
+    """At most `limit` rows without rounding and constant columns, and which columns are left."""
+    rows = sampled(Z, limit, seed)
+    columns = varying(rows)
+    return unround(rows[:, columns], seed), columns
 
 
 def icl(Z: Array, clusterings: Mapping[int, Clustering], *, seed: int) -> pd.DataFrame:
@@ -59,8 +61,7 @@ def icl(Z: Array, clusterings: Mapping[int, Clustering], *, seed: int) -> pd.Dat
     DataFrame
         Index k; columns ``icl`` and ``bic`` (of the same mixture).
     """
-    columns = varying(Z)
-    X = _rows(Z, ROWS["icl"], seed)
+    X, columns = _rows(Z, ROWS["icl"], seed)
     isolation = _isolation(X)
     X = X[isolation <= np.quantile(isolation, 1 - TRIMMED)]
     rows = {k: _lowest_mixture(X, fit.centers[:, columns]) for k, fit in clusterings.items()}
@@ -133,7 +134,7 @@ def gap(Z: Array, ks: Sequence[int], *, seed: int) -> pd.DataFrame:
         Index k; columns ``gap`` and ``gap_se`` (the standard deviation of the reference times
         ``sqrt(1 + 1 / draws)``).
     """
-    X = _rows(Z, ROWS["gap"], seed)
+    X, _ = _rows(Z, ROWS["gap"], seed)
     rng = np.random.default_rng(seed)
     own = fit_path(X[None], ks, rng)
     null = fit_path(gaussian(X, GAP_DRAWS, rng), ks, rng)
@@ -165,7 +166,7 @@ def prediction_strength(Z: Array, ks: Sequence[int], *, seed: int) -> pd.Series:
     Series
         Index k.
     """
-    X = _rows(Z, ROWS["prediction_strength"], seed)
+    X, _ = _rows(Z, ROWS["prediction_strength"], seed)
     rng = np.random.default_rng(seed)
     first = np.broadcast_to(np.arange(len(X)) < len(X) // 2, (SPLITS, len(X)))
     first = rng.permuted(first, axis=1)

@@ -121,7 +121,10 @@ def read_parquet(
     columns: Sequence[str] | None = None,
 ) -> Customers:
     """Read a Parquet file into checked customers; parameters and errors as in `read_csv`."""
-    return _check(read_parquet_table(path), id, missing, rename, columns)
+    customers = _check(read_parquet_table(path), id, missing, rename, columns)
+    # The columns as they were read, of which these are not made.
+    pa.default_memory_pool().release_unused()
+    return customers
 
 
 def from_frame(

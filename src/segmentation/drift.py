@@ -11,6 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from segmentation.parts import parts, standard_deviation
+
 DECILES = np.arange(1, 10) / 10
 
 
@@ -54,15 +56,18 @@ def reference(
             feature = {"name": name, "edges": edges.tolist()}
         counts = bin_counts(feature, frame[name])
         features.append({**feature, "shares": (counts / len(frame)).tolist()})
-    sizes = np.bincount(labels, minlength=k)
-    sums = np.bincount(labels, weights=distances, minlength=k)
+    sizes, sums = np.zeros(k), np.zeros(k)
+    for part in parts(len(labels)):
+        sizes += np.bincount(labels[part], minlength=k)
+        sums += np.bincount(labels[part], distances[part], k)
+    mean = float(sums.sum() / len(labels))
     return {
         "n": len(frame),
         "features": features,
         "shares": (sizes / len(frame)).tolist(),
         "mean_distances": (sums / np.maximum(sizes, 1)).tolist(),
-        "mean_distance": float(distances.mean()),
-        "sd_distance": float(distances.std()),
+        "mean_distance": mean,
+        "sd_distance": standard_deviation(distances, mean),
     }
 
 
@@ -74,9 +79,13 @@ def bin_counts(feature: Mapping[str, Any], values: pd.Series) -> NDArray[np.int6
     """
     if "edges" in feature:
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
-        numbers = numbers[~np.isnan(numbers)]
-        index = np.searchsorted(feature["edges"], numbers, side="left")
-        return np.bincount(index, minlength=len(feature["edges"]) + 1)
+        # Above all edges, and so in a bin after the last: what is missing.
+        edges = np.append(np.asarray(feature["edges"], np.float64), np.inf)
+        counts = np.zeros(len(edges) + 1, np.int64)
+        for part in parts(len(numbers)):
+            index = np.searchsorted(edges, numbers[part], side="left")
+            counts += np.bincount(index, minlength=len(counts))
+        return counts[:-1]
     present = values[values.notna()]
     index = pd.Index(feature["categories"]).get_indexer(pd.Index(present))
     index[index < 0] = len(feature["categories"])

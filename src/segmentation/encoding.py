@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -9,21 +11,26 @@ from sklearn.base import TransformerMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import PowerTransformer
-from sklearn.utils import gen_batches
 
 from segmentation.errors import DataError
+from segmentation.parts import parts
 
-#: Customers encoded at a time.
-PART_ROWS = 250_000
-#: Customers a fitted power transform is checked on, and the error allowed, in standard deviations.
+#: From this many customers on they are encoded in parts.
+MANY_ROWS = 250_000
+#: Customers a fitted encoder is checked on, and the error a power transform is allowed, in standard
+#: deviations.
 CHECKED_ROWS, KEPT = 10_000, 0.01
+#: From this many numbers on a matrix is kept in single precision, which is half the memory, unless
+#: a column lies further than so many standard deviations from zero, where digits would be missed.
+SINGLE_NUMBERS, SINGLE_OFFSET = 40_000_000, 16.0
 
 
-def fit_transform(encoder: ColumnTransformer, frame: pd.DataFrame) -> NDArray[np.float64]:
+def fit_transform(encoder: ColumnTransformer, frame: pd.DataFrame) -> NDArray[Any]:
     """Fit an encoder and encode the customers: the (n, d) array that is clustered.
 
     Many rows are encoded a part at a time, and scalers that can be are fitted so: at its peak
-    scikit-learn would hold the matrix three times. The result is the same up to rounding.
+    scikit-learn would hold the matrix three times. The result is the same up to rounding, which is
+    that of single precision from `SINGLE_NUMBERS` numbers on.
 
     Parameters
     ----------
@@ -38,17 +45,16 @@ def fit_transform(encoder: ColumnTransformer, frame: pd.DataFrame) -> NDArray[np
         See `check_fitted`.
     """
     n = len(frame)
-    if n <= PART_ROWS:
+    if n < MANY_ROWS:
         Z = np.ascontiguousarray(encoder.fit_transform(frame), dtype=np.float64)
         check_fitted(encoder, frame)
         return Z
     scalers = [scaler_of(step) for _, step, _ in encoder.transformers]
-    parts = list(gen_batches(n, PART_ROWS))
     if all(hasattr(scaler, "partial_fit") for scaler in scalers):
         encoder.fit(frame.iloc[:2])
         for i, (name, step, columns) in enumerate(encoder.transformers_):
             scaler = clone(scaler_of(step))
-            for part in parts:
+            for part in parts(n):
                 rows = frame[list(columns)].iloc[part]
                 scaler.partial_fit(step[0].transform(rows) if isinstance(step, Pipeline) else rows)
             if isinstance(step, Pipeline):
@@ -58,10 +64,18 @@ def fit_transform(encoder: ColumnTransformer, frame: pd.DataFrame) -> NDArray[np
     else:
         encoder.fit(frame)
     check_fitted(encoder, frame)
-    Z = np.empty((n, len(encoder.get_feature_names_out())))
-    for part in parts:
+    few = encoder.transform(_spread_out(frame))
+    near = (np.abs(few.mean(axis=0)) <= SINGLE_OFFSET * few.std(axis=0)).all()
+    is_single = near and n * few.shape[1] >= SINGLE_NUMBERS
+    Z = np.empty((n, few.shape[1]), np.float32 if is_single else np.float64)
+    for part in parts(n):
         Z[part] = encoder.transform(frame.iloc[part])
     return Z
+
+
+def _spread_out(frame: pd.DataFrame) -> pd.DataFrame:
+    """At most `CHECKED_ROWS` of the customers, from start to end."""
+    return frame.iloc[:: -(-len(frame) // CHECKED_ROWS)]
 
 
 def scaler_of(step: TransformerMixin | Pipeline) -> TransformerMixin:
@@ -86,7 +100,7 @@ def check_fitted(encoder: ColumnTransformer, frame: pd.DataFrame) -> None:
     ------
     DataError
     """
-    rows = frame.iloc[:: -(-len(frame) // CHECKED_ROWS)]
+    rows = _spread_out(frame)
     for _, step, columns in encoder.transformers_:
         scaler = scaler_of(step)
         if not isinstance(scaler, PowerTransformer):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from segmentation import criteria
 from segmentation.engines.base import Clustering
 from segmentation.nulls import NULLS, silhouette_maxima
-from segmentation.sampling import sample_rows, unround, varying
+from segmentation.sampling import sampled, unround, varying
 from segmentation.threads import at_most
 
 Array = NDArray[np.float64]
@@ -119,9 +119,10 @@ def find_structure(
     if reason is not None:
         return Gate(structure=False, by=None, reason=reason)
     ks = [k for k in sorted(clusterings) if k >= 2]
-    columns = varying(Z)
+    rows = sampled(Z, DIP_ROWS, seed)
+    columns = varying(rows)
     with at_most(1):
-        X = unround(Z[sample_rows(Z, DIP_ROWS, seed)][:, columns], seed)
+        X = unround(rows[:, columns], seed)
         rng = np.random.default_rng(seed)
         centers = {k: clusterings[k].centers[:, columns] for k in ks}
         dips = {k: _worst_dip(X, centers[k], rng) for k in ks}
@@ -129,8 +130,8 @@ def find_structure(
         own, nulls = silhouette_maxima(few, ks, rng)
         if icl is None:
             icl = criteria.icl(Z, clusterings, seed=seed)["icl"]
-    rows = {"dip": len(X), "silhouette": len(few)}
-    return _judge(dips, own, nulls, criteria.lowest(icl), rows)
+    looked_at = {"dip": len(X), "silhouette": len(few)}
+    return _judge(dips, own, nulls, criteria.lowest(icl), looked_at)
 
 
 def untestable(Z: Array, clusterings: Mapping[int, Clustering]) -> str | None:

@@ -10,6 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 
+from segmentation.scatter import scatter
+
 Array = NDArray[np.float64]
 
 #: One feature with more than this share of the separation makes the others decoration.
@@ -95,13 +97,10 @@ def importance(
     """
     k, features = len(centers), list(dict.fromkeys(sources))
     block = np.array([features.index(source) for source in sources])
-    center = Z.mean(axis=0)
-    # A column at a time: Z - center would be another matrix of its size.
-    squares = [len(Z) * column.var() for column in Z.T]
-    total = np.bincount(block, squares, len(features))
-    sizes = np.bincount(labels, minlength=k)
-    own = np.array([np.bincount(labels, column, k) for column in Z.T]).T / sizes[:, None]
-    between = np.bincount(block, sizes @ (own - center) ** 2, len(features))
+    found = scatter(Z, labels, k)
+    total = np.bincount(block, found.total, len(features))
+    apart = found.sizes @ (found.means - found.center) ** 2
+    between = np.bincount(block, apart, len(features))
     with np.errstate(invalid="ignore", divide="ignore"):
         table = pd.DataFrame(
             {

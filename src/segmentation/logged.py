@@ -11,9 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 from pyarrow.csv import WriteOptions
-from sklearn.utils import gen_batches
 
 from segmentation.figures import DATA_FIGURES, FIGURES, styled, to_png
+from segmentation.parts import parts
 from segmentation.report import render_report
 from segmentation.result import SegmentationResult
 
@@ -59,8 +59,6 @@ class File:
     content: bytes | Iterator[bytes]
 
 
-#: Customers written at a time.
-PART_ROWS = 100_000
 #: MLflow keeps 8,000 characters of a tag.
 LONGEST_NOTE = 7900
 LogItem = Param | Metric | Tag | Table | File
@@ -266,7 +264,7 @@ def customer_csv(result: SegmentationResult) -> Iterator[bytes]:
     """
     names = np.array([s.name for s in result.segments])
     ids = result.customers.ids
-    for part in gen_batches(len(ids), PART_ROWS):
+    for part in parts(len(ids)):
         labels = result.labels[part]
         table = pa.table(
             {

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from segmentation.engines.base import Clustering
+from segmentation.scatter import scatter
 from segmentation.silhouettes import Silhouettes, silhouettes
 
 
@@ -149,10 +150,9 @@ def curve(
     measured : Silhouettes
         From `silhouettes`, for the same clusterings.
     """
-    total = float(sum(((column - column.mean()) ** 2).sum() for column in Z.T))
-    if 1 in clusterings and clusterings[1].totals is not None:
-        # Of all rows, where these are a sample.
-        total = clusterings[1].wcss
+    # Of all rows, where these are a sample; and where they are many, it is known.
+    is_known = 1 in clusterings and clusterings[1].totals is not None
+    total = clusterings[1].wcss if is_known else _sum_of_squares(Z)
     fits = [
         Fit(
             Z=Z,
@@ -168,6 +168,10 @@ def curve(
         index=pd.Index([fit.clustering.k for fit in fits], name="k"),
         dtype=float,
     )
+
+
+def _sum_of_squares(Z: NDArray[np.float64]) -> float:
+    return float(scatter(Z, np.zeros(len(Z), np.int32), 1).total.sum())
 
 
 def in_reference_space(
@@ -189,25 +193,22 @@ def in_reference_space(
     dict
         ``wcss``, ``explained_variance`` and, for two segments or more, ``silhouette``.
     """
-    ids, index = np.unique(labels, return_inverse=True)
-    sizes = np.bincount(index)
-    wcss = total = 0.0
-    centers = np.empty((len(ids), Z.shape[1]))
-    # A column at a time: whole differences would be two more matrices of this size.
-    for j, column in enumerate(Z.T):
-        centers[:, j] = np.bincount(index, column) / sizes
-        wcss += float(((column - centers[index, j]) ** 2).sum())
-        total += float(((column - column.mean()) ** 2).sum())
+    # Without gaps, should a segment have no customer here.
+    present = np.bincount(labels) > 0
+    k = int(present.sum())
+    index = (np.cumsum(present) - 1).astype(np.int32)[labels]
+    squares = scatter(Z, index, k)
+    wcss, total = float(squares.within.sum()), float(squares.total.sum())
     found = {"wcss": wcss}
     if total > 0:
         found["explained_variance"] = 1 - wcss / total
-    if len(ids) > 1:
+    if k > 1:
         clustering = Clustering(
-            k=len(ids),
-            centers=centers,
+            k=k,
+            centers=squares.means,
             wcss=wcss,
             starts=(),
-            assign=lambda _, rows=slice(None): index[rows].astype(np.int32),
+            assign=lambda _, rows=slice(None): index[rows],
         )
         clusterings = {clustering.k: clustering}
         found["silhouette"] = silhouettes(Z, clusterings, seed=seed).mean(clustering.k)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ from segmentation.features import (
 )
 from segmentation.importance import Importance, feature_of_columns, importance
 from segmentation.naming import Naming, name_segments
+from segmentation.parts import parts
 from segmentation.profiles import profile
 from segmentation.rules import Rules, recognition_rules
 from segmentation.sampling import sample_rows
@@ -70,6 +71,17 @@ class Encoded:
     Z: NDArray[np.float64]
     rows: Any
 
+    def parts(self) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+        """The customers a part at a time, in double precision."""
+        for part in parts(len(self.Z)):
+            is_single = self.Z.dtype == np.float32
+            yield part, self.encoder.transform(self.frame.iloc[part]) if is_single else self.Z[part]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The columns that are clustered on."""
+        return self.customers.frame[list(self.features.columns)]
+
 
 @dataclass(frozen=True, repr=False)
 class SegmentationResult:
@@ -84,7 +96,8 @@ class SegmentationResult:
     scaling, engine, effort : str
     seed : int
     Z : ndarray of shape (n, d)
-        Encoded, scaled and weighted customers: the space distances are measured in.
+        Encoded, scaled and weighted customers: the space distances are measured in. In single
+        precision where that saves much memory, see `segmentation.encoding.fit_transform`.
     encoded_names : tuple of str
         Names of the d columns of `Z`.
     clusterings : mapping of k to `Clustering`
@@ -98,7 +111,8 @@ class SegmentationResult:
     labels : ndarray of shape (n,)
         Segment id of each customer; ids are ordered by size, 0 is the largest.
     distances : ndarray of shape (n,)
-        Euclidean distance of each customer to the centre of the own segment, in the space of `Z`.
+        Euclidean distance of each customer to the centre of the own segment, in the space and
+        precision of `Z`.
     segments : tuple of Segment
     profile : DataFrame
         See `segmentation.profiles.profile`.
@@ -299,11 +313,13 @@ def segment_encoded(
     final = segments.order_by_size(clusterings[chosen.k])
     kmeans = _kmeans(final, seed)
     # The model's own answer, so that a customer between two centres is where scoring puts them.
-    labels = kmeans.predict(Z).astype(np.int32)
-    distances = _distances(Z, final.centers, labels)
-    counted = final.totals is not None
+    labels, distances = np.empty(len(Z), np.int32), np.empty(len(Z), Z.dtype)
+    for part, encoded_part in encoded.parts():
+        labels[part] = kmeans.predict(encoded_part)
+        distances[part] = _distances(encoded_part, final.centers, labels[part])
+    counted = customers.population != len(labels)
     sizes = final.sizes if counted else np.bincount(labels, minlength=final.k)
-    clustered = customers.frame[list(feature_set.columns)]
+    clustered = encoded.frame
     codes_or_texts = set(feature_set.categorical)
     clustered = clustered.astype(dict.fromkeys(codes_or_texts & set(clustered), "str"))
     described = {name: clustered[name] for name in feature_set.columns}
@@ -386,11 +402,8 @@ def _kmeans(final: Clustering, seed: int) -> KMeans:
 def _distances(
     Z: NDArray[np.float64], centers: NDArray[np.float64], labels: NDArray[np.int32]
 ) -> NDArray[np.float64]:
-    # A column at a time: Z - centers[labels] would be two more matrices of its size.
-    squares = np.zeros(len(Z))
-    for column, middles in zip(Z.T, centers.T, strict=True):
-        squares += (column - middles[labels]) ** 2
-    return np.sqrt(squares)
+    distances: NDArray[np.float64] = np.linalg.norm(Z - centers[labels], axis=1)
+    return distances
 
 
 def _silhouette_rows(measured: Silhouettes, k: int, labels: NDArray[np.int32]) -> pd.DataFrame:

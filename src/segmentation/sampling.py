@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.engines.draws import find_equals, lots
 
 Array = NDArray[np.float64]
+
+#: Of this many rows or more the last draw is kept, up to so many rows of it: a dozen parts of one
+#: result look at samples of the same customers, and to draw takes a look at all of them.
+MANY_ROWS, KEPT = 100_000, 20_000
+_kept: list[tuple[weakref.ref[Array], int, NDArray[np.intp]]] = []
 
 
 def sample_rows(Z: Array, limit: int, seed: int) -> NDArray[np.intp]:
@@ -25,10 +32,28 @@ def sample_rows(Z: Array, limit: int, seed: int) -> NDArray[np.intp]:
     -------
     ndarray of shape (min(n, limit),)
     """
-    rows = np.arange(len(Z))
-    if len(Z) > limit:
-        rows = np.argpartition(lots(find_equals(Z).copies, seed), limit)[:limit]
+    rows = np.arange(len(Z)) if len(Z) <= limit else _first_drawn(Z, limit, seed)
     return rows[np.lexsort(Z[rows].T[::-1])]
+
+
+def sampled(Z: Array, limit: int, seed: int) -> Array:
+    """The rows at the positions that `sample_rows` gives, in double precision."""
+    rows: Array = Z[sample_rows(Z, limit, seed)].astype(np.float64, copy=False)
+    return rows
+
+
+def _first_drawn(Z: Array, limit: int, seed: int) -> NDArray[np.intp]:
+    """Positions of the `limit` of more rows that are drawn first."""
+    if len(Z) < MANY_ROWS or limit > KEPT:
+        return np.argpartition(lots(find_equals(Z).copies, seed), limit)[:limit]
+    for of, known, rows in _kept:
+        if of() is Z and known == seed:
+            return rows[:limit]
+    drawn = lots(find_equals(Z).copies, seed)
+    rows = np.argpartition(drawn, KEPT)[:KEPT]
+    rows = rows[np.argsort(drawn[rows])]
+    _kept[:] = [(weakref.ref(Z), seed, rows)]
+    return rows[:limit]
 
 
 def unround(Z: Array, seed: int) -> Array:
@@ -64,5 +89,6 @@ def unround(Z: Array, seed: int) -> Array:
 
 def varying(Z: Array) -> NDArray[np.bool_]:
     """Which columns hold more than one value, shape (d,)."""
-    differs: NDArray[np.bool_] = np.ptp(Z, axis=0) > 0
-    return differs
+    # The first rows mostly tell.
+    differs: NDArray[np.bool_] = np.ptp(Z[:1000], axis=0) > 0
+    return differs if differs.all() else np.ptp(Z, axis=0) > 0

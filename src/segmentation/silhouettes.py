@@ -117,7 +117,7 @@ def silhouettes(
         labels = {k: clusterings[k].labels_at(rows) for k in ks}
     else:
         own = dict.fromkeys(ks, np.ones(n, dtype=bool))
-    X = Z[rows]
+    X = Z[rows].astype(np.float64, copy=False)
     dtype = np.float32 if len(X) > DOUBLE_PRECISION_ROWS else np.float64
     shares = {k: clusterings[k].sizes / clusterings[k].sizes.sum() for k in ks}
     # The ks side by side: one product with all their clusters takes half the time of one for each.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from segmentation.batched_kmeans import Fits, assign, best_of, lloyd, plus_plus
 from segmentation.engines.base import Clustering
-from segmentation.sampling import sample_rows
+from segmentation.sampling import sampled
 from segmentation.threads import at_most
 
 Array = NDArray[np.float64]
@@ -97,7 +97,7 @@ def bootstrap_stability(
     -------
     Stability
     """
-    X = Z[sample_rows(Z, MAX_ROWS, seed)]
+    X = sampled(Z, MAX_ROWS, seed)
     n, k = len(X), clustering.k
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(n, np.full(n, 1 / n), size=n_boot).astype(np.float64)

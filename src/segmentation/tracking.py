@@ -350,7 +350,7 @@ def portable_model(result: SegmentationResult) -> flavor.PortableModel:
 def _typical_row(frame: pd.DataFrame) -> pd.DataFrame:
     """Medians and most frequent categories: an example that shows no real customer."""
     row = {
-        name: column.median() if is_numeric_dtype(column) else column.mode()[0]
+        name: np.median(column) if is_numeric_dtype(column) else column.mode()[0]
         for name, column in frame.items()
     }
     return pd.DataFrame([row])

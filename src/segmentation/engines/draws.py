@@ -109,7 +109,7 @@ def find_equals(X: Floats) -> Equals:
 
     Parameters
     ----------
-    X : ndarray of shape (n, d), float64
+    X : ndarray of shape (n, d)
 
     Returns
     -------
@@ -179,7 +179,13 @@ def coreset(rows: Rows, chances: Floats, drawn: Floats, size: int) -> Rows:
         From `lots`, of `Equals.copies` or, when the rows are merged, `Equals.kinds`.
     size : int
     """
-    kept = np.flatnonzero(drawn < chances * size)
+    kept = np.concatenate(
+        [
+            start + np.flatnonzero(drawn[start:end] < chances[start:end] * size)
+            for start in range(0, len(drawn), PART_ROWS)
+            for end in [start + PART_ROWS]
+        ]
+    )
     w = (1.0 if rows.w is None else rows.w[kept]) / np.minimum(chances[kept] * size, 1.0)
     # In an order of their own: sums, and what a seed draws from them, then depend on nothing else.
     order = np.argsort(drawn[kept])
@@ -194,7 +200,7 @@ def _fingerprints(X: Floats) -> NDArray[np.uint64]:
         part = keys[start : start + PART_ROWS]
         for column in X[start : start + PART_ROWS].T:
             # Adding zero turns -0.0, equal to 0.0 but of other bits, into it.
-            part ^= (column + 0.0).view(np.uint64)
+            part ^= np.add(column, 0.0, dtype=np.float64).view(np.uint64)
             part[:] = _mixed(part)
     return keys
 

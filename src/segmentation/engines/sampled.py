@@ -37,9 +37,12 @@ CLIMB_MARGINS = (np.inf, 0.03, 0.015, 0.005)
 REFINE_MARGINS = (np.inf, 0.006, 0.004, 0.003)
 LAST_MARGINS = (5e-4, 1e-4, 3e-5)
 # A sample ranks close solutions by its luck: all go on that lie fewer standard errors than this
-# above its best, and not this far (relative), up to so many. Of two local optima of 1e6 rows the
-# worse by 4e-4 was seen better by 1.8e-3 on the climb's sample and by 1.2e-3 on an eighth of all.
-SURE, MOST_NOISE, RIVALS = 1.5, 0.01, 4
+# above its best, and not this far (relative), up to so many; more of few features, whose passes are
+# cheap: of rivals with so many numbers in a row. Of two local optima of 1e6 rows the worse by 4e-4
+# was seen better by 1.8e-3 on the climb's sample and by 1.2e-3 on an eighth of all. On 1e6 x 3
+# 4 rivals within 1.5 errors left 9 of 198 WCSS 2e-4 or more above the best known, 8 within 3 left
+# 3 of them.
+SURE, MOST_NOISE, RIVALS, RIVAL_NUMBERS = 3.0, 0.01, 4, 32
 # Solutions whose centres differ by so little of the WCSS are the same, not quite settled.
 SAME = 1e-3
 # A start above the best of its k rests once a step wins less than this share of what lies between.
@@ -326,15 +329,16 @@ def same_solution(a: Settled | Clustering, b: Settled | Clustering) -> bool:
 
 
 def _near_best(sample: Rows, pool: list[Settled]) -> list[Settled]:
-    """The best and those that the sample cannot tell from it, `RIVALS` at most.
+    """The best and those that the sample cannot tell from it, a few at most.
 
     The error of the difference of two WCSS is that of the rows' own differences: it is far below
     the error of either.
     """
     best, *others = pool
+    most = max(RIVALS, RIVAL_NUMBERS // sample.X.shape[1])
     kept, least = [best], squares(sample.X, best.centers)
     for rival in others:
-        if len(kept) == RIVALS or rival.wcss > best.wcss * (1 + MOST_NOISE):
+        if len(kept) == most or rival.wcss > best.wcss * (1 + MOST_NOISE):
             break
         apart = sample.weights * (squares(sample.X, rival.centers) - least)
         if apart.sum() <= SURE * np.sqrt(apart @ apart):

@@ -57,7 +57,9 @@ class Samples:
 
         Every cluster of the largest k should have some rows in each of them.
         """
-        origin = np.average(rows.X, axis=0, weights=rows.w)
+        origin = rows.X.mean(axis=0, dtype=np.float64)
+        if rows.w is not None:
+            origin = np.average(rows.X, axis=0, weights=rows.w)
         chances = coreset_chances(rows, origin)
         sizes = (
             max(len(rows.X) // REFINED, REFINED_ROWS, 100 * k_max),

@@ -10,6 +10,7 @@ often one is repeated instead of weighted.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -93,10 +94,10 @@ def fit_k_range(
     _check_ks(wanted, table.distinct)
     with at_most(1):
         if table.large:
-            Z, drawn = table.Z, table.drawn(seed)
-            sampling = Samples.of(*drawn, k_max=wanted[-1], seed=seed, processes=table.processes)
+            Z = table.Z
+            sampling = _samples(table, wanted[-1], seed)
             # Which rows are equal is said; kept, it would be a quarter of the memory of the rows.
-            del table, drawn
+            del table
             with sampling as samples:
                 solved = sampled.solve_range(samples, wanted[-1], effort, full=polish == "full")
             return {k: clustering_of(solved[k], Z) for k in wanted}
@@ -150,12 +151,12 @@ def improve(
     old = clusterings[k]
     with at_most(1):
         if table.large:
-            sampling = Samples.of(
-                *table.drawn(seed), k_max=max(clusterings), seed=seed, processes=table.processes
-            )
+            Z = table.Z
+            sampling = _samples(table, max(clusterings), seed)
+            del table
             with sampling as samples:
                 solved_one = sampled.solve_one(samples, k, near, effort, full=polish == "full")
-            new = clustering_of(solved_one, table.Z)
+            new = clustering_of(solved_one, Z)
             # Should it beat a larger k, that one keeps its solution: rebuilt, it would cost a fit.
             above = min((c.wcss for j, c in clusterings.items() if j > k), default=-np.inf)
             best = new if above <= new.wcss < old.wcss else old
@@ -228,6 +229,10 @@ class _Data:
         wcss = min(grown.wcss, below.wcss)
         solved[k] = replace(grown, wcss=wcss, starts=solved[k].starts)
         return solved[k]
+
+
+def _samples(table: Table, k_max: int, seed: int) -> AbstractContextManager[Samples]:
+    return Samples.of(*table.drawn(seed), k_max=k_max, seed=seed, processes=table.processes)
 
 
 def polish(rows: WeightedRows, starts: list[Floats]) -> Floats:

@@ -61,7 +61,9 @@ class Table:
         """Check the rows; arguments as of `segmentation.engines.sklearn.fit_k_range`."""
         if path not in PATHS:
             raise ConfigError(f"engine.path={path}: allowed are {', '.join(PATHS)}.")
-        Z = np.ascontiguousarray(Z, dtype=np.float64)
+        # On the large-data path single precision stays: rows are added up in double precision.
+        is_single = Z.dtype == np.float32 and len(Z) > SAMPLED_ROWS
+        Z = np.ascontiguousarray(Z, dtype=np.float32 if is_single else np.float64)
         w = None if sample_weight is None else np.asarray(sample_weight, float)
         _check_data(Z, w)
         X = Z
@@ -74,6 +76,8 @@ class Table:
         largest = max(-float(X.min()), float(X.max()))
         ordinary = SMALLEST < largest < LARGEST
         large = many and ordinary and path != "exact"
+        if not large:
+            X = X.astype(np.float64, copy=False)
         return cls(Rows(X, w), equals, large, threads.allowed(), Z)
 
     @cached_property

@@ -58,6 +58,7 @@ def distributions(customers: Mapping[str, pd.Series]) -> Figure:
 def _histogram(ax: Axes, values: np.ndarray) -> bool:
     """Draw; return whether the scale is logarithmic."""
     log = is_skewed(values)
+    median = float(np.median(values))
     drawn = np.log1p(values) if log else values
     counts, edges = np.histogram(drawn, bin_edges(drawn))
     ax.stairs(counts, edges, fill=True, color=BAR, edgecolor="white", linewidth=0.5)
@@ -67,8 +68,9 @@ def _histogram(ax: Axes, values: np.ndarray) -> bool:
         log1p_axis(ax.xaxis, float(values.min()), float(values.max()))
     else:
         number_axis(ax.xaxis, 4)
-    median = float(np.median(drawn))
-    ax.axvline(median, color=MUTED, linewidth=1, linestyle=(0, (3, 2)))
+    ax.axvline(
+        float(np.log1p(median)) if log else median, color=MUTED, linewidth=1, linestyle=(0, (3, 2))
+    )
     return log
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +13,6 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype
-from sklearn.utils import gen_batches
 
 from segmentation.figures.scales import bin_edges, log1p_axis, number_axis, shapes, stairs
 from segmentation.figures.style import (
@@ -31,10 +30,12 @@ from segmentation.figures.style import (
     text_inches,
     wrapped,
 )
+from segmentation.parts import parts
+
+#: Positions of some customers.
+Rows = slice | NDArray[np.intp]
 
 MAP_POINTS = 4_000
-#: Customers centred at a time.
-PART_ROWS = 100_000
 PAIR_POINTS = 1_200
 PAIR_COLUMNS = 5
 LEGEND_ROWS = 16
@@ -52,9 +53,17 @@ def principal_components(
     From the d x d covariance, so 1e7 rows cost one matrix product. The largest loading of every
     component is made positive: the sign of an eigenvector is arbitrary, the picture must not be.
     """
-    mean = Z.mean(axis=0)
+    mean, shares, loadings = _principal_axes(Z, count)
+    return (Z - mean) @ loadings.T, shares, loadings
+
+
+def _principal_axes(
+    Z: NDArray[np.float64], count: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """The mean (d,), and shares and loadings as of `principal_components`."""
+    mean = Z.mean(axis=0, dtype=np.float64)
     squares = np.zeros((Z.shape[1], Z.shape[1]))
-    for part in gen_batches(len(Z), PART_ROWS):
+    for part in parts(len(Z)):
         centred = Z[part] - mean
         squares += centred.T @ centred
     variances, vectors = np.linalg.eigh(squares)
@@ -64,9 +73,7 @@ def principal_components(
     loadings *= np.sign(loadings[np.arange(len(loadings)), largest])[:, None]
     total = float(variances.sum())
     shares = variances[order] / total if total > 0 else np.zeros(len(order))
-    scores = Z @ loadings.T
-    scores -= loadings @ mean
-    return scores, shares, loadings
+    return mean, shares, loadings
 
 
 @styled
@@ -126,9 +133,15 @@ def segment_map(
             _name_axis(ax.xaxis, frame, x_name, x_log)
             _name_axis(ax.yaxis, frame, y_name, y_log)
             finding = f"{_segments(k)} in {shorten(x_name, 28)} and {shorten(y_name, 28)}"
+
+            def placed(some: Rows) -> NDArray[np.float64]:
+                return np.column_stack([x[some], y[some]])
         else:
-            scores, shares, loadings = principal_components(Z, 2)
-            x, y = scores[:, 0], scores[:, 1]
+            mean, shares, loadings = _principal_axes(Z, 2)
+
+            def placed(some: Rows) -> NDArray[np.float64]:
+                return (Z[some] - mean) @ loadings.T
+
             for axis, share, loading in zip((ax.xaxis, ax.yaxis), shares, loadings, strict=True):
                 axis.set_label_text(
                     f"{percent(share)} of the variance: {_mix(loading, encoded_names)}"
@@ -138,10 +151,11 @@ def segment_map(
                 f"{_segments(k)} in the two directions that carry "
                 f"{percent(float(shares.sum()))} of the variance"
             )
-        _points(ax, x[rows], y[rows], labels[rows], k)
+        xs, ys = placed(rows).T
+        _points(ax, xs, ys, labels[rows], k)
         note += "numbered: the mean of each segment" if k > 1 else "no segments"
         if k > 1:
-            _centres(ax, x, y, labels, k)
+            _centres(ax, placed, labels, k)
     if k > 1:
         _legend(figure, names, x=5.3, top=0.75, room=height - 1.0)
     headline(figure, finding, note)
@@ -284,11 +298,15 @@ def _points(
 
 
 def _centres(
-    ax: Axes, x: NDArray[np.float64], y: NDArray[np.float64], labels: NDArray[np.int32], k: int
+    ax: Axes, placed: Callable[[Rows], NDArray[np.float64]], labels: NDArray[np.int32], k: int
 ) -> None:
-    sizes = np.maximum(np.bincount(labels, minlength=k), 1)
-    xs = np.bincount(labels, weights=x, minlength=k) / sizes
-    ys = np.bincount(labels, weights=y, minlength=k) / sizes
+    """Numbered rings at the mean place (x, y) of each segment's customers."""
+    sums, sizes = np.zeros((2, k)), np.zeros(k)
+    for part in parts(len(labels)):
+        sizes += np.bincount(labels[part], minlength=k)
+        for total, values in zip(sums, placed(part).T, strict=True):
+            total += np.bincount(labels[part], values, k)
+    xs, ys = sums / np.maximum(sizes, 1)
     rings = [segment_color(segment) for segment in range(k)]
     # A dark rim keeps the rings of pale colours visible.
     ax.scatter(xs, ys, s=215, c=MUTED, linewidths=0, zorder=4)
