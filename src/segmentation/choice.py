@@ -13,7 +13,7 @@ from segmentation import criteria
 from segmentation.engines.base import Clustering
 from segmentation.errors import ConfigError
 from segmentation.evidence import Evidence, gather
-from segmentation.threads import at_most
+from segmentation.threads import at_most, free_processes
 
 Array = NDArray[np.float64]
 
@@ -66,6 +66,7 @@ class Fitted:
     seed: int
     k: int | None
     k_min: int
+    processes: int = 1
 
     @property
     def ks(self) -> list[int]:
@@ -117,8 +118,9 @@ def choose(
             f"write choice=fixed choice.k={k} or leave choice.k out."
         )
     # Matrices this small are slower on several threads, by a factor of six in CPU.
+    processes = free_processes(len(Z))
     with at_most(1):
-        return CHOICES[rule](Fitted(Z, clusterings, curve, seed, k, k_min))
+        return CHOICES[rule](Fitted(Z, clusterings, curve, seed, k, k_min, processes))
 
 
 def evidence(fitted: Fitted) -> Choice:
@@ -128,7 +130,14 @@ def evidence(fitted: Fitted) -> Choice:
             f"choice=evidence with k.max={max(fitted.ks)}: there is nothing to choose from; "
             "set k.max=2 or more, or choice=fixed choice.k=1."
         )
-    found = gather(fitted.Z, fitted.clusterings, fitted.curve, seed=fitted.seed, k_min=fitted.k_min)
+    found = gather(
+        fitted.Z,
+        fitted.clusterings,
+        fitted.curve,
+        seed=fitted.seed,
+        k_min=fitted.k_min,
+        processes=fitted.processes,
+    )
     return Choice(
         k=found.k,
         rule="evidence",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from segmentation import criteria, gate
 from segmentation.engines.base import Clustering
+from segmentation.forks import aside
 from segmentation.gate import Gate
 
 Array = NDArray[np.float64]
@@ -119,6 +120,7 @@ def gather(
     *,
     seed: int,
     k_min: int = 1,
+    processes: int = 1,
 ) -> Evidence:
     """Gather the evidence on all fitted k and decide.
 
@@ -137,20 +139,27 @@ def gather(
     seed : int
     k_min : int
         The smallest k allowed when there is structure.
+    processes : int
+        That may work at once; the answer is the same for any number.
     """
     table = curve[["silhouette", "calinski_harabasz"]].astype(float)
+    ks = table.index.to_list()
     rows: dict[str, int] = {}
+
+    def gap_and_strength() -> list[pd.DataFrame]:
+        return [
+            criteria.gap(Z, ks, seed=seed),
+            criteria.prediction_strength(Z, ks, seed=seed).to_frame(),
+        ]
+
     if gate.untestable(Z, clusterings) is None:
-        ks = table.index.to_list()
-        table = table.join(
-            [
-                criteria.icl(Z, clusterings, seed=seed),
-                criteria.gap(Z, ks, seed=seed),
-                criteria.prediction_strength(Z, ks, seed=seed).to_frame(),
-            ]
-        )
+        with aside(gap_and_strength, processes) as rest:
+            mixtures = criteria.icl(Z, clusterings, seed=seed)
+            verdict = gate.find_structure(Z, clusterings, seed=seed, icl=mixtures["icl"])
+            table = table.join([mixtures, *rest()])
         rows = {name: min(len(Z), limit) for name, limit in criteria.ROWS.items()}
-    verdict = gate.find_structure(Z, clusterings, seed=seed, icl=table.get("icl"))
+    else:
+        verdict = gate.find_structure(Z, clusterings, seed=seed)
     table["dip_p"] = pd.Series(verdict.dip_p, dtype=float).reindex(table.index)
     table = table.reindex(columns=COLUMNS)
     picks = _picks(table.loc[table.index >= k_min]) if verdict.structure else {}

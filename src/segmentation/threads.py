@@ -29,6 +29,11 @@ def allowed() -> int:
     return max((int(pool["num_threads"]) for pool in _pools().info()), default=1)
 
 
+def free_processes(customers: int) -> int:
+    """How many processes may share what is computed of some customers; few are not worth a fork."""
+    return allowed() if customers > SMALL else 1
+
+
 @functools.cache
 def _pools() -> ThreadpoolController:
     # Found once: threadpoolctl reads the list of all loaded libraries each time, 3 ms.

@@ -7,9 +7,7 @@ each needs Python's lock. Over 1e6 rows two threads took 149 ms where one took 1
 from __future__ import annotations
 
 import contextlib
-import gc
 import multiprocessing
-import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
@@ -21,7 +19,7 @@ from numpy.typing import DTypeLike
 
 from segmentation.engines.draws import Rows
 from segmentation.engines.passes import Asked, Chunk, Floats, Key, Totals, blocks, chunks
-from segmentation.forks import can_fork, forked
+from segmentation.forks import can_fork, forked, keep_quiet
 
 #: Processes at most: blocks of small samples are few.
 MOST = 8
@@ -110,10 +108,7 @@ class Crew:
         """What a fork does until the other end of its pipe is closed."""
         for connection in inherited:
             connection.close()
-        # The process that asks hears of an interrupt; walking through its memory would copy it.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        gc.disable()
+        keep_quiet()
         with contextlib.suppress(EOFError, OSError):
             while True:
                 orders.send(self._share(number, *orders.recv()))
