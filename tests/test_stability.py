@@ -90,5 +90,5 @@ def test_large_data_are_sampled_and_say_so() -> None:
 )
 def test_adjusted_rand_equals_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     first, second = np.array(pairs).T
-    ours = stability._adjusted_rand(first[None], second[None], 4)[0]
+    ours = stability.adjusted_rand(first[None], second[None], 4)[0]
     assert ours == pytest.approx(adjusted_rand_score(first, second))

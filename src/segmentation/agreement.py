@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import adjusted_rand_score
+
+from segmentation.stability import adjusted_rand
 
 
 def agreement(segments: Mapping[str, pd.Series]) -> pd.DataFrame:
@@ -29,10 +30,19 @@ def agreement(segments: Mapping[str, pd.Series]) -> pd.DataFrame:
     table = pd.DataFrame(np.eye(len(names)), index=names, columns=names)
     for i, first in enumerate(names):
         for second in names[:i]:
-            both = pd.concat([segments[first], segments[second]], axis=1, join="inner")
-            score = adjusted_rand_score(both.iloc[:, 0], both.iloc[:, 1]) if len(both) else np.nan
+            score = _adjusted_rand(segments[first], segments[second])
             table.loc[first, second] = table.loc[second, first] = score
     return table
+
+
+def _adjusted_rand(first: pd.Series, second: pd.Series) -> float:
+    if not first.index.equals(second.index):
+        first, second = first.align(second, join="inner")
+    if not len(first):
+        return float("nan")
+    labels = [pd.factorize(segments)[0] for segments in (first, second)]
+    k = 1 + int(max(codes.max() for codes in labels))
+    return float(adjusted_rand(labels[0][None], labels[1][None], k)[0])
 
 
 def sentence(table: pd.DataFrame) -> str:

@@ -41,6 +41,10 @@ from segmentation.commands.call import Call, SweepDefinition
 from segmentation.credentials import masked
 from segmentation.errors import GateRefused, SegmentationError
 
+# Read when NumPy is loaded, later. A thread of OpenBLAS that has nothing to do, just started too,
+# spins for an eighth of a second on a core that others need; now for 65,536 cycles.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "16")
+
 PACKAGE = Path(__file__).resolve().parent
 INSTALLED = (PACKAGE / "conf").is_dir()
 ROOT = PACKAGE if INSTALLED else PACKAGE.parents[1]

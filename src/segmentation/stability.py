@@ -111,7 +111,7 @@ def bootstrap_stability(
         status=tuple(_status(value) for value in mean),
         recovered=(jaccard >= STABLE).sum(axis=0),
         dissolved=(jaccard <= DISSOLVED).sum(axis=0),
-        ari=float(_adjusted_rand(refits, np.roll(refits, 1, axis=0), k).mean()),
+        ari=float(adjusted_rand(refits, np.roll(refits, 1, axis=0), k).mean()),
         n_boot=n_boot,
         rows=n,
     )
@@ -156,8 +156,17 @@ def _jaccard(
     return best
 
 
-def _adjusted_rand(first: NDArray[np.intp], second: NDArray[np.intp], k: int) -> Array:
-    """Adjusted Rand index (Hubert & Arabie 1985, eq. 5) of B pairs of partitions."""
+def adjusted_rand(first: NDArray[np.intp], second: NDArray[np.intp], k: int) -> Array:
+    """Adjusted Rand index (Hubert & Arabie 1985, eq. 5) of B pairs of partitions, shape (B,).
+
+    Of 200 rows scikit-learn's takes ten times as long, one pair at a time; most of it are checks.
+
+    Parameters
+    ----------
+    first, second : ndarray of shape (B, n)
+        Labels in 0..k-1.
+    k : int
+    """
     table = _contingency(first, second, None, k)
 
     def pairs(counts: Array) -> Array:

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 import pandas as pd
+from joblib import cpu_count
 from mlflow.entities import Run
 
 from segmentation import compare, process, runs, tracking
@@ -22,9 +23,11 @@ from segmentation.figures import sweep as drawings
 from segmentation.figures import to_png
 from segmentation.figures.customers import distributions
 from segmentation.fit import SweepJob
+from segmentation.forks import aside
 from segmentation.logged import File, LogItem, Table, Tag
 from segmentation.store import Store, store_errors
 from segmentation.sweep_report import Place, render_sweep_report
+from segmentation.threads import at_most
 
 #: Runs whose segmentations are compared with each other.
 COMPARED_RUNS = 8
@@ -198,7 +201,7 @@ def _summary(
     yield Table("tables/ranking.json", ranked.drop(columns=["start", "artifact_uri"]))
     if len(same) > 1:
         yield Table("tables/agreement.json", same.reset_index(names="run"))
-    figures = dict(_figures(store, ranked, same))
+    figures = _figures(store, ranked, same)
     for name, png in figures.items():
         yield File(f"figures/{name}.png", png)
     page = render_sweep_report(
@@ -221,7 +224,7 @@ def _summary(
     yield Tag("mlflow.note.content", _note(question, ranked, same))
 
 
-def _figures(store: Store, ranked: pd.DataFrame, same: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
+def _figures(store: Store, ranked: pd.DataFrame, same: pd.DataFrame) -> dict[str, bytes]:
     names = {f"{place} {row.run}": row for place, row in enumerate(ranked.itertuples(), 1)}
     curves = {
         name: pd.DataFrame(
@@ -233,13 +236,14 @@ def _figures(store: Store, ranked: pd.DataFrame, same: pd.DataFrame) -> Iterator
         for name, row in names.items()
     }
     chosen = {name: int(str(row.k)) for name, row in names.items()}
-    yield "curves", to_png(drawings.all_curves(curves, chosen))
-    for name, figure in (
-        ("grid", drawings.grid(ranked)),
-        ("agreement", drawings.agreement_heatmap(same)),
+    # A panel a run: as much work as all else that is left, when all cores are free.
+    with (
+        at_most(1),
+        aside(lambda: to_png(drawings.all_curves(curves, chosen)), cpu_count()) as drawn,
     ):
-        if figure is not None:
-            yield name, to_png(figure)
+        figures = {"grid": drawings.grid(ranked), "agreement": drawings.agreement_heatmap(same)}
+        pngs = {name: to_png(figure) for name, figure in figures.items() if figure is not None}
+        return {"curves": drawn(), **pngs}
 
 
 def _relative(parent: str, run: str) -> str:
