@@ -14,6 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from segmentation import data as tables
+from segmentation import streams
 from segmentation.data import Customers, from_frame, read_csv, read_parquet
 from segmentation.errors import ConfigError, DataError
 from segmentation.files import DELIMITERS, detect_delimiter
@@ -141,6 +143,86 @@ def test_csv_parquet_and_frame_give_the_same_customers(tmp_path: Path) -> None:
         assert customers.ids.tolist() == ["3", "1", "2"]
         assert customers.ids.dtype == read[0].ids.dtype
         assert customers.digest == read[0].digest
+
+
+@pytest.fixture
+def typed(monkeypatch) -> list[bool]:
+    """Files count as large and blocks are short; says of each file whether blocks were enough."""
+    read, enough = tables.read_typed_csv, []
+
+    def noted(*arguments, **options):
+        found = read(*arguments, **options)
+        enough.append(found is not None)
+        return found
+
+    monkeypatch.setattr(tables, "read_typed_csv", noted)
+    monkeypatch.setattr(tables, "LARGE_BYTES", 0)
+    monkeypatch.setattr(streams, "BLOCK", 128)
+    return enough
+
+
+ROWS = 60
+#: Columns of a large file, and whether blocks tell what they are.
+COLUMNS = {
+    "whole": ([str(row - 9) for row in range(ROWS)], True),
+    "first whole": ([str(row) if row < 30 else f"{row}.25" for row in range(ROWS)], True),
+    "long": ([str(9_007_199_254_740_993 + row) for row in range(ROWS)], True),
+    "leading zeros": ([f"{row:04d}" for row in range(ROWS)], True),
+    "gaps": (["" if row % 7 else str(row) for row in range(ROWS)], True),
+    "late": (["NA" if row < 40 else str(row) for row in range(ROWS)], True),
+    "answers": (["true", "false"] * (ROWS // 2), True),
+    "texts": (["red", "blue", ""] * (ROWS // 3), True),
+    "empty": ([""] * ROWS, True),
+    "late texts": (["" if row < 40 else "red" for row in range(ROWS)], False),
+    "answers, then numbers": (["true" if row < 40 else "1" for row in range(ROWS)], False),
+    "a mistake": (["1" if row < 50 else "one" for row in range(ROWS)], False),
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize("id", ["customer_id", "key"])
+def test_a_large_csv_is_read_in_blocks_to_the_same(
+    tmp_path: Path, typed: list[bool], monkeypatch, name: str, id: str
+) -> None:
+    values, enough = COLUMNS[name]
+    frame = pd.DataFrame({id: [f"{row:03d}" for row in range(ROWS)], "x": values})
+    frame["other"] = "3"
+    path = tmp_path / "large.csv"
+    frame.to_csv(path, index=False, sep=";")
+    options = {"id": id, "columns": ["other"]}
+    blocks = read_csv(path, **options)
+    assert typed == [enough]
+    monkeypatch.setattr(tables, "LARGE_BYTES", 1 << 30)
+    whole = read_csv(path, **options)
+    assert blocks.digest == whole.digest
+    assert blocks.notes == whole.notes
+    pd.testing.assert_series_equal(blocks.ids, whole.ids)
+    assert blocks.ids.iloc[1] == "001"
+    assert list(blocks.others.columns) == list(whole.others.columns)
+    for column in blocks.others.columns:
+        pd.testing.assert_series_equal(blocks.column(column), whole.column(column))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("7,", "line 33"), ("7,inf", "line 33"), ("7,one", "line 33"), ("7", "line 33"), ('7,"1', "")],
+)
+def test_what_is_wrong_in_a_large_csv_is_told_as_of_a_small_one(
+    tmp_path: Path, typed: list[bool], monkeypatch, line: str, said: str
+) -> None:
+    lines = ["k,x", *(f"{row},{row}" for row in range(ROWS))]
+    lines[32] = line
+    path = tmp_path / "large.csv"
+    path.write_text("\n".join(lines) + "\n")
+    messages = []
+    for limit in (0, 1 << 30):
+        monkeypatch.setattr(tables, "LARGE_BYTES", limit)
+        with pytest.raises(DataError) as raised:
+            read_csv(path)
+        messages.append(str(raised.value))
+    assert len(typed) == 1
+    assert messages[0] == messages[1]
+    assert said in messages[0]
 
 
 def test_quotes_hold_delimiters_quotes_and_line_breaks(tmp_path: Path) -> None:

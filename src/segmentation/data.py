@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from segmentation.errors import ConfigError, DataError
-from segmentation.files import RawTable, read_csv_table, read_parquet_table
+from segmentation.files import RawTable, existing_file, read_csv_table, read_parquet_table
 from segmentation.others import LARGEST, Others, other_columns
+from segmentation.typed import read_typed_csv
 from segmentation.values import Column, as_text, digest, from_pandas, not_numbers, parse, to_pandas
 
 MISSING = ("error", "drop", "median")
 ID_NAME = re.compile(r"(?i)^(customer|client|user)?[ _-]?(id|no|number)$")
+#: A text file beyond is read a block at a time: as a whole it takes ten times its memory.
+LARGE_BYTES = 1 << 26
 _SAVED_INDEX = ("", "Unnamed: 0")
 _SHOWN = 5
 
@@ -108,8 +112,34 @@ def read_csv(
     """
     if decimal not in (".", ","):
         raise ConfigError(f"data.decimal={decimal!r} is not allowed; use '.' or ','.")
-    raw = read_csv_table(path, delimiter=delimiter, encoding=encoding)
-    return _check(raw, id, missing, rename, columns, decimal)
+    raw = None
+    file = existing_file(path)
+    if file.stat().st_size > LARGE_BYTES:
+        raw = read_typed_csv(
+            file,
+            delimiter=delimiter,
+            encoding=encoding,
+            decimal=decimal,
+            is_text=partial(_may_be_id, id=id, rename=rename or {}),
+        )
+    if raw is None:
+        raw = read_csv_table(path, delimiter=delimiter, encoding=encoding)
+    customers = _check(raw, id, missing, rename, columns, decimal)
+    del raw
+    _release()
+    return customers
+
+
+def _may_be_id(header: str, *, id: str | None, rename: Mapping[str, str]) -> bool:
+    name = header.strip()
+    return bool({name, rename.get(name, name)} & {id}) or bool(
+        ID_NAME.match(rename.get(name, name))
+    )
+
+
+def _release() -> None:
+    """Give memory back that held columns as they were read, of which customers are not made."""
+    pa.default_memory_pool().release_unused()
 
 
 def read_parquet(
@@ -122,8 +152,7 @@ def read_parquet(
 ) -> Customers:
     """Read a Parquet file into checked customers; parameters and errors as in `read_csv`."""
     customers = _check(read_parquet_table(path), id, missing, rename, columns)
-    # The columns as they were read, of which these are not made.
-    pa.default_memory_pool().release_unused()
+    _release()
     return customers
 
 
