@@ -345,6 +345,16 @@ def test_bad_ids_are_refused_with_their_lines(tmp_path: Path) -> None:
         from_frame(pd.DataFrame({"k": [1, 2]}), id="k", columns=["k"])
 
 
+def test_ids_of_one_hash_are_not_one_id(monkeypatch) -> None:
+    monkeypatch.setattr(
+        pd.util, "hash_array", lambda values, categorize: np.zeros(len(values), np.uint64)
+    )
+    frame = pd.DataFrame({"id": ["a", "b", "c"], "x": [1, 2, 3]})
+    assert list(from_frame(frame).ids) == ["a", "b", "c"]
+    with pytest.raises(DataError, match="not unique, 2 rows share one"):
+        from_frame(frame.assign(id=["a", "b", "a"]))
+
+
 def test_asked_columns_are_kept_in_their_order_and_missing_ones_named(tmp_path: Path) -> None:
     file = written(tmp_path, "a,b,Age\n1,2,3\n4,5,6\n")
     assert list(read_csv(file, columns=["age", "a"], rename={"Age": "age"}).frame) == ["age", "a"]

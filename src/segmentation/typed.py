@@ -74,12 +74,19 @@ def read_typed_csv(
 
     return RawTable(
         names=stream.names,
-        columns=tuple(column.whole() for column in columns),
+        columns=tuple(map(_whole, columns)),
         source=stream.source,
         unit="line",
         number=number,
         notes=stream.notes,
     )
+
+
+def _whole(column: _Column) -> pa.Array:
+    values = column.whole()
+    # The blocks it was made of, before those of the next column are copied too.
+    pa.default_memory_pool().release_unused()
+    return values
 
 
 class _Column:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import multiprocessing
 import os
 import pickle
@@ -88,8 +87,6 @@ class ForkLauncher(Launcher):
 
     def _in_forks(self, jobs: list[list[str]], first: int, processes: int) -> list[JobReturn]:
         team = _Team(len(jobs), processes)
-        # Collecting garbage in a fork would copy all that it shares.
-        gc.freeze()
         try:
             for number in range(processes):
                 team.start(self._work, number, team.share(number), jobs, first)
@@ -100,7 +97,6 @@ class ForkLauncher(Launcher):
                 raise RuntimeError(f"{jobs[unfit]} was composed here and not in a fork")
             return [_returned(jobs[i], error) for i, error in enumerate(team.errors())]
         finally:
-            gc.unfreeze()
             team.end()
 
     def _work(
