@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from segmentation import data as tables
 from segmentation import streams
+from segmentation import typed as blocks
 from segmentation.data import Customers, from_frame, read_csv, read_parquet
 from segmentation.errors import ConfigError, DataError
 from segmentation.files import DELIMITERS, detect_delimiter
@@ -158,6 +159,7 @@ def typed(monkeypatch) -> list[bool]:
     monkeypatch.setattr(tables, "read_typed_csv", noted)
     monkeypatch.setattr(tables, "LARGE_BYTES", 0)
     monkeypatch.setattr(streams, "BLOCK", 128)
+    monkeypatch.setattr(blocks, "JOINED_ROWS", 20)
     return enough
 
 
@@ -190,17 +192,17 @@ def test_a_large_csv_is_read_in_blocks_to_the_same(
     path = tmp_path / "large.csv"
     frame.to_csv(path, index=False, sep=";")
     options = {"id": id, "columns": ["other"]}
-    blocks = read_csv(path, **options)
+    customers = read_csv(path, **options)
     assert typed == [enough]
     monkeypatch.setattr(tables, "LARGE_BYTES", 1 << 30)
     whole = read_csv(path, **options)
-    assert blocks.digest == whole.digest
-    assert blocks.notes == whole.notes
-    pd.testing.assert_series_equal(blocks.ids, whole.ids)
-    assert blocks.ids.iloc[1] == "001"
-    assert list(blocks.others.columns) == list(whole.others.columns)
-    for column in blocks.others.columns:
-        pd.testing.assert_series_equal(blocks.column(column), whole.column(column))
+    assert customers.digest == whole.digest
+    assert customers.notes == whole.notes
+    pd.testing.assert_series_equal(customers.ids, whole.ids)
+    assert customers.ids.iloc[1] == "001"
+    assert list(customers.others.columns) == list(whole.others.columns)
+    for column in customers.others.columns:
+        pd.testing.assert_series_equal(customers.column(column), whole.column(column))
 
 
 @pytest.mark.parametrize(

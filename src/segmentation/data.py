@@ -313,7 +313,10 @@ def _take_ids(
 
 
 def _all_different(given: pa.Array, text: pa.Array) -> bool:
-    """Whether no id occurs twice: sorting numbers takes a fifth of the memory of a table of texts."""
+    """Whether no id occurs twice.
+
+    To sort numbers takes a fifth of the memory of a table of texts.
+    """
     if pa.types.is_integer(given.type):
         numbers = given.to_numpy(zero_copy_only=False)
     else:

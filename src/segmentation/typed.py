@@ -16,6 +16,9 @@ from segmentation.files import RawTable
 from segmentation.streams import CustomerStream, stream_csv
 from segmentation.values import parse
 
+#: Rows of a column whose blocks are made one.
+JOINED_ROWS = 1 << 20
+
 
 def read_typed_csv(
     path: Path,
@@ -58,7 +61,7 @@ def read_typed_csv(
                     return None
     except DataError:
         return None
-    if not any(map(len, columns[0].blocks)):
+    if not columns[0].rows:
         return None
 
     def number(rows: Sequence[int]) -> list[int]:
@@ -96,37 +99,47 @@ class _Column:
         # Unknown until the first block that has a value.
         self.is_text: bool | None = True if is_text else None
         self.is_boolean: bool | None = None
-        self.blocks: list[pa.Array] = []
+        self.rows = 0
+        self._joined: list[pa.Array] = []
+        self._blocks: list[pa.Array] = []
 
     def add(self, text: pa.Array, decimal: str) -> bool:
         """Take the next block; False where it is of another kind than those before."""
-        if self.is_text:
-            self.blocks.append(text)
-            return True
-        parsed = parse(text, decimal)
-        values = parsed.values
-        if values.null_count == len(values):
-            self.blocks.append(pa.nulls(len(values)))
-            return True
-        if self.is_text is None and parsed.kind == "text":
-            # Empty blocks before it would have to be text again.
-            self.is_text = True
-            self.blocks.append(text)
-            return len(self.blocks) == 1
-        first = text[values.is_valid().index(True).as_py()].as_py().strip().lower()
-        is_boolean = first in ("true", "false")
-        if parsed.kind != "number" or self.is_boolean not in (None, is_boolean):
-            return False
-        self.is_text, self.is_boolean = False, is_boolean
-        self.blocks.append(values)
+        values = text
+        if not self.is_text:
+            parsed = parse(text, decimal)
+            if parsed.values.null_count == len(parsed.values):
+                values = pa.nulls(len(text))
+            elif self.is_text is None and self.rows == 0 and parsed.kind == "text":
+                self.is_text = True
+            elif parsed.kind != "number":
+                return False
+            else:
+                values = parsed.values
+                first = text[values.is_valid().index(True).as_py()].as_py().strip().lower()
+                is_boolean = first in ("true", "false")
+                if self.is_boolean not in (None, is_boolean):
+                    return False
+                self.is_text, self.is_boolean = False, is_boolean
+        self.rows += len(text)
+        self._blocks.append(values)
+        # Small blocks of all columns lie among each other, and none of their memory is given back
+        # before that of all.
+        if sum(map(len, self._blocks)) >= JOINED_ROWS:
+            self._joined.append(self._as_one(self._blocks))
+            self._blocks = []
         return True
 
     def whole(self) -> pa.Array:
         """All blocks as one; they are given up."""
-        blocks, self.blocks = self.blocks, []
+        blocks = [*self._joined, *self._blocks]
+        self._joined, self._blocks = [], []
         if self.is_text is None:
-            return pa.array([""] * sum(map(len, blocks)), pa.large_string())
-        if not self.is_text:
+            return pa.array([""] * self.rows, pa.large_string())
+        return self._as_one(blocks)
+
+    def _as_one(self, blocks: list[pa.Array]) -> pa.Array:
+        if self.is_text is False:
             is_float = any(pa.types.is_floating(block.type) for block in blocks)
             kind = pa.float64() if is_float else pa.int64()
             blocks = [block.cast(kind) for block in blocks]
