@@ -85,6 +85,9 @@ def customers_of(config: FitConfig, say: Say = _silent) -> Customers:
     columns = _columns(config)
     if _in_spark(config.data, config.engine):
         return _spark_customers(config, columns, say).sample
+    path = config.data.path
+    if path and Path(path).is_file() and Path(path).stat().st_size > data.LARGE_BYTES:
+        say(f"Reading {Path(path).name} …")
     return read_customers(config.data, columns)
 
 
