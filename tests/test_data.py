@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segmentation import data as tables
-from segmentation import streams
+from segmentation import fit, streams
 from segmentation import typed as blocks
+from segmentation.config import DataConfig, EngineConfig, FeaturesConfig, FitConfig
 from segmentation.data import Customers, from_frame, read_csv, read_parquet
 from segmentation.errors import ConfigError, DataError
 from segmentation.files import DELIMITERS, detect_delimiter
@@ -225,6 +226,21 @@ def test_what_is_wrong_in_a_large_csv_is_told_as_of_a_small_one(
     assert len(typed) == 1
     assert messages[0] == messages[1]
     assert said in messages[0]
+
+
+def test_a_large_file_is_said_to_be_read(tmp_path: Path, typed: list[bool]) -> None:
+    path = tmp_path / "large.csv"
+    path.write_text("x,y\n" + "1,2\n3,4\n" * 40)
+    data = DataConfig(source="csv", path=str(path))
+    said: list[str] = []
+    config = FitConfig(
+        data=data,
+        features=FeaturesConfig(name="auto"),
+        engine=EngineConfig(name="sklearn"),
+    )
+    fit.customers_of(config, said.append)
+    assert said == ["Reading large.csv …"]
+    assert typed == [True]
 
 
 def test_quotes_hold_delimiters_quotes_and_line_breaks(tmp_path: Path) -> None:
