@@ -117,8 +117,8 @@ def choose(
             f"choice.k={k} with choice={rule}: choice.k belongs to choice=fixed alone; "
             f"write choice=fixed choice.k={k} or leave choice.k out."
         )
-    # Matrices this small are slower on several threads, by a factor of six in CPU.
     processes = free_processes(len(Z))
+    # Matrices this small are slower on several threads, by a factor of six in CPU.
     with at_most(1):
         return CHOICES[rule](Fitted(Z, clusterings, curve, seed, k, k_min, processes))
 

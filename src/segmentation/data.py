@@ -134,9 +134,8 @@ def read_csv(
 
 def _may_be_id(header: str, *, id: str | None, rename: Mapping[str, str]) -> bool:
     name = header.strip()
-    return bool({name, rename.get(name, name)} & {id}) or bool(
-        ID_NAME.match(rename.get(name, name))
-    )
+    renamed = rename.get(name, name)
+    return id in (name, renamed) or ID_NAME.match(renamed) is not None
 
 
 def read_parquet(
