@@ -85,10 +85,7 @@ def customers_of(config: FitConfig, say: Say = _silent) -> Customers:
     columns = _columns(config)
     if _in_spark(config.data, config.engine):
         return _spark_customers(config, columns, say).sample
-    path = config.data.path
-    if path and Path(path).is_file() and Path(path).stat().st_size > data.LARGE_BYTES:
-        say(f"Reading {Path(path).name} …")
-    return read_customers(config.data, columns)
+    return read_customers(config.data, columns, say)
 
 
 def compute(config: FitConfig, say: Say = _silent) -> SegmentationResult:
@@ -184,7 +181,7 @@ def stored_customers(
     data = load({"data": stored["data"]}, DataOnly).data
     engine = EngineConfig(**stored.get("engine", {"name": "sklearn"}))
     if not _in_spark(data, engine):
-        return read_customers(data, columns)
+        return read_customers(data, columns, say)
     config = FitConfig(data=data, engine=engine, seed=int(stored.get("seed", 0)))
     return _spark_customers(config, columns, say).sample
 
@@ -267,7 +264,9 @@ def _keeps_customers(config: FitConfig, store: Store) -> bool:
     return store.is_local if asked is None else asked
 
 
-def read_customers(config: DataConfig, columns: tuple[str, ...] | None) -> Customers:
+def read_customers(
+    config: DataConfig, columns: tuple[str, ...] | None, say: Say = _silent
+) -> Customers:
     """The customers of a data config; read once per process and set of columns.
 
     Parameters
@@ -275,7 +274,12 @@ def read_customers(config: DataConfig, columns: tuple[str, ...] | None) -> Custo
     config : DataConfig
     columns : tuple of str, optional
         Columns that must be there and be complete; all of them when None.
+    say : callable
+        Takes lines of progress; told of a large file alone.
     """
+    file = Path(config.path or "")
+    if file.is_file() and file.stat().st_size > data.LARGE_BYTES:
+        say(f"Reading {file.name} …")
     return _read(json.dumps(asdict(config), sort_keys=True), columns, _modified(config.path))
 
 
