@@ -10,11 +10,17 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import matplotlib.path
+import numpy as np
 import pytest
 import sqlalchemy
+from numpy.typing import NDArray
 
 from segmentation import interrupts
+from segmentation.store import open_store
+from segmentation.tracking import tracked_run
 
 
 @pytest.fixture(autouse=True)
@@ -87,3 +93,84 @@ def test_the_second_does_not_break_into_the_cleaning_up(once: bool) -> None:
         except KeyboardInterrupt:
             pass
     assert cleaned == once
+
+
+def test_held_back_it_comes_with_the_end_of_the_block() -> None:
+    done = []
+
+    def work() -> None:
+        with interrupts.held():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+            done.append("block")
+        time.sleep(5)
+
+    interrupts.listen()
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["block"]
+
+
+def test_nothing_holds_it_back_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupts, "HELD_SECONDS", 0.1)
+    interrupts.listen()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), interrupts.held():
+        Uneasy().__array__()
+    assert time.monotonic() - started < 4
+
+
+class Uneasy:
+    """Interrupts whoever asks for its numbers."""
+
+    def __array__(self, dtype: object = None, copy: object = None) -> NDArray[np.float64]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+        return np.eye(2)
+
+
+def test_what_compiled_code_makes_of_it_is_an_interrupt_again() -> None:
+    interrupts.listen()
+    line = matplotlib.path.Path([(0, 0), (1, 1)])
+    with pytest.raises(ValueError, match="bounding box"):
+        line.clip_to_bbox(Uneasy())
+    with pytest.raises(KeyboardInterrupt), interrupts.kept():
+        line.clip_to_bbox(Uneasy())
+
+
+def test_an_error_of_its_own_stays_what_it_is() -> None:
+    interrupts.listen()
+    with pytest.raises(ValueError, match="mine"), interrupts.kept():
+        raise ValueError("mine")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    ("call", "status"), [("create_run", "KILLED"), ("set_terminated", "FINISHED")]
+)
+def test_no_moment_leaves_a_run_running(
+    store_uri: str, call: str, status: str, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(store_uri, "interrupted")
+    real = getattr(store.client, call)
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.undo()
+        if when == "before":
+            os.kill(os.getpid(), signal.SIGTERM)
+        answer = real(*arguments, **options)
+        if when == "after":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return answer
+
+    def work() -> None:
+        with tracked_run(store, "run"):
+            time.sleep(5 if call == "create_run" else 0)
+        time.sleep(5)
+
+    interrupts.listen()
+    monkeypatch.setattr(store.client, call, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    (run,) = store.client.search_runs([store.experiment_id])
+    assert run.info.status == status

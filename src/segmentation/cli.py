@@ -207,7 +207,8 @@ def _hydra(command: str, arguments: list[str]) -> None:
 
     def task(cfg: DictConfig) -> None:
         try:
-            _run(command, cfg)
+            with interrupts.kept():
+                _run(command, cfg)
         except Exception as error:
             # Hydra's own line, naming the job's overrides, helps in a sweep and only there.
             if HydraConfig.get().mode == RunMode.MULTIRUN:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import time
+from collections.abc import Iterator
 from types import FrameType
 
 #: How soon an interrupt that has to wait looks again whether it may break in.
 PATIENCE_SECONDS = 0.02
+#: How long it may be held back at most: a server that does not answer is given up.
+HELD_SECONDS = 5.0
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Windows has none: there an interrupt does not wait.
 _ALARM = getattr(signal, "SIGALRM", None)
+# Interrupts are held back until this time of `time.monotonic`.
+_held_until = 0.0
+# How many this process has raised.
+_raised = 0
 
 
 def listen(*, once: bool = False) -> None:
@@ -28,16 +37,45 @@ def listen(*, once: bool = False) -> None:
     """
 
     def interrupted(_: int, frame: FrameType | None) -> None:
-        if _ALARM is not None and _must_not_break(frame):
+        global _raised
+        if _ALARM is not None and (time.monotonic() < _held_until or _must_not_break(frame)):
             signal.setitimer(signal.ITIMER_REAL, PATIENCE_SECONDS)
             return
         if once:
             for each in _SIGNALS:
                 signal.signal(each, signal.SIG_IGN)
+        _raised += 1
         raise KeyboardInterrupt
 
     for each in _SIGNALS if _ALARM is None else (*_SIGNALS, _ALARM):
         signal.signal(each, interrupted)
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Hold interrupts back until the end of the block, for `HELD_SECONDS` at most."""
+    global _held_until
+    _held_until = time.monotonic() + HELD_SECONDS
+    try:
+        yield
+    finally:
+        _held_until = 0.0
+
+
+@contextlib.contextmanager
+def kept() -> Iterator[None]:
+    """See that an interrupt leaves the block as one, whatever foreign code makes of it.
+
+    Matplotlib's compiled code, for one, turns it into a ValueError: a run would be FAILED, and a
+    sweep go on with the next.
+    """
+    before = _raised
+    try:
+        yield
+    except Exception as error:
+        if _raised > before:
+            raise KeyboardInterrupt from error
+        raise
 
 
 def _must_not_break(frame: FrameType | None) -> bool:

@@ -15,7 +15,7 @@ import pandas as pd
 from joblib import cpu_count
 from mlflow.entities import Run
 
-from segmentation import compare, process, runs, tracking
+from segmentation import compare, interrupts, process, runs, tracking
 from segmentation.agreement import agreement, sentence
 from segmentation.data import Customers
 from segmentation.described import describing
@@ -170,7 +170,8 @@ def finish(
                 tracking.write_items(store, parent, items)
                 report = runs.artifact_file(str(parent.info.artifact_uri), runs.REPORT_FILE)
         finally:
-            store.client.set_terminated(job.parent_run_id, status)
+            with interrupts.held():
+                store.client.set_terminated(job.parent_run_id, status)
     if status != "FINISHED" and runs.finished_runs(store, sweep_id=job.sweep_id).empty:
         store.client.delete_run(job.parent_run_id)
     return ranked, same, report

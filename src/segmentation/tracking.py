@@ -26,7 +26,7 @@ from mlflow.models.model import ModelInfo
 from pandas.api.types import is_numeric_dtype
 from sqlalchemy.exc import SQLAlchemyError
 
-from segmentation import drift, flavor, process, runs
+from segmentation import drift, flavor, interrupts, process, runs
 from segmentation.logged import File, LogItem, Metric, Param, Table, Tag, iter_log_items, run_name
 from segmentation.result import SegmentationResult
 from segmentation.store import Store, open_store, resolve_uri, store_errors
@@ -101,33 +101,37 @@ def tracked_run(
     Run
         As it was when it began.
     """
-    client = store.client
-    with store_errors(store.uri):
-        if run_id is None:
-            base = {
-                "mlflow.user": process.user(),
-                "mlflow.source.name": "segment fit",
-                "mlflow.source.type": "LOCAL",
-                **process.tags(),
-            }
-            run = client.create_run(
-                store.experiment_id, run_name=name, tags={**base, **(tags or {})}
-            )
-        else:
-            reopen(store, run_id, tags or {})
-            client.update_run(run_id, name=name)
-            run = client.get_run(run_id)
-    run_id = str(run.info.run_id)
+    begun = run_id
     try:
-        yield run
-    except Exception as error:
-        runs.end(store, run_id, "FAILED", f"{type(error).__name__}: {error}")
+        # Broken into between what makes or ends a run and our knowing it, it would stay RUNNING.
+        with interrupts.held(), store_errors(store.uri):
+            run = _begin(store, name, tags or {}, run_id)
+            begun = str(run.info.run_id)
+        with interrupts.kept():
+            yield run
+        with interrupts.held(), store_errors(store.uri):
+            store.client.set_terminated(begun, "FINISHED")
+            begun = None
+    except BaseException as error:
+        if begun is not None:
+            failed = isinstance(error, Exception)
+            reason = f"{type(error).__name__}: {error}" if failed else "interrupted"
+            runs.end(store, begun, "FAILED" if failed else "KILLED", reason)
         raise
-    except BaseException:
-        runs.end(store, run_id, "KILLED", "interrupted")
-        raise
-    with store_errors(store.uri):
-        client.set_terminated(run_id, "FINISHED")
+
+
+def _begin(store: Store, name: str, tags: Mapping[str, str], run_id: str | None) -> Run:
+    if run_id is not None:
+        reopen(store, run_id, tags)
+        store.client.update_run(run_id, name=name)
+        return store.client.get_run(run_id)
+    base = {
+        "mlflow.user": process.user(),
+        "mlflow.source.name": "segment fit",
+        "mlflow.source.type": "LOCAL",
+        **process.tags(),
+    }
+    return store.client.create_run(store.experiment_id, run_name=name, tags={**base, **tags})
 
 
 def reopen(store: Store, run_id: str, tags: Mapping[str, str]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
-from segmentation import agreement, compare, fit, runs, study
+from segmentation import agreement, compare, fit, interrupts, runs, study
 from segmentation import config as schema
 from segmentation.commands.call import Call, SweepDefinition
 from segmentation.commands.output import print_best, say, ui_hint
@@ -70,18 +70,20 @@ def start(sweep: SweepDefinition, call: Call) -> None:
         for override in sweep.overrides
         if override.lstrip("+~").split("=")[0] in sweep.swept
     ]
-    job = study.start(
-        store,
-        study.sweep_id({"base": base, "params": dict(sweep.params), "varied": varied}),
-        name=sweep.name or ", ".join(dict.fromkeys(sweep.swept)) or "sweep",
-        question=study.question_of(
-            sweep.file.read_text(encoding="utf-8").splitlines() if sweep.file.is_file() else []
-        ),
-        command=_command(sweep),
-        customers=customers,
-        total=sweep.total,
-    )
-    _open.append((store, job, call, tracking_config))
+    # Broken into before it is known here, the parent run would stay RUNNING.
+    with interrupts.held():
+        job = study.start(
+            store,
+            study.sweep_id({"base": base, "params": dict(sweep.params), "varied": varied}),
+            name=sweep.name or ", ".join(dict.fromkeys(sweep.swept)) or "sweep",
+            question=study.question_of(
+                sweep.file.read_text(encoding="utf-8").splitlines() if sweep.file.is_file() else []
+            ),
+            command=_command(sweep),
+            customers=customers,
+            total=sweep.total,
+        )
+        _open.append((store, job, call, tracking_config))
     _customers[0] = None if customers is None else len(customers.ids)
     os.environ[SWEEP_VARIABLE] = json.dumps(asdict(job))
     again = ", run again because of force=true" if sweep.base.get("force") else ""
