@@ -25,7 +25,7 @@ SCREEN_MARGIN = 0.03
 # The small sample only has to start the climb: moves of its single rows do not help, nor does the
 # end of slow starts (after 12 steps, though, 1 of 10 seeds missed the best k = 8 of 120,000 rows).
 SEARCH = Effort(starts=12, grown=6, rounds=0, hartigan=False, steps=40)
-SEARCH_HARDER = Effort(starts=20, grown=10, rounds=5)
+SEARCH_HARDER = Effort(starts=20, grown=10, rounds=5, settled=1.0)
 #: Rounds of the climb at most; it ends when a round has not lowered any WCSS by `CLIMB_GAIN`.
 CLIMB_ROUNDS = {"fast": 2, "default": 6, "thorough": 12}
 CLIMB_GAIN = 1e-4

@@ -35,6 +35,8 @@ class Effort:
     agreed : float
         A generation of which this share came to the best known solution is the last: that one is
         found from most parts of the pool, and would be found once more.
+    settled : float
+        Where this share of the independent starts came to it there is no generation at all.
     hartigan : bool
         Whether starts go on from their Lloyd optimum by moves of single rows.
     steps : int
@@ -45,6 +47,7 @@ class Effort:
     grown: int
     rounds: int
     agreed: float = 0.25
+    settled: float = 0.5
     hartigan: bool = True
     steps: int = MAX_STEPS
 
@@ -57,7 +60,7 @@ class Effort:
 EFFORTS = {
     "fast": Effort(starts=10, grown=6, rounds=1),
     "default": Effort(starts=10, grown=10, rounds=6),
-    "thorough": Effort(starts=20, grown=10, rounds=20, agreed=0.4),
+    "thorough": Effort(starts=20, grown=10, rounds=20, agreed=0.4, settled=1.0),
 }
 
 
@@ -93,8 +96,7 @@ def search_range(rows: WeightedRows, k_max: int, effort: Effort, seed: int) -> d
         independent = plus_plus(rows, k, effort.starts, rng)
         grown = grow(rows, found[k - 1].pool, effort.grown, rng)
         first = effort.local(rows, np.concatenate([independent, grown]))
-        pool = evolve(rows, merge(first), effort, rng)
-        found[k] = Found(pool, tuple(s.wcss for s in first[: effort.starts]))
+        found[k] = _bred(rows, first, effort, rng)
     half = replace(effort, rounds=(effort.rounds + 1) // 2)
     for k in range(k_max - 1, 1, -1):
         rng = np.random.default_rng([seed, k, 1])
@@ -117,8 +119,7 @@ def search_one(
 ) -> Found:
     """Search one k >= 2, with the known centres of k - 1, k and k + 1 (where given) as starts."""
     rng = np.random.default_rng([seed, k, 3])
-    independent = local_search(rows, plus_plus(rows, k, effort.starts, rng))
-    found = list(independent)
+    found = local_search(rows, plus_plus(rows, k, effort.starts, rng))
     if k in known:
         found += local_search(rows, known[k][None])
     if k + 1 in known:
@@ -126,7 +127,16 @@ def search_one(
     if k - 1 in known:
         fewer = local_search(rows, known[k - 1][None])
         found += local_search(rows, grow(rows, tuple(fewer), effort.grown, rng))
-    pool = evolve(rows, merge(found), effort, rng)
+    return _bred(rows, found, effort, rng)
+
+
+def _bred(
+    rows: WeightedRows, first: list[Solution], effort: Effort, rng: np.random.Generator
+) -> Found:
+    """What comes of first solutions, the independent ones ahead."""
+    pool, independent = merge(first), first[: effort.starts]
+    if agreement(independent, pool[0].wcss) < effort.settled:
+        pool = evolve(rows, pool, effort, rng)
     return Found(pool, tuple(s.wcss for s in independent))
 
 
@@ -144,6 +154,11 @@ def is_same(wcss: float, better: float) -> bool:
     return wcss <= better * (1 + 1e-9)
 
 
+def agreement(solutions: list[Solution], best: float) -> float:
+    """Share of the solutions that are the one with the WCSS `best`."""
+    return sum(is_same(solution.wcss, best) for solution in solutions) / len(solutions)
+
+
 def evolve(
     rows: WeightedRows, pool: tuple[Solution, ...], effort: Effort, rng: np.random.Generator
 ) -> tuple[Solution, ...]:
@@ -158,7 +173,7 @@ def evolve(
         children[mutant] = relocate(rows, children[mutant], rng)
         grown_up = local_search(rows, children, bar=pool[0].wcss)
         pool = merge([*pool, *grown_up])
-        if sum(is_same(child.wcss, pool[0].wcss) for child in grown_up) >= effort.agreed * BROOD:
+        if agreement(grown_up, pool[0].wcss) >= effort.agreed:
             break
     return pool
 
