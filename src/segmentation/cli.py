@@ -278,13 +278,14 @@ def _composition_error(error: Exception) -> str:
 def _run(command: str, cfg: DictConfig) -> None:
     plain = _plain(cfg)
     call = _call()
+    composed: DictConfig | None = cfg
     if plain.get("run_id") is not None and command == "fit":
         parsed = OverridesParser.create().parse_overrides(list(call.overrides))
         given = [override.key_or_group.replace("/", ".") for override in parsed]
-        plain = _command("fit").stored(plain, given, call)
+        plain, composed = _command("fit").stored(plain, given, call), None
     module = _command(command)
     _keep_imports()
-    module.run(config.load(plain, config.SCHEMAS[command]), call)
+    module.run(config.load(plain, config.SCHEMAS[command], composed=composed), call)
 
 
 @functools.cache
