@@ -67,7 +67,7 @@ def page_of(ranked: pd.DataFrame, **changes: object) -> str:
     curve = pd.DataFrame({"wcss": 100.0 / ks, "silhouette": [np.nan, 0.4, 0.5, 0.4, 0.3]}, ks)
     names = [f"{i} {name}" for i, name in enumerate(ranked["run"])]
     drawn = {
-        "curves": all_curves(dict.fromkeys(names, curve), dict.fromkeys(names, 3)),
+        "curves": all_curves(dict.fromkeys(names, curve), dict.fromkeys(names, 3), len(names)),
         "grid": grid(ranked),
         "agreement": agreement_heatmap(same),
     }

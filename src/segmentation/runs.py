@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -22,6 +23,7 @@ from segmentation.store import Store, store_errors
 #: Files of a run that others read.
 CONFIG_FILE = "config.yaml"
 CUSTOMERS_FILE = "customers.csv"
+K_FILE = "tables/k.json"
 SEGMENTS_FILE = "tables/segments.json"
 REPORT_FILE = "report.html"
 
@@ -178,37 +180,35 @@ def finished_runs(
     return pd.DataFrame([_row(run) for run in found])
 
 
-def k_curve(store: Store, run_id: str, metric: str) -> pd.Series:
-    """A stepped metric of a run, such as ``wcss``, as a Series indexed by k."""
-    with store_errors(store.uri):
-        history = store.client.get_metric_history(run_id, f"curve/{metric}")
-    return pd.Series({point.step: point.value for point in history}, dtype=float).sort_index()
-
-
 def customer_segments(store: Store, run_id: str, artifact_uri: str) -> pd.Series | None:
     """Segment of each customer by id, or None when the run kept the customer rows back."""
-    with tempfile.TemporaryDirectory(prefix="segment-") as scratch:
-        folder = local_path(artifact_uri)
-        if folder is None:
-            try:
-                path = store.client.download_artifacts(run_id, CUSTOMERS_FILE, scratch)
-            except (MlflowException, OSError):
-                return None
-            folder = Path(path).parent
-        if not (folder / CUSTOMERS_FILE).is_file():
+    with _artifact(store, run_id, artifact_uri, CUSTOMERS_FILE) as path:
+        if path is None:
             return None
-        table = pd.read_csv(folder / CUSTOMERS_FILE, dtype={0: "str"})
+        table = pd.read_csv(path, dtype={0: "str"})
     return table.set_index(table.columns[0])["segment"]
 
 
-def segment_table(store: Store, run_id: str) -> pd.DataFrame | None:
-    """The segments of a run, a row each, as `segmentation.logged.segment_table` made them."""
-    with tempfile.TemporaryDirectory(prefix="segment-") as folder:
-        try:
-            path = store.client.download_artifacts(run_id, SEGMENTS_FILE, folder)
-        except (MlflowException, OSError):
+def logged_table(store: Store, run_id: str, artifact_uri: str, name: str) -> pd.DataFrame | None:
+    """A table of a run, `K_FILE` or `SEGMENTS_FILE`, or None where it cannot be read."""
+    with _artifact(store, run_id, artifact_uri, name) as path:
+        if path is None:
             return None
-        return pd.read_json(path, orient="split")
+        return pd.DataFrame(**json.loads(path.read_text(encoding="utf-8")))
+
+
+@contextlib.contextmanager
+def _artifact(store: Store, run_id: str, artifact_uri: str, name: str) -> Iterator[Path | None]:
+    """A file of a run, where it lies or in a scratch folder; None where there is none."""
+    folder = local_path(artifact_uri)
+    if folder is not None:
+        yield folder / name if (folder / name).is_file() else None
+        return
+    with tempfile.TemporaryDirectory(prefix="segment-") as scratch:
+        path = None
+        with contextlib.suppress(MlflowException, OSError):
+            path = Path(store.client.download_artifacts(run_id, name, scratch))
+        yield path
 
 
 def _row(run: Run) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -159,22 +159,30 @@ def finish(
     report : str or None
         The page's ``file://`` address; None where there is no run or it lies on a server.
     """
-    ranked = ranking(store, job)
-    report = None
+    ranked, same, report = ranking(store, job), pd.DataFrame(), None
     with store_errors(store.uri):
         try:
-            same = agreement_of_best(store, ranked)
             if not ranked.empty:
-                parent = store.client.get_run(job.parent_run_id)
-                items = list(_summary(store, ranked, same, parent, job.total))
-                tracking.write_items(store, parent, items)
-                report = runs.artifact_file(str(parent.info.artifact_uri), runs.REPORT_FILE)
+                same, report = _summarise(store, ranked, job)
         finally:
             with interrupts.held():
                 store.client.set_terminated(job.parent_run_id, status)
     if status != "FINISHED" and runs.finished_runs(store, sweep_id=job.sweep_id).empty:
         store.client.delete_run(job.parent_run_id)
     return ranked, same, report
+
+
+def _summarise(
+    store: Store, ranked: pd.DataFrame, job: SweepJob
+) -> tuple[pd.DataFrame, str | None]:
+    """Log the summary of the ranked runs; gives their agreement and the page's address."""
+    # A panel a run: as much work as all else that is left, when all cores are free.
+    with at_most(1), aside(_curves(store, ranked), cpu_count()) as curves:
+        same = agreement_of_best(store, ranked)
+        parent = store.client.get_run(job.parent_run_id)
+        items = list(_summary(store, ranked, same, parent, job.total, curves))
+    tracking.write_items(store, parent, items)
+    return same, runs.artifact_file(str(parent.info.artifact_uri), runs.REPORT_FILE)
 
 
 def question_of(header: Iterable[str]) -> str:
@@ -196,13 +204,25 @@ def agreement_of_best(store: Store, ranked: pd.DataFrame) -> pd.DataFrame:
 
 
 def _summary(
-    store: Store, ranked: pd.DataFrame, same: pd.DataFrame, parent: Run, total: int
+    store: Store,
+    ranked: pd.DataFrame,
+    same: pd.DataFrame,
+    parent: Run,
+    total: int,
+    curves: Callable[[], bytes | None],
 ) -> Iterator[LogItem]:
     question = parent.data.tags.get("question", "")
     yield Table("tables/ranking.json", ranked.drop(columns=["start", "artifact_uri"]))
     if len(same) > 1:
         yield Table("tables/agreement.json", same.reset_index(names="run"))
-    figures = _figures(store, ranked, same)
+    others = {"grid": drawings.grid(ranked), "agreement": drawings.agreement_heatmap(same)}
+    pngs = {name: to_png(figure) for name, figure in others.items() if figure is not None}
+    best = ranked.iloc[0]
+    segments = runs.logged_table(
+        store, str(best["run_id"]), str(best["artifact_uri"]), runs.SEGMENTS_FILE
+    )
+    drawn = curves()
+    figures = {**({} if drawn is None else {"curves": drawn}), **pngs}
     for name, png in figures.items():
         yield File(f"figures/{name}.png", png)
     page = render_sweep_report(
@@ -210,7 +230,7 @@ def _summary(
         same,
         question=question,
         total=total,
-        segments=runs.segment_table(store, str(ranked["run_id"].iloc[0])),
+        segments=segments,
         figures=figures,
         places={
             str(row.run_id): Place(
@@ -225,26 +245,19 @@ def _summary(
     yield Tag("mlflow.note.content", _note(question, ranked, same))
 
 
-def _figures(store: Store, ranked: pd.DataFrame, same: pd.DataFrame) -> dict[str, bytes]:
-    names = {f"{place} {row.run}": row for place, row in enumerate(ranked.itertuples(), 1)}
-    curves = {
-        name: pd.DataFrame(
-            {
-                metric: runs.k_curve(store, str(row.run_id), metric)
-                for metric in ("wcss", "silhouette")
-            }
-        )
-        for name, row in names.items()
-    }
-    chosen = {name: int(str(row.k)) for name, row in names.items()}
-    # A panel a run: as much work as all else that is left, when all cores are free.
-    with (
-        at_most(1),
-        aside(lambda: to_png(drawings.all_curves(curves, chosen)), cpu_count()) as drawn,
-    ):
-        figures = {"grid": drawings.grid(ranked), "agreement": drawings.agreement_heatmap(same)}
-        pngs = {name: to_png(figure) for name, figure in figures.items() if figure is not None}
-        return {"curves": drawn(), **pngs}
+def _curves(store: Store, ranked: pd.DataFrame) -> Callable[[], bytes | None]:
+    """What draws the curves of the first runs; their numbers are read already.
+
+    It gives None where no run has kept its files.
+    """
+    curves, chosen = {}, {}
+    for place, row in enumerate(ranked.head(drawings.MOST_PANELS).itertuples(), 1):
+        table = runs.logged_table(store, str(row.run_id), str(row.artifact_uri), runs.K_FILE)
+        if table is not None:
+            name = f"{place} {row.run}"
+            curves[name] = table.set_index("k").astype(float)
+            chosen[name] = int(str(row.k))
+    return lambda: to_png(drawings.all_curves(curves, chosen, len(ranked))) if curves else None
 
 
 def _relative(parent: str, run: str) -> str:

@@ -15,17 +15,19 @@ MOST_PANELS = 24
 
 
 @styled
-def all_curves(curves: Mapping[str, pd.DataFrame], chosen: Mapping[str, int]) -> Figure:
+def all_curves(curves: Mapping[str, pd.DataFrame], chosen: Mapping[str, int], runs: int) -> Figure:
     """Small multiples: WCSS (as a share of k=1) and silhouette over k, one panel a run.
 
     Parameters
     ----------
     curves : mapping of str to DataFrame
-        By run; indexed by k, columns ``wcss`` and ``silhouette``.
+        By run, `MOST_PANELS` at most; indexed by k, columns ``wcss`` and ``silhouette``.
     chosen : mapping of str to int
         The run's k.
+    runs : int
+        Of how many runs these are the first.
     """
-    shown = list(curves)[:MOST_PANELS]
+    shown = list(curves)
     columns = min(4, len(shown))
     figure, axes = panels(len(shown), columns, size=(2.3, 1.5), gap=(0.2, 0.4))
     ks = sorted({int(k) for name in shown for k in curves[name].index})
@@ -40,8 +42,7 @@ def all_curves(curves: Mapping[str, pd.DataFrame], chosen: Mapping[str, int]) ->
         ax.set_title(shorten(name, 34), fontsize=8, color=INK)
         # All panels have the same axes: numbers stand at the outer ones.
         ax.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= len(shown))
-    left_out = len(curves) - len(shown)
-    more = f"; the first {len(shown)} of {len(curves)} runs" if left_out else ""
+    more = f"; the first {len(shown)} of {runs} runs" if runs > len(shown) else ""
     headline(
         figure,
         "Silhouette and WCSS of every run",
