@@ -187,7 +187,7 @@ def write_result(
     items = iter_log_items(
         result, meta=meta, data_figures=data_figures, log_customers=log_customers
     )
-    with _filed(itertools.chain(items, own)) as filed, store_errors(store.uri):
+    with _filed(run, itertools.chain(items, own)) as filed, store_errors(store.uri):
         params = {item.name: item.value for item in filed.small if isinstance(item, Param)}
         model = flavor.log(portable_model(result), client=store.client, run=run, params=params)
         _log_filed(store, run, filed, model_id=str(model.model_id))
@@ -203,7 +203,7 @@ def write_result(
 
 
 def write_items(store: Store, run: Run, items: Iterable[LogItem]) -> None:
-    """Log items in as few calls as MLflow allows: one batch and one folder.
+    """Log items in as few calls as MLflow allows: one batch, and one folder where it is far.
 
     Parameters
     ----------
@@ -212,29 +212,42 @@ def write_items(store: Store, run: Run, items: Iterable[LogItem]) -> None:
         As it was before: what stands in it is not written twice.
     items : iterable of LogItem
     """
-    with _filed(items) as filed:
+    with _filed(run, items) as filed:
         _log_filed(store, run, filed)
 
 
 @dataclass(frozen=True)
 class _Filed:
-    """Items to be logged, the files and tables among them in a folder already."""
+    """Items to be logged, the files and tables among them in a folder already.
 
-    folder: str
+    Attributes
+    ----------
+    folder : Path
+    is_home : bool
+        Whether that is where the run's artifacts lie.
+    small : list
+    tables : list of str
+        Paths in the folder.
+    """
+
+    folder: Path
+    is_home: bool
     small: list[Param | Metric | Tag]
     tables: list[str]
 
 
 @contextlib.contextmanager
-def _filed(items: Iterable[LogItem]) -> Iterator[_Filed]:
+def _filed(run: Run, items: Iterable[LogItem]) -> Iterator[_Filed]:
     """File the items as they are made: a table of 1e7 customers is half a gigabyte to hold."""
-    with tempfile.TemporaryDirectory(prefix="segment-") as folder:
-        filed = _Filed(folder, [], [])
+    home = runs.local_path(str(run.info.artifact_uri))
+    with contextlib.ExitStack() as scratch:
+        folder = home or Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix="segment-")))
+        filed = _Filed(folder, home is not None, [], [])
         for item in items:
             if not isinstance(item, File | Table):
                 filed.small.append(item)
                 continue
-            path = Path(folder, item.path)
+            path = folder / item.path
             path.parent.mkdir(parents=True, exist_ok=True)
             content = item.content if isinstance(item, File) else _table_json(item)
             with path.open("wb") as file:
@@ -268,7 +281,8 @@ def _log_filed(store: Store, run: Run, filed: _Filed, *, model_id: str | None = 
             RunTag(LOGGED_TABLES, json.dumps([*{t["path"]: t for t in tables}.values()])),
         ],
     )
-    store.client.log_artifacts(run_id, filed.folder)
+    if not filed.is_home:
+        store.client.log_artifacts(run_id, str(filed.folder))
 
 
 def _table_json(table: Table) -> bytes:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,6 +102,16 @@ def test_what_is_done_is_not_done_again(store_uri: str, capfd) -> None:
     assert len(finished(store_uri)) == 6
     # Still one parent run.
     assert sum(run.data.tags.get("study") == "yes" for run in runs(store_uri)) == 1
+
+
+def test_the_ranking_does_without_the_files_of_runs(store_uri: str, capfd) -> None:
+    definition = ("k.max=3", "scaling=none,standard")
+    assert sweep(store_uri, *definition) == 0
+    for run in fitted(store_uri):
+        shutil.rmtree(unquote(urlsplit(run.info.artifact_uri).path))
+    capfd.readouterr()
+    assert sweep(store_uri, *definition) == 0
+    assert "2 of 2 already done" in capfd.readouterr().err
 
 
 def test_a_failed_configuration_does_not_stop_the_others(store_uri: str, capfd) -> None:
