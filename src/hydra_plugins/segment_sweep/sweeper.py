@@ -10,7 +10,7 @@ from typing import Any
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.default_element import GroupDefault, InputDefault
+from hydra.core.default_element import GroupDefault, InputDefault, ResultDefault
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.plugins.config_source import ConfigResult, ConfigSource
@@ -89,9 +89,20 @@ class JobLoader(ConfigLoaderImpl):
         self, config_name: str | None, overrides: list[str]
     ) -> tuple[list[Override], CachingConfigRepository]:
         parsed = OverridesParser.create().parse_overrides(overrides)
-        repository = JobRepository(self.repository, self.settings)
+        repository = JobRepository(self.repository)
         self._process_config_searchpath(config_name, parsed, repository)
         return [each for each in parsed if not each.is_hydra_override()], repository
+
+    def _compose_config_from_defaults_list(
+        self, defaults: list[ResultDefault], repo: IConfigRepository
+    ) -> DictConfig:
+        config = super()._compose_config_from_defaults_list(defaults, repo)
+        own = copy.deepcopy(self.settings)
+        OmegaConf.set_readonly(own, None)
+        own.overrides.task = []
+        with flag_override(config, "no_deepcopy_set_nodes", True):
+            config["hydra"] = own
+        return config
 
     @staticmethod
     def _embed_result_config(ret: ConfigResult, package_override: str | None) -> ConfigResult:
@@ -106,15 +117,16 @@ class JobLoader(ConfigLoaderImpl):
 
 
 class JobRepository(CachingConfigRepository):
-    """The files of one job's config; Hydra's settings are there already, whatever files choose."""
+    """The files of one job's config, without Hydra's settings, whatever files choose.
 
-    def __init__(self, files: IConfigRepository, settings: DictConfig) -> None:
+    They come last: each file that is merged goes through all that is there.
+    """
+
+    def __init__(self, files: IConfigRepository) -> None:
         # Deep, as Hydra does it, it would copy all schemas for each job.
         self.delegate = copy.copy(files)
-        own = copy.deepcopy(settings)
-        OmegaConf.set_readonly(own, None)
-        own.overrides.task = []
-        result = ConfigResult("hydra", "", own, {"package": None}, [], True)
+        none = OmegaConf.create({"hydra": {}})
+        result = ConfigResult("hydra", "", none, {"package": None}, [], True)
         self.cache = {"config_path=hydra/config": result}
 
     def load_config(self, config_path: str) -> ConfigResult | None:
