@@ -28,6 +28,8 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# As the command sets it, for both sides: NumPy is loaded here before the command is.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "16")
 
 import matplotlib
 
