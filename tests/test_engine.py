@@ -14,8 +14,9 @@ from hypothesis.extra.numpy import arrays
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris, make_blobs
 
-from segmentation.engines import ENGINES
+from segmentation.engines import ENGINES, search
 from segmentation.engines.base import Clustering
+from segmentation.engines.local import WeightedRows
 from segmentation.errors import ConfigError, DataError
 
 engine = ENGINES["sklearn"]
@@ -323,3 +324,15 @@ def test_a_hundred_thousand_rows():
     restarts = KMeans(7, n_init=5, random_state=0).fit(Z).inertia_
     assert fitted[7].wcss <= restarts * (1 + 1e-4)
     assert fitted[7].wcss == pytest.approx(wcss_of(Z, fitted[7]), rel=1e-9)
+
+
+def test_starts_that_agree_need_no_generation(monkeypatch):
+    X, _ = make_blobs(90, centers=3, cluster_std=0.1, random_state=0)
+    rows, bred = WeightedRows(X - X.mean(axis=0), np.ones(90)), []
+    monkeypatch.setattr(search, "evolve", lambda rows, pool, *_: bred.append(1) or pool)
+    clear = search.search_one(rows, 3, {}, search.EFFORTS["default"], seed=0)
+    assert not bred
+    assert clear.best.wcss == pytest.approx(KMeans(3, n_init=10).fit(X).inertia_)
+    # With more centres than groups every start splits others of them.
+    search.search_one(rows, 8, {}, search.EFFORTS["default"], seed=0)
+    assert bred
