@@ -18,7 +18,7 @@ import pytest
 import sqlalchemy
 from numpy.typing import NDArray
 
-from segmentation import interrupts
+from segmentation import cli, interrupts
 from segmentation.store import open_store
 from segmentation.tracking import tracked_run
 
@@ -136,6 +136,13 @@ def test_what_compiled_code_makes_of_it_is_an_interrupt_again() -> None:
         line.clip_to_bbox(Uneasy())
     with pytest.raises(KeyboardInterrupt), interrupts.kept():
         line.clip_to_bbox(Uneasy())
+
+
+def test_a_command_broken_into_while_it_draws_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    interrupts.listen()
+    line = matplotlib.path.Path([(0, 0), (1, 1)])
+    assert cli._guarded(lambda: line.clip_to_bbox(Uneasy())) == cli.INTERRUPTED
+    assert "interrupted" in capsys.readouterr().err
 
 
 def test_an_error_of_its_own_stays_what_it_is() -> None:

@@ -207,6 +207,7 @@ def _hydra(command: str, arguments: list[str]) -> None:
 
     def task(cfg: DictConfig) -> None:
         try:
+            # Here too: Hydra takes any error of a job for the job's and goes on with the next.
             with interrupts.kept():
                 _run(command, cfg)
         except Exception as error:
@@ -224,7 +225,8 @@ def _hydra(command: str, arguments: list[str]) -> None:
 def _guarded(action: Callable[[], None]) -> int:
     """Do it; on failure say why in a line or two. Returns the exit code."""
     try:
-        action()
+        with interrupts.kept():
+            action()
     except GateRefused as error:
         return _fail(str(error), 3)
     except SegmentationError as error:

@@ -215,22 +215,22 @@ def _summary(
     yield Table("tables/ranking.json", ranked.drop(columns=["start", "artifact_uri"]))
     if len(same) > 1:
         yield Table("tables/agreement.json", same.reset_index(names="run"))
-    others = {"grid": drawings.grid(ranked), "agreement": drawings.agreement_heatmap(same)}
-    pngs = {name: to_png(figure) for name, figure in others.items() if figure is not None}
-    best = ranked.iloc[0]
-    segments = runs.logged_table(
-        store, str(best["run_id"]), str(best["artifact_uri"]), runs.SEGMENTS_FILE
-    )
-    drawn = curves()
-    figures = {**({} if drawn is None else {"curves": drawn}), **pngs}
+    drawn = {"grid": drawings.grid(ranked), "agreement": drawings.agreement_heatmap(same)}
+    pngs = {name: None if figure is None else to_png(figure) for name, figure in drawn.items()}
+    # Last: they are drawn beside all this.
+    pngs["curves"] = curves()
+    figures = {name: png for name, png in pngs.items() if png is not None}
     for name, png in figures.items():
         yield File(f"figures/{name}.png", png)
+    best = ranked.iloc[0]
     page = render_sweep_report(
         ranked,
         same,
         question=question,
         total=total,
-        segments=segments,
+        segments=runs.logged_table(
+            store, str(best["run_id"]), str(best["artifact_uri"]), runs.SEGMENTS_FILE
+        ),
         figures=figures,
         places={
             str(row.run_id): Place(
