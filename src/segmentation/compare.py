@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 
 from segmentation.errors import ConfigError
@@ -27,7 +31,6 @@ _ORDER = {
     "confidence": {"agreed": 2, "contested": 1},
 }
 _LOWER_IS_BETTER = ("wcss", "reference_wcss")
-_FALLBACK_SORT = "start"
 
 
 def rank(runs: pd.DataFrame, *, sort: str | None = None) -> pd.DataFrame:
@@ -56,16 +59,33 @@ def rank(runs: pd.DataFrame, *, sort: str | None = None) -> pd.DataFrame:
     if sort is not None and sort not in runs.columns:
         allowed = ", ".join(dict.fromkeys((*SHOWN, "features", "scaling", "start")))
         raise ConfigError(f"sort={sort}: allowed are {allowed}.")
-    keys = [*RANKED, _FALLBACK_SORT] if sort is None else [sort, _FALLBACK_SORT]
-    values = runs[keys].copy()
     if sort is None:
-        keys.insert(1, "careful")
-        values["careful"] = runs["careful"].isna()
-    for column in values.columns.intersection(list(_ORDER)):
-        values[column] = values[column].map(_ORDER[column]).fillna(-1)
-    ascending = [key in _LOWER_IS_BETTER for key in keys]
-    order = values.sort_values(keys, ascending=ascending, na_position="last", kind="stable").index
-    return runs.loc[order].reset_index(drop=True)
+        merits = [merit(row) for row in runs[[*RANKED, "careful", "start"]].to_dict("records")]
+        order = sorted(range(len(runs)), key=merits.__getitem__, reverse=True)
+        return runs.iloc[order].reset_index(drop=True)
+    values = runs[list(dict.fromkeys([sort, "start"]))].reset_index(drop=True)
+    if sort in _ORDER:
+        values[sort] = [_grade(sort, value) for value in values[sort]]
+    ascending = [key in _LOWER_IS_BETTER for key in values]
+    values = values.sort_values([*values], ascending=ascending, kind="stable")
+    return runs.iloc[values.index].reset_index(drop=True)
+
+
+def merit(run: Mapping[Any, Any]) -> tuple[Any, ...]:
+    """What `rank` sorts a run by: the larger the better."""
+    stability, gap = (-math.inf if pd.isna(run[key]) else run[key] for key in ("stability", "gap"))
+    return (
+        _grade("structure", run["structure"]),
+        pd.isna(run["careful"]),
+        _grade("confidence", run["confidence"]),
+        stability,
+        gap,
+        run["start"],
+    )
+
+
+def _grade(column: str, value: Any) -> int:
+    return _ORDER[column].get(value, -1)
 
 
 def why_first(ranked: pd.DataFrame) -> str:

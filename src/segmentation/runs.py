@@ -51,16 +51,6 @@ def mark_left_behind(store: Store) -> int:
     return len(left)
 
 
-def is_finished(store: Store, sweep_id: str, identity: str) -> bool:
-    """Whether a sweep has a finished run of the configuration with this `config_hash`."""
-    where = (
-        f"attributes.status = 'FINISHED' and tags.sweep_id = '{sweep_id}' "
-        f"and tags.config_hash = '{identity}'"
-    )
-    with store_errors(store.uri):
-        return bool(store.client.search_runs([store.experiment_id], where, max_results=1))
-
-
 def running_in_sweep(store: Store, sweep_id: str) -> bool:
     """Whether a job of the sweep is still marked as running; its parent run does not count."""
     running = _search(store, f"attributes.status = 'RUNNING' and tags.sweep_id = '{sweep_id}'")
@@ -129,12 +119,7 @@ def stored_config(store: Store, run_id: str) -> dict[str, Any]:
 
 
 def finished_runs(
-    store: Store,
-    *,
-    sweep_id: str | None = None,
-    where: str | None = None,
-    ended_after: int | None = None,
-    besides: Sequence[str] = (),
+    store: Store, *, sweep_id: str | None = None, where: str | None = None
 ) -> pd.DataFrame:
     """All finished runs of the experiment that fitted a configuration, one row each.
 
@@ -145,39 +130,54 @@ def finished_runs(
         Only the runs of this sweep.
     where : str, optional
         A filter in MLflow's syntax, such as ``metrics.k > 3``.
-    ended_after : int, optional
-        Only runs that ended later, in milliseconds since the epoch.
-    besides : sequence of str
-        Ids of runs to leave out.
 
     Returns
     -------
     DataFrame
-        ``run_id``, ``run``, ``start`` and what `segmentation.compare` ranks by and shows.
+        ``run_id``, ``run``, ``start`` and what `segmentation.compare` ranks by and shows; the
+        newest first.
 
     Raises
     ------
     TrackingError
         The filter is not MLflow's syntax.
     """
-    conditions = ["attributes.status = 'FINISHED'", "metrics.k > 0"]
-    if sweep_id is not None:
-        conditions.append(f"tags.sweep_id = '{sweep_id}'")
-    if ended_after is not None:
-        conditions.append(f"attributes.end_time > {ended_after}")
-    if besides:
-        conditions.append(f"attributes.run_id NOT IN ({', '.join(map(repr, besides))})")
-    if where:
-        conditions.append(where)
+    conditions = [] if sweep_id is None else [f"tags.sweep_id = '{sweep_id}'"]
     try:
-        found = _search(store, " and ".join(conditions))
+        return pd.DataFrame(_finished(store, *conditions, *([where] if where else [])))
     except MlflowException as error:
         raise TrackingError(
             f"filter={where!r} was refused by MLflow: {str(error).splitlines()[0]} "
             """Write for example 'filter="metrics.k > 3"' or """
             """'filter="tags.scaling = \'standard\'"'."""
         ) from error
-    return pd.DataFrame([_row(run) for run in found])
+
+
+def newly_finished(
+    store: Store, sweep_id: str, *, ended_after: int | None, besides: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Rows of `finished_runs` of a sweep that ended later, newest first.
+
+    Parameters
+    ----------
+    store : Store
+    sweep_id : str
+    ended_after : int or None
+        Milliseconds since the epoch; None for all.
+    besides : sequence of str
+        Ids of runs to leave out.
+    """
+    conditions = [f"tags.sweep_id = '{sweep_id}'"]
+    if ended_after is not None:
+        conditions.append(f"attributes.end_time > {ended_after}")
+    if besides:
+        conditions.append(f"attributes.run_id NOT IN ({', '.join(map(repr, besides))})")
+    return _finished(store, *conditions)
+
+
+def _finished(store: Store, *conditions: str) -> list[dict[str, Any]]:
+    where = ("attributes.status = 'FINISHED'", "metrics.k > 0", *conditions)
+    return [_row(run) for run in _search(store, " and ".join(where))]
 
 
 def customer_segments(store: Store, run_id: str, artifact_uri: str) -> pd.Series | None:

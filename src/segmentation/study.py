@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -36,8 +37,25 @@ OVERLAP_MS = 15_000
 #: So many of the runs seen last are not read again in that time.
 SEEN_RUNS = 100
 
-# When this process last looked at a sweep, less the overlap, and what it has seen.
-_looked: dict[str, tuple[int | None, pd.DataFrame]] = {}
+
+@dataclass
+class _Seen:
+    """What this process knows of a sweep's finished runs, by `config_hash`.
+
+    Attributes
+    ----------
+    rows : dict
+        The newest run of each configuration, in the order they were seen.
+    until : int or None
+        When it looked last, less the overlap; milliseconds since the epoch.
+    """
+
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    until: int | None = None
+
+
+# By the parent's run id. The forks of a sweep begin with what was seen when it was opened.
+_seen: dict[str, _Seen] = {}
 
 
 def sweep_id(definition: Mapping[str, Any]) -> str:
@@ -97,45 +115,47 @@ def start(
             drawn, _ = describing(customers, (), (), None)
             png = to_png(distributions({name: customers.column(name) for name in drawn}))
             tracking.write_items(store, run, [File("figures/distributions.png", png)])
+    _seen.pop(parent, None)
     return SweepJob(
         sweep_id=identity,
         parent_run_id=parent,
         has_data_figures=customers is not None,
         total=total,
-        done=len(_runs(store, identity)),
+        done=len(_look(store, identity, parent).rows),
         started=time.time(),
     )
 
 
-def _runs(
-    store: Store, identity: str, ended_after: int | None = None, besides: Sequence[str] = ()
-) -> pd.DataFrame:
-    """The sweep's finished runs of today's code; older code's stay in the store, unranked."""
-    finished = runs.finished_runs(
-        store, sweep_id=identity, ended_after=ended_after, besides=besides
-    )
-    if finished.empty:
-        return finished
-    current = finished[finished["code_version"] == tracking.code_version()]
-    return current.drop_duplicates("config_hash")
+def _look(store: Store, sweep_id: str, parent: str) -> _Seen:
+    """Read what ended since the last look; older code's runs stay in the store, unranked."""
+    seen = _seen.setdefault(parent, _Seen())
+    now = int(time.time() * 1000)
+    known = [row["run_id"] for row in [*seen.rows.values()][-SEEN_RUNS:]]
+    with store_errors(store.uri):
+        new = runs.newly_finished(store, sweep_id, ended_after=seen.until, besides=known)
+    for row in reversed(new):
+        if row["code_version"] == tracking.code_version():
+            seen.rows.pop(row["config_hash"], None)
+            seen.rows[row["config_hash"]] = row
+    seen.until = now - OVERLAP_MS
+    return seen
+
+
+def is_done(store: Store, job: SweepJob, config_hash: str) -> bool:
+    """Whether the sweep had a finished run of this configuration when this process last looked."""
+    seen = _seen.get(job.parent_run_id) or _look(store, job.sweep_id, job.parent_run_id)
+    return config_hash in seen.rows
+
+
+def so_far(store: Store, job: SweepJob) -> tuple[int, str]:
+    """How many runs of the sweep have finished, and the name of the best ("" without any)."""
+    rows = _look(store, job.sweep_id, job.parent_run_id).rows.values()
+    return len(rows), max(rows, key=compare.merit)["run"] if rows else ""
 
 
 def ranking(store: Store, job: SweepJob) -> pd.DataFrame:
     """The sweep's finished runs, best first; empty when there is none."""
-    return compare.rank(_runs(store, job.sweep_id))
-
-
-def ranking_so_far(store: Store, job: SweepJob) -> pd.DataFrame:
-    """The same while the sweep runs: only what ended since the last look is read."""
-    looked, known = _looked.get(job.sweep_id, (None, pd.DataFrame()))
-    now = int(time.time() * 1000)
-    seen = [] if known.empty else list(known["run_id"].tail(SEEN_RUNS))
-    new = _runs(store, job.sweep_id, looked, seen)
-    if not new.empty:
-        known = pd.concat([known, new], ignore_index=True)
-        known = known.drop_duplicates("config_hash", keep="last")
-    _looked[job.sweep_id] = (now - OVERLAP_MS, known)
-    return compare.rank(known)
+    return compare.rank(pd.DataFrame(_look(store, job.sweep_id, job.parent_run_id).rows.values()))
 
 
 def finish(

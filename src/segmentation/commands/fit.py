@@ -13,14 +13,14 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from segmentation import config as schema
-from segmentation import fit
+from segmentation import fit, study
 from segmentation.commands.call import Call
 from segmentation.commands.output import say, ui_hint
 from segmentation.commands.sweep import current_job, job_ended, job_started
 from segmentation.config import FitConfig, TrackingConfig
 from segmentation.errors import ConfigError
 from segmentation.fit import SweepJob
-from segmentation.runs import find_run, is_finished, mark_left_behind, stored_config
+from segmentation.runs import find_run, mark_left_behind, stored_config
 from segmentation.store import Store, check_store, open_store
 from segmentation.threads import threads_for
 from segmentation.tracking import config_hash
@@ -71,7 +71,7 @@ def _run_in_sweep(config: FitConfig, call: Call, job: SweepJob) -> None:
     store = _store_of_sweep(uri, experiment, job.parent_run_id)
     # Without a whole configuration there is no hash: what is wrong with it is said right here.
     identity = config_hash(fit.settings(config), fit.customers_of(config).digest)
-    if not config.force and is_finished(store, job.sweep_id, identity):
+    if not config.force and study.is_done(store, job, identity):
         return
     started = time.monotonic()
     job_started(call.overrides)

@@ -7,6 +7,7 @@ gives every distance of every start.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +23,8 @@ MIN_GAIN = 1e-12
 # A start this much (relative) above the bar once Lloyd has settled is not worth its Hartigan moves:
 # those are most of the work and seldom win more than a percent.
 HOPELESS = 0.02
+# Two WCSS this close (relative) are those of one solution but for rounding.
+SAME = 1e-9
 # Entries of one distance array: larger batches fall out of the processor's cache.
 BATCH_ENTRIES = 200_000
 
@@ -110,7 +113,12 @@ class WeightedRows:
 
 
 def local_search(
-    rows: WeightedRows, centers: Floats, *, bar: float = np.inf, steps: int = MAX_STEPS
+    rows: WeightedRows,
+    centers: Floats,
+    *,
+    bar: float = np.inf,
+    steps: int = MAX_STEPS,
+    known: Sequence[Solution] = (),
 ) -> list[Solution]:
     """Run every start to a local optimum that no single row can leave for a better WCSS.
 
@@ -122,6 +130,8 @@ def local_search(
         Best WCSS known; starts that settle well above it are left at their Lloyd optimum.
     steps : int
         Steps after which a start is left where it is.
+    known : sequence of Solution
+        From earlier searches: a start that settles at one of them has nothing to gain.
 
     Returns
     -------
@@ -131,11 +141,14 @@ def local_search(
     size = max(1, BATCH_ENTRIES // (centers.shape[1] * rows.m))
     solutions: list[Solution] = []
     for first in range(0, len(centers), size):
-        solutions += _search_batch(rows, centers[first : first + size], bar, steps)
+        ended = [solution.wcss for solution in (*known, *solutions)]
+        solutions += _search_batch(rows, centers[first : first + size], bar, steps, ended)
     return solutions
 
 
-def _search_batch(rows: WeightedRows, centers: Floats, bar: float, steps: int) -> list[Solution]:
+def _search_batch(
+    rows: WeightedRows, centers: Floats, bar: float, steps: int, ended: list[float]
+) -> list[Solution]:
     starts, k, _ = centers.shape
     done: dict[int, Solution] = {}
     active = np.arange(starts)
@@ -150,6 +163,9 @@ def _search_batch(rows: WeightedRows, centers: Floats, bar: float, steps: int) -
             labels, settled = previous, np.ones(len(active), dtype=bool)
         elif settled.any():
             tried = np.flatnonzero(settled & (wcss <= bar * (1 + HOPELESS)))
+            if len(tried) and ended:
+                apart = np.abs(np.subtract.outer(wcss[tried], ended)).min(axis=1)
+                tried = tried[apart > SAME * wcss[tried]]
             if len(tried) < len(active) / 2 and not settled.all():
                 # They wait for others: a call costs much the same for one start as for ten.
                 settled[tried] = False
@@ -167,6 +183,7 @@ def _search_batch(rows: WeightedRows, centers: Floats, bar: float, steps: int) -
         if settled.any():
             for i in np.flatnonzero(settled):
                 done[int(active[i])] = Solution(centers[i].copy(), labels[i].copy(), float(wcss[i]))
+                ended.append(float(wcss[i]))
             going = ~settled
             if not going.any():
                 break

@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from segmentation.engines.local import MAX_STEPS, Floats, Solution, WeightedRows, local_search
+from segmentation.engines.local import (
+    MAX_STEPS,
+    SAME,
+    Floats,
+    Solution,
+    WeightedRows,
+    local_search,
+)
 
 POOL = 12
 BROOD = 24
@@ -151,7 +158,7 @@ def merge(solutions: list[Solution]) -> tuple[Solution, ...]:
 
 def is_same(wcss: float, better: float) -> bool:
     """Whether two WCSS, the second no larger, are those of one solution but for rounding."""
-    return wcss <= better * (1 + 1e-9)
+    return wcss <= better * (1 + SAME)
 
 
 def agreement(solutions: list[Solution], best: float) -> float:
@@ -171,7 +178,7 @@ def evolve(
         # A child of one parent is a copy: without a mutation it would end where it began.
         mutant = ~crossed | (rng.random(BROOD) < 0.5)
         children[mutant] = relocate(rows, children[mutant], rng)
-        grown_up = local_search(rows, children, bar=pool[0].wcss)
+        grown_up = local_search(rows, children, bar=pool[0].wcss, known=pool)
         pool = merge([*pool, *grown_up])
         if agreement(grown_up, pool[0].wcss) >= effort.agreed:
             break

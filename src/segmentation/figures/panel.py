@@ -105,11 +105,13 @@ class _PlainTicks(Axis):
             locations[seen],
             [text for text, is_seen in zip(texts, seen, strict=True) if is_seen],
         )
-        self._update_label_position(renderer)
-        self.label.draw(renderer)
-        self._update_offset_text_position(self._boxes, [])
+        if self.label.get_text():
+            self._update_label_position(renderer)
+            self.label.draw(renderer)
         self.offsetText.set_text(self.major.formatter.get_offset())
-        self.offsetText.draw(renderer)
+        if self.offsetText.get_text():
+            self._update_offset_text_position(self._boxes, [])
+            self.offsetText.draw(renderer)
         self.stale = False
 
     def _get_tick_boxes_siblings(self, renderer: Any) -> tuple[list[Any], list[Any]]:
