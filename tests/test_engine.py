@@ -14,9 +14,9 @@ from hypothesis.extra.numpy import arrays
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris, make_blobs
 
-from segmentation.engines import ENGINES, search
+from segmentation.engines import ENGINES, local, search
 from segmentation.engines.base import Clustering
-from segmentation.engines.local import WeightedRows
+from segmentation.engines.local import WeightedRows, local_search
 from segmentation.errors import ConfigError, DataError
 
 engine = ENGINES["sklearn"]
@@ -336,3 +336,51 @@ def test_starts_that_agree_need_no_generation(monkeypatch):
     # With more centres than groups every start splits others of them.
     search.search_one(rows, 8, {}, search.EFFORTS["default"], seed=0)
     assert bred
+
+
+def _rugged() -> WeightedRows:
+    """Rows without groups: at k = 10 nearly every start ends at a solution of its own."""
+    X = np.random.default_rng(4).normal(size=(200, 2))
+    return WeightedRows(X - X.mean(axis=0), np.ones(200))
+
+
+def test_breeding_ends_once_others_have_come_to_the_best(monkeypatch):
+    rows, effort, told = _rugged(), search.EFFORTS["thorough"], []
+    first = search.merge(local_search(rows, search.plus_plus(rows, 10, 20, _rng())))
+    original = search.local_search
+    monkeypatch.setattr(search, "local_search", lambda *a, **k: told.append(1) or original(*a, **k))
+    generations, best = {}, {}
+    for confirmed in (1, np.inf):
+        told.clear()
+        pool = search.evolve(rows, first, replace(effort, agreed=2.0, confirmed=confirmed), _rng())
+        generations[confirmed], best[confirmed] = len(told), pool[0].wcss
+    assert generations[1] < generations[np.inf] == effort.rounds
+    assert best[np.inf] <= best[1] < first[0].wcss
+
+
+def test_a_start_that_settles_at_a_known_solution_is_left_there(monkeypatch):
+    rows, tried = _rugged(), []
+    found = local_search(rows, search.plus_plus(rows, 10, 8, _rng()))
+    again = np.stack([solution.centers for solution in found])
+    original = local.hartigan_moves
+    monkeypatch.setattr(local, "hartigan_moves", lambda *a: tried.append(1) or original(*a))
+    told = local_search(rows, again, known=found)
+    assert not tried
+    assert [s.wcss for s in told] == pytest.approx([s.wcss for s in found], rel=1e-12)
+    local_search(rows, again, known=found[:1])
+    assert tried
+
+
+def test_the_centre_that_is_missed_least_moves():
+    rows = _rugged()
+    # Two centres in one place: either is not missed at all, the third is.
+    centers = np.tile([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]], (3000, 1, 1))
+    moved = search.relocate(rows, centers, _rng())
+    third_moved = (moved[:, 2] != centers[:, 2]).any(axis=1).mean()
+    # Only where both draws name it.
+    assert third_moved == pytest.approx(1 / 9, abs=0.03)
+    assert ((moved != centers).any(axis=2).sum(axis=1) == 1).all()
+
+
+def _rng() -> np.random.Generator:
+    return np.random.default_rng(1)

@@ -210,6 +210,13 @@ def nearest(D: Floats) -> tuple[Labels, Floats]:
     return labels, np.maximum(smallest, 0.0, out=smallest)
 
 
+def own_places(labels: Labels) -> NDArray[np.intp]:
+    """Where each row's own cluster stands in a flat array (k, b, m), for labels (b, m)."""
+    b, m = labels.shape
+    places: NDArray[np.intp] = labels.astype(np.intp) * (b * m) + np.arange(b * m).reshape(b, m)
+    return places
+
+
 def fill_empty(labels: Labels, cost: Floats, k: int) -> None:
     """Give each empty cluster the costliest row of a cluster that has several, in place.
 
@@ -244,10 +251,9 @@ def hartigan_moves(
     labels, centers, weights, wcss : ndarrays of shape (b, m), (b, k, d), (b, k), (b,)
         The present clusters.
     """
-    k, b, m = D.shape
+    k, b, _ = D.shape
     start = np.arange(b)
-    # Where each row's own cluster stands in an array (k, b, m) without its shape.
-    own = labels.astype(np.intp) * (b * m) + np.arange(b * m).reshape(b, m)
+    own = own_places(labels)
     W, w = weights.T[:, :, None], rows.w[:1] if rows.same_weight else rows.w
     joining = D * (W * w / (W + w))
     joining.reshape(-1)[own] = np.inf

@@ -8,6 +8,7 @@ centre less.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +22,8 @@ from segmentation.engines.local import (
     Solution,
     WeightedRows,
     local_search,
+    nearest,
+    own_places,
 )
 
 POOL = 12
@@ -42,6 +45,9 @@ class Effort:
     agreed : float
         A generation of which this share came to the best known solution is the last: that one is
         found from most parts of the pool, and would be found once more.
+    confirmed : float
+        So many offspring of other parents that came to it, over all generations since it was found,
+        are the end as well: where solutions are many, no single generation agrees.
     settled : float
         Where this share of the independent starts came to it there is no generation at all.
     hartigan : bool
@@ -54,6 +60,7 @@ class Effort:
     grown: int
     rounds: int
     agreed: float = 0.25
+    confirmed: float = 4
     settled: float = 0.5
     hartigan: bool = True
     steps: int = MAX_STEPS
@@ -67,7 +74,7 @@ class Effort:
 EFFORTS = {
     "fast": Effort(starts=10, grown=6, rounds=1),
     "default": Effort(starts=10, grown=10, rounds=6),
-    "thorough": Effort(starts=20, grown=10, rounds=20, agreed=0.4, settled=1.0),
+    "thorough": Effort(starts=20, grown=10, rounds=20, agreed=0.4, confirmed=np.inf, settled=1.0),
 }
 
 
@@ -142,7 +149,7 @@ def _bred(
 ) -> Found:
     """What comes of first solutions, the independent ones ahead."""
     pool, independent = merge(first), first[: effort.starts]
-    if agreement(independent, pool[0].wcss) < effort.settled:
+    if hits(independent, pool[0].wcss) < effort.settled * len(independent):
         pool = evolve(rows, pool, effort, rng)
     return Found(pool, tuple(s.wcss for s in independent))
 
@@ -161,15 +168,16 @@ def is_same(wcss: float, better: float) -> bool:
     return wcss <= better * (1 + SAME)
 
 
-def agreement(solutions: list[Solution], best: float) -> float:
-    """Share of the solutions that are the one with the WCSS `best`."""
-    return sum(is_same(solution.wcss, best) for solution in solutions) / len(solutions)
+def hits(solutions: Sequence[Solution], best: float) -> int:
+    """How many of the solutions are the one with the WCSS `best`."""
+    return sum(is_same(solution.wcss, best) for solution in solutions)
 
 
 def evolve(
     rows: WeightedRows, pool: tuple[Solution, ...], effort: Effort, rng: np.random.Generator
 ) -> tuple[Solution, ...]:
     """Let the pool breed until its offspring agree, or rounds are over; it never gets worse."""
+    confirmed = 0
     for _ in range(effort.rounds):
         mothers, fathers = rng.integers(len(pool), size=(2, BROOD, 2)).min(axis=2)
         centers = np.stack([solution.centers for solution in pool])
@@ -178,9 +186,15 @@ def evolve(
         # A child of one parent is a copy: without a mutation it would end where it began.
         mutant = ~crossed | (rng.random(BROOD) < 0.5)
         children[mutant] = relocate(rows, children[mutant], rng)
-        grown_up = local_search(rows, children, bar=pool[0].wcss, known=pool)
+        best = pool[0].wcss
+        grown_up = local_search(rows, children, bar=best, known=pool)
         pool = merge([*pool, *grown_up])
-        if agreement(grown_up, pool[0].wcss) >= effort.agreed:
+        if hits(grown_up, pool[0].wcss) >= effort.agreed * BROOD:
+            break
+        # A child of the best easily comes back to it, which says little.
+        others = [grown_up[i] for i in np.flatnonzero((mothers > 0) & (fathers > 0))]
+        confirmed = hits(others, pool[0].wcss) + (confirmed if is_same(best, pool[0].wcss) else 0)
+        if confirmed >= effort.confirmed:
             break
     return pool
 
@@ -199,13 +213,24 @@ def cross(a: Floats, b: Floats, rng: np.random.Generator) -> Floats:
 
 
 def relocate(rows: WeightedRows, centers: Floats, rng: np.random.Generator) -> Floats:
-    """Take one random centre of each start (b, k, d) away and put it on a row drawn by D²."""
-    start = np.arange(len(centers))
-    gone = rng.integers(centers.shape[1], size=len(centers))
+    """Take one centre of each start (b, k, d), k >= 2, away and put it on a row drawn by D².
+
+    Of two random centres that one goes which is missed least: by how much the WCSS rises without it
+    while all others stay.
+    """
+    b, k, _ = centers.shape
+    start = np.arange(b)
     D = rows.distances(centers)
-    D[gone, start] = np.inf
+    labels, near = nearest(D)
+    D.reshape(-1)[own_places(labels)] = np.inf
+    second = D.min(axis=0)
+    own = (labels + k * start[:, None]).ravel()
+    missed = np.bincount(own, ((second - near) * rows.w).ravel(), minlength=b * k).reshape(b, k)
+    pair = rng.integers(k, size=(b, 2))
+    gone = pair[start, missed[start[:, None], pair].argmin(axis=1)]
+    left = np.where(labels == gone[:, None], second, near)
     moved = centers.copy()
-    moved[start, gone] = rows.X[draw(D.min(axis=0) * rows.w, rng)]
+    moved[start, gone] = rows.X[draw(left * rows.w, rng)]
     return moved
 
 
