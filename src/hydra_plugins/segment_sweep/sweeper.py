@@ -65,6 +65,7 @@ class JobLoader(ConfigLoaderImpl):
         ]
         self.repository.sources = sources
         self.composed: dict[tuple[str, ...], DictConfig] = {}
+        self.parsed: dict[str, Override] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Nothing of what was composed: composing is quicker than unpickling.
@@ -88,10 +89,16 @@ class JobLoader(ConfigLoaderImpl):
     def _parse_overrides_and_create_caching_repo(
         self, config_name: str | None, overrides: list[str]
     ) -> tuple[list[Override], CachingConfigRepository]:
-        parsed = OverridesParser.create().parse_overrides(overrides)
+        parsed = [self._parse(override) for override in overrides]
         repository = JobRepository(self.repository)
         self._process_config_searchpath(config_name, parsed, repository)
         return [each for each in parsed if not each.is_hydra_override()], repository
+
+    def _parse(self, override: str) -> Override:
+        # Most are those of the command, the same in every job.
+        if override not in self.parsed:
+            (self.parsed[override],) = OverridesParser.create().parse_overrides([override])
+        return self.parsed[override]
 
     def _compose_config_from_defaults_list(
         self, defaults: list[ResultDefault], repo: IConfigRepository

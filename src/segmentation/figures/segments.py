@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.transforms import offset_copy
 from numpy.typing import NDArray
 
 from segmentation.figures.scales import number_axis, shapes, signed, stairs
@@ -309,13 +310,13 @@ def _rows(ax: Axes, labels: Sequence[str], places: Sequence[float]) -> None:
     ax.set_yticks(places, labels, fontsize=8, linespacing=1.05)
     ax.tick_params(axis="y", length=0, pad=20 if len(labels) <= 10 else 26)
     ax.spines["left"].set_visible(False)
+    beside = offset_copy(ax.get_yaxis_transform(), ax.get_figure(root=True), x=-9, units="points")
     for segment, place in enumerate(places):
-        ax.annotate(
+        ax.text(
+            0,
+            place,
             str(segment),
-            (0, place),
-            xycoords=("axes fraction", "data"),
-            xytext=(-9, 0),
-            textcoords="offset points",
+            transform=beside,
             ha="right",
             va="center_baseline",
             fontweight="bold",
