@@ -134,7 +134,8 @@ def _look(store: Store, sweep_id: str, parent: str) -> _Seen:
     with store_errors(store.uri):
         new = runs.newly_finished(store, sweep_id, ended_after=seen.until, besides=known)
     for row in reversed(new):
-        if row["code_version"] == tracking.code_version():
+        older = seen.rows.get(row["config_hash"], row)
+        if row["code_version"] == tracking.code_version() and row["start"] >= older["start"]:
             seen.rows.pop(row["config_hash"], None)
             seen.rows[row["config_hash"]] = row
     seen.until = now - OVERLAP_MS
