@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +22,7 @@ import sqlalchemy
 from numpy.typing import NDArray
 
 from segmentation import cli, interrupts
-from segmentation.store import open_store
+from segmentation.store import check_store, open_store
 from segmentation.tracking import tracked_run
 
 
@@ -181,3 +184,25 @@ def test_no_moment_leaves_a_run_running(
         work()
     (run,) = store.client.search_runs([store.experiment_id])
     assert run.info.status == status
+
+
+def test_a_store_whose_writer_was_killed_while_it_wrote_is_opened_again(store_uri: str) -> None:
+    path = store_uri.removeprefix("sqlite:///")
+    script = """if True:
+        import os, signal, sqlite3, sys
+        connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+        # So small a cache that half of the transaction lies in the file already.
+        connection.execute("PRAGMA cache_size=2")
+        connection.execute("BEGIN")
+        connection.execute("CREATE TABLE half AS SELECT 1 AS x")
+        for _ in range(500):
+            connection.execute("INSERT INTO half VALUES (randomblob(2000))")
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    subprocess.run([sys.executable, "-c", script, path], check=False)
+    assert Path(f"{path}-journal").stat().st_size > 0
+    check_store(store_uri)
+    open_store(store_uri, "after")
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_master").fetchall()
+    assert ("half",) not in tables

@@ -281,7 +281,8 @@ def _cannot_be_made(path: Path, reason: str) -> str:
 def _check_sqlite(path: Path) -> None:
     """Refuse a file that is no database, or somebody's other database, before MLflow touches it."""
     try:
-        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+        # Not mode=ro: what a killed process had begun is rolled back by the next that reads.
+        connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)
         with contextlib.closing(connection):
             rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             tables = {name for (name,) in rows}
