@@ -65,7 +65,7 @@ def rank(runs: pd.DataFrame, *, sort: str | None = None) -> pd.DataFrame:
         return runs.iloc[order].reset_index(drop=True)
     values = runs[list(dict.fromkeys([sort, "start"]))].reset_index(drop=True)
     if sort in _ORDER:
-        values[sort] = [_grade(sort, value) for value in values[sort]]
+        values[sort] = [_worth(sort, value) for value in values[sort]]
     ascending = [key in _LOWER_IS_BETTER for key in values]
     values = values.sort_values([*values], ascending=ascending, kind="stable")
     return runs.iloc[values.index].reset_index(drop=True)
@@ -73,19 +73,15 @@ def rank(runs: pd.DataFrame, *, sort: str | None = None) -> pd.DataFrame:
 
 def merit(run: Mapping[Any, Any]) -> tuple[Any, ...]:
     """What `rank` sorts a run by: the larger the better."""
-    stability, gap = (-math.inf if pd.isna(run[key]) else run[key] for key in ("stability", "gap"))
-    return (
-        _grade("structure", run["structure"]),
-        pd.isna(run["careful"]),
-        _grade("confidence", run["confidence"]),
-        stability,
-        gap,
-        run["start"],
-    )
+    structure, *others = (_worth(key, run[key]) for key in RANKED)
+    return (structure, pd.isna(run["careful"]), *others, run["start"])
 
 
-def _grade(column: str, value: Any) -> int:
-    return _ORDER[column].get(value, -1)
+def _worth(column: str, value: Any) -> float:
+    """A value as a number to sort by; what is missing comes last."""
+    if column in _ORDER:
+        return _ORDER[column].get(value, -1)
+    return -math.inf if pd.isna(value) else float(value)
 
 
 def why_first(ranked: pd.DataFrame) -> str:

@@ -143,8 +143,10 @@ def finished_runs(
         The filter is not MLflow's syntax.
     """
     conditions = [] if sweep_id is None else [f"tags.sweep_id = '{sweep_id}'"]
+    if where:
+        conditions.append(where)
     try:
-        return pd.DataFrame(_finished(store, *conditions, *([where] if where else [])))
+        return pd.DataFrame(_finished(store, *conditions))
     except MlflowException as error:
         raise TrackingError(
             f"filter={where!r} was refused by MLflow: {str(error).splitlines()[0]} "

@@ -131,11 +131,11 @@ def job_started(overrides: tuple[str, ...]) -> None:
 
 def job_ended(store: Store, job: SweepJob, line: str) -> None:
     """Say what a job found, how far the sweep is, the best so far and the time left."""
-    done, best = study.so_far(store, job)
+    done, first = study.so_far(store, job)
     new = max(done - job.done, 1)
     left = (time.time() - job.started) / new * max(job.total - done, 0)
     remaining = f", about {left:.0f} s left" if done < job.total else ""
-    best = f"; best so far {best}" if best else ""
+    best = f"; best so far {first}" if first else ""
     erase = "\r\033[K" if sys.stderr.isatty() else ""
     say(f"{erase}[{done:>{len(str(job.total))}}/{job.total}] {line}{best}{remaining}")
 

@@ -140,8 +140,9 @@ def local_search(
     """
     size = max(1, BATCH_ENTRIES // (centers.shape[1] * rows.m))
     solutions: list[Solution] = []
+    # Each batch adds where its starts ended.
+    ended = [solution.wcss for solution in known]
     for first in range(0, len(centers), size):
-        ended = [solution.wcss for solution in (*known, *solutions)]
         solutions += _search_batch(rows, centers[first : first + size], bar, steps, ended)
     return solutions
 

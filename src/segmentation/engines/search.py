@@ -189,12 +189,11 @@ def evolve(
         best = pool[0].wcss
         grown_up = local_search(rows, children, bar=best, known=pool)
         pool = merge([*pool, *grown_up])
-        if hits(grown_up, pool[0].wcss) >= effort.agreed * BROOD:
-            break
         # A child of the best easily comes back to it, which says little.
         others = [grown_up[i] for i in np.flatnonzero((mothers > 0) & (fathers > 0))]
         confirmed = hits(others, pool[0].wcss) + (confirmed if is_same(best, pool[0].wcss) else 0)
-        if confirmed >= effort.confirmed:
+        agreed = hits(grown_up, pool[0].wcss) >= effort.agreed * BROOD
+        if agreed or confirmed >= effort.confirmed:
             break
     return pool
 
