@@ -229,8 +229,8 @@ def test_rows_of_weight_zero_are_labelled_but_count_nothing():
 
 def test_improve_never_loses_and_keeps_the_order():
     Z = np.random.default_rng(5).uniform(size=(250, 6))
-    fitted = engine.fit_k_range(Z, range(1, 11), seed=0, effort="fast")
-    better = engine.improve(Z, fitted, 9, seed=0)
+    fitted = engine.fit_k_range(Z, range(1, 11), seed=1, effort="fast")
+    better = engine.improve(Z, fitted, 9, seed=1)
     assert list(better) == list(fitted)
     assert better[9].wcss < fitted[9].wcss
     assert len(better[9].starts) > len(fitted[9].starts)
@@ -338,6 +338,21 @@ def test_starts_that_agree_need_no_generation(monkeypatch):
     assert bred
 
 
+def test_the_last_of_a_batch_are_left_only_above_the_best_known():
+    rows = _rugged()
+    starts = search.plus_plus(rows, 10, 24, _rng())
+    alone = local_search(rows, starts)
+    beside = local_search(rows, starts, known=[min(alone, key=lambda s: s.wcss)])
+    unlike = [(a.wcss, b.wcss) for a, b in zip(alone, beside, strict=True) if a.wcss != b.wcss]
+    assert unlike, "no start was left"
+    best = min(s.wcss for s in alone)
+    # What came to the best still does, and nothing is left that would have been better.
+    assert all(b > best for _, b in unlike)
+    worse = replace(alone[0], wcss=2 * max(s.wcss for s in alone))
+    again = local_search(rows, starts, known=[worse])
+    assert [s.wcss for s in again] == pytest.approx([s.wcss for s in alone], rel=1e-12)
+
+
 def _rugged() -> WeightedRows:
     """Rows without groups: at k = 10 nearly every start ends at a solution of its own."""
     X = np.random.default_rng(4).normal(size=(200, 2))
@@ -346,7 +361,7 @@ def _rugged() -> WeightedRows:
 
 def test_breeding_ends_once_others_have_come_to_the_best(monkeypatch):
     rows, effort, told = _rugged(), search.EFFORTS["thorough"], []
-    first = search.merge(local_search(rows, search.plus_plus(rows, 10, 20, _rng())))
+    first = search.merge(local_search(rows, search.plus_plus(rows, 10, 4, _rng())))
     original = search.local_search
     monkeypatch.setattr(search, "local_search", lambda *a, **k: told.append(1) or original(*a, **k))
     generations, best = {}, {}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import StandardScaler
 
 from segmentation import encoding, segment
 from segmentation.data import read_csv
+from segmentation.engines import ENGINES
 from segmentation.errors import ConfigError, DataError
 
 RENAME = {
@@ -178,3 +180,16 @@ def test_chosen_k_is_searched_thoroughly(frame) -> None:
     thorough = segment(frame, choice="fixed", k=8, effort="thorough")
     assert default.curve.wcss[8] <= thorough.curve.wcss[8] * (1 + 1e-9)
     assert adjusted_rand_score(default.labels, thorough.labels) == pytest.approx(1)
+
+
+def test_a_k_that_half_of_its_starts_agree_on_is_not_searched_again(monkeypatch) -> None:
+    X, _ = make_blobs(200, centers=4, cluster_std=0.5, random_state=3)
+    groups, searched = pd.DataFrame(X, columns=["x", "y"]), []
+    original = ENGINES["sklearn"].improve
+    monkeypatch.setattr(
+        ENGINES["sklearn"], "improve", lambda *a, **k: searched.append(a[2]) or original(*a, **k)
+    )
+    segment(groups, choice="fixed", k=4)
+    assert not searched
+    segment(groups, choice="fixed", k=12)
+    assert searched == [12]

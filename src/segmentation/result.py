@@ -301,7 +301,7 @@ def segment_encoded(
     measured = silhouettes(Z, clusterings, seed=seed)
     curve = metrics.curve(Z, clusterings, measured)
     chosen = choices.choose(choice, Z, clusterings, curve, seed=seed, k=k, k_min=k_min)
-    if effort == "default" and chosen.k > 1:
+    if effort == "default" and chosen.k > 1 and not clusterings[chosen.k].is_plain:
         # What is promoted is what was compared, so the thorough search happens here, not later.
         improved = search.improve(encoded.rows, clusterings, chosen.k, seed=seed, **large)
         better = {j: c for j, c in improved.items() if c.wcss < clusterings[j].wcss}

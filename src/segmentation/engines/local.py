@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,12 @@ Labels = NDArray[np.int16]
 MAX_STEPS = 500
 # A move must gain more than rounding can fake, or two rows could swap places for ever.
 MIN_GAIN = 1e-12
-# A start this much (relative) above the bar once Lloyd has settled is not worth its Hartigan moves:
-# those are most of the work and seldom win more than a percent.
+# A start this much (relative) above the best known once Lloyd has settled is not worth its Hartigan
+# moves: those are most of the work and seldom win more than a percent.
 HOPELESS = 0.02
+# The last of a batch, this share, are not waited for while all of them are above the best known:
+# a step costs much the same for one start as for ten.
+LAST = 0.2
 # Two WCSS this close (relative) are those of one solution but for rounding.
 SAME = 1e-9
 # Entries of one distance array: larger batches fall out of the processor's cache.
@@ -96,7 +100,7 @@ class WeightedRows:
             return D
         left = np.empty((k, b, d + 2))
         left[:, :, :d] = C
-        np.einsum("kbd,kbd->kb", C, C, out=left[:, :, d])
+        np.vecdot(C, C, out=left[:, :, d])
         left[:, :, d + 1] = 1.0
         product: Floats = left.reshape(k * b, d + 2) @ self._product
         return product.reshape(k, b, self.m)
@@ -108,17 +112,27 @@ class WeightedRows:
         sums = members.reshape(b * k, self.m).astype(np.float64) @ self._weighted
         sums = sums.reshape(b, k, -1)
         weights = sums[:, :, 0]
-        with np.errstate(invalid="ignore"):
-            return sums[:, :, 1:] / weights[:, :, None], weights
+        return sums[:, :, 1:] / weights[:, :, None], weights
+
+    @cached_property
+    def _total(self) -> float:
+        """Weighted sum of all squares."""
+        return float(self.w @ (self.X**2).sum(axis=1))
+
+    def wcss(self, means: Floats, weights: Floats) -> Floats:
+        """WCSS (b,) of cluster means and weights; infinite where a cluster is empty."""
+        between = (weights * np.vecdot(means, means)).sum(axis=1)
+        return np.where(np.isnan(between), np.inf, self._total - between)
 
 
+@np.errstate(invalid="ignore")  # Means of empty clusters: once here, not at each of the steps.
 def local_search(
     rows: WeightedRows,
     centers: Floats,
     *,
-    bar: float = np.inf,
-    steps: int = MAX_STEPS,
     known: Sequence[Solution] = (),
+    hartigan: bool = True,
+    steps: int = MAX_STEPS,
 ) -> list[Solution]:
     """Run every start to a local optimum that no single row can leave for a better WCSS.
 
@@ -126,12 +140,14 @@ def local_search(
     ----------
     rows : WeightedRows
     centers : ndarray of shape (starts, k, d)
-    bar : float
-        Best WCSS known; starts that settle well above it are left at their Lloyd optimum.
+    known : sequence of Solution
+        From earlier searches: a start that settles at one of them has nothing to gain, one that
+        settles well above the best is left at its Lloyd optimum, and so are the last that go on
+        above it left where they are.
+    hartigan : bool
+        Whether to go on from a Lloyd optimum by moves of single rows.
     steps : int
         Steps after which a start is left where it is.
-    known : sequence of Solution
-        From earlier searches: a start that settles at one of them has nothing to gain.
 
     Returns
     -------
@@ -142,13 +158,20 @@ def local_search(
     solutions: list[Solution] = []
     # Each batch adds where its starts ended.
     ended = [solution.wcss for solution in known]
+    best = min(ended, default=np.inf)
     for first in range(0, len(centers), size):
-        solutions += _search_batch(rows, centers[first : first + size], bar, steps, ended)
+        batch = centers[first : first + size]
+        solutions += _search_batch(rows, batch, best, hartigan, steps, ended)
     return solutions
 
 
 def _search_batch(
-    rows: WeightedRows, centers: Floats, bar: float, steps: int, ended: list[float]
+    rows: WeightedRows,
+    centers: Floats,
+    best: float,
+    hartigan: bool,
+    steps: int,
+    ended: list[float],
 ) -> list[Solution]:
     starts, k, _ = centers.shape
     done: dict[int, Solution] = {}
@@ -158,12 +181,15 @@ def _search_batch(
     for step in range(steps + 1):
         D = rows.distances(centers)
         labels, near = nearest(D)
-        wcss = near @ rows.w
         settled = (labels == previous).all(axis=1)
-        if step == steps:
+        is_late = len(active) <= LAST * starts and bool((near @ rows.w > best).all())
+        is_over = is_late or step == steps
+        if is_over:
             labels, settled = previous, np.ones(len(active), dtype=bool)
-        elif settled.any():
-            tried = np.flatnonzero(settled & (wcss <= bar * (1 + HOPELESS)))
+        if settled.any():
+            wcss = near @ rows.w
+        if hartigan and settled.any() and not is_over:
+            tried = np.flatnonzero(settled & (wcss <= best * (1 + HOPELESS)))
             if len(tried) and ended:
                 apart = np.abs(np.subtract.outer(wcss[tried], ended)).min(axis=1)
                 tried = tried[apart > SAME * wcss[tried]]
@@ -172,12 +198,7 @@ def _search_batch(
                 settled[tried] = False
             elif len(tried):
                 moved = hartigan_moves(
-                    rows,
-                    D.take(tried, axis=1),
-                    labels[tried],
-                    centers[tried],
-                    weights[tried],
-                    wcss[tried],
+                    rows, D.take(tried, axis=1), labels[tried], weights[tried], wcss[tried]
                 )
                 settled[tried] = (moved == labels[tried]).all(axis=1)
                 labels[tried] = moved
@@ -206,9 +227,14 @@ def nearest(D: Floats) -> tuple[Labels, Floats]:
     k = len(D)
     smallest: Floats = D.min(axis=0)
     # The first of equals has the highest count down from k.
-    count = np.arange(k, 0, -1, dtype=np.min_scalar_type(k))[:, None, None]
-    labels = np.subtract(k, ((smallest == D) * count).max(axis=0), dtype=np.int16)
+    labels = np.subtract(k, ((smallest == D) * _countdown(k)).max(axis=0), dtype=np.int16)
     return labels, np.maximum(smallest, 0.0, out=smallest)
+
+
+@cache
+def _countdown(k: int) -> NDArray[np.unsignedinteger[Any]]:
+    """k, k - 1, ..., 1 in as few bytes as will do, along the first of three axes."""
+    return np.arange(k, 0, -1, dtype=np.min_scalar_type(k))[:, None, None]
 
 
 def own_places(labels: Labels) -> NDArray[np.intp]:
@@ -234,7 +260,7 @@ def fill_empty(labels: Labels, cost: Floats, k: int) -> None:
 
 
 def hartigan_moves(
-    rows: WeightedRows, D: Floats, labels: Labels, centers: Floats, weights: Floats, wcss: Floats
+    rows: WeightedRows, D: Floats, labels: Labels, weights: Floats, wcss: Floats
 ) -> Labels:
     """Labels after moving rows whose change of cluster lowers the WCSS; unchanged if there is none.
 
@@ -249,7 +275,7 @@ def hartigan_moves(
     rows : WeightedRows
     D : ndarray of shape (k, b, m)
         Squared distances to the present cluster means.
-    labels, centers, weights, wcss : ndarrays of shape (b, m), (b, k, d), (b, k), (b,)
+    labels, weights, wcss : ndarrays of shape (b, m), (b, k), (b,)
         The present clusters.
     """
     k, b, _ = D.shape
@@ -270,7 +296,7 @@ def hartigan_moves(
     gain[~worth] = -np.inf
 
     together = np.where(worth, target, labels)
-    win = _explained(*rows.means(together, k)) - _explained(centers, weights)
+    win = wcss - rows.wcss(*rows.means(together, k))
     kept = win > gain.max(axis=1)
     gain[kept] = -np.inf
     moved = np.where(kept[:, None], together, labels)
@@ -286,9 +312,3 @@ def hartigan_moves(
             touched = (clusters == here) | (clusters == there)
             gain[hit] = np.where(touched, -np.inf, gain[hit])
     return moved
-
-
-def _explained(means: Floats, weights: Floats) -> Floats:
-    """Sum of squares between clusters (b,): total minus WCSS; -inf where a cluster is empty."""
-    between = np.einsum("bk,bkd,bkd->b", weights, means, means)
-    return np.where(np.isnan(between), -np.inf, between)

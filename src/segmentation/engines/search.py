@@ -61,14 +61,13 @@ class Effort:
     rounds: int
     agreed: float = 0.25
     confirmed: float = 4
-    settled: float = 0.5
+    settled: float = 0.3
     hartigan: bool = True
     steps: int = MAX_STEPS
 
     def local(self, rows: WeightedRows, centers: Floats) -> list[Solution]:
-        """`local_search`; no start is worth its Hartigan moves when there are to be none."""
-        bar = np.inf if self.hartigan else 0.0
-        return local_search(rows, centers, bar=bar, steps=self.steps)
+        """`local_search` as hard as this."""
+        return local_search(rows, centers, hartigan=self.hartigan, steps=self.steps)
 
 
 EFFORTS = {
@@ -187,7 +186,7 @@ def evolve(
         mutant = ~crossed | (rng.random(BROOD) < 0.5)
         children[mutant] = relocate(rows, children[mutant], rng)
         best = pool[0].wcss
-        grown_up = local_search(rows, children, bar=best, known=pool)
+        grown_up = local_search(rows, children, known=pool)
         pool = merge([*pool, *grown_up])
         # A child of the best easily comes back to it, which says little.
         others = [grown_up[i] for i in np.flatnonzero((mothers > 0) & (fathers > 0))]
