@@ -265,7 +265,7 @@ def save_model(path: str, mlflow_model: Model, portable: PortableModel) -> None:
     with TemporaryDirectory() as folder, _quiet():
         pipeline, names = Path(folder, "pipeline.skops"), Path(folder, "segments.json")
         skops.io.dump(portable.pipeline, pipeline)
-        names.write_text(json.dumps(_names(portable), ensure_ascii=False, indent=1), "utf-8")
+        names.write_text(json.dumps(_names(portable), ensure_ascii=False), "utf-8")
         mlflow.pyfunc.save_model(
             path,
             python_model=str(CODE),

@@ -65,9 +65,11 @@ class Effort:
     hartigan: bool = True
     steps: int = MAX_STEPS
 
-    def local(self, rows: WeightedRows, centers: Floats) -> list[Solution]:
+    def local(
+        self, rows: WeightedRows, centers: Floats, known: Sequence[Solution] = ()
+    ) -> list[Solution]:
         """`local_search` as hard as this."""
-        return local_search(rows, centers, hartigan=self.hartigan, steps=self.steps)
+        return local_search(rows, centers, known=known, hartigan=self.hartigan, steps=self.steps)
 
 
 EFFORTS = {
@@ -113,7 +115,7 @@ def search_range(rows: WeightedRows, k_max: int, effort: Effort, seed: int) -> d
     half = replace(effort, rounds=(effort.rounds + 1) // 2)
     for k in range(k_max - 1, 1, -1):
         rng = np.random.default_rng([seed, k, 1])
-        fewer = effort.local(rows, shrink(found[k + 1].best))
+        fewer = effort.local(rows, shrink(found[k + 1].best), found[k].pool)
         pool = merge([*found[k].pool, *fewer])
         if pool[0].wcss < found[k].best.wcss:
             pool = evolve(rows, pool, half, rng)
@@ -134,12 +136,13 @@ def search_one(
     rng = np.random.default_rng([seed, k, 3])
     found = local_search(rows, plus_plus(rows, k, effort.starts, rng))
     if k in known:
-        found += local_search(rows, known[k][None])
+        found += local_search(rows, known[k][None], known=found)
     if k + 1 in known:
-        found += local_search(rows, shrink(local_search(rows, known[k + 1][None])[0]))
+        (more,) = local_search(rows, known[k + 1][None])
+        found += local_search(rows, shrink(more), known=found)
     if k - 1 in known:
         fewer = local_search(rows, known[k - 1][None])
-        found += local_search(rows, grow(rows, tuple(fewer), effort.grown, rng))
+        found += local_search(rows, grow(rows, tuple(fewer), effort.grown, rng), known=found)
     return _bred(rows, found, effort, rng)
 
 
