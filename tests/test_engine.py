@@ -353,6 +353,15 @@ def test_the_last_of_a_batch_are_left_only_above_the_best_known():
     assert [s.wcss for s in again] == pytest.approx([s.wcss for s in alone], rel=1e-12)
 
 
+def test_no_start_of_lloyd_steps_alone_is_left_above_a_known_solution():
+    """On the samples of large data such starts are told apart later, on more rows."""
+    rows, lloyd = _rugged(), replace(search.EFFORTS["default"], hartigan=False)
+    starts = search.plus_plus(rows, 10, 24, _rng())
+    alone = lloyd.local(rows, starts)
+    beside = lloyd.local(rows, starts, [min(alone, key=lambda s: s.wcss)])
+    assert [s.wcss for s in beside] == [s.wcss for s in alone]
+
+
 def _rugged() -> WeightedRows:
     """Rows without groups: at k = 10 nearly every start ends at a solution of its own."""
     X = np.random.default_rng(4).normal(size=(200, 2))
