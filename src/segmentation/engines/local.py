@@ -117,7 +117,7 @@ class WeightedRows:
     @cached_property
     def _total(self) -> float:
         """Weighted sum of all squares."""
-        return float(self.w @ (self.X**2).sum(axis=1))
+        return float(self.w @ self._product[-1])
 
     def wcss(self, means: Floats, weights: Floats) -> Floats:
         """WCSS (b,) of cluster means and weights; infinite where a cluster is empty."""
@@ -145,7 +145,7 @@ def local_search(
         settles well above the best is left at its Lloyd optimum, and so are the last that go on
         above it left where they are.
     hartigan : bool
-        Whether to go on from a Lloyd optimum by moves of single rows.
+        Whether to go on from a Lloyd optimum by moves of single rows; else `known` plays no part.
     steps : int
         Steps after which a start is left where it is.
 
@@ -158,7 +158,8 @@ def local_search(
     solutions: list[Solution] = []
     # Each batch adds where its starts ended.
     ended = [solution.wcss for solution in known]
-    best = min(ended, default=np.inf)
+    # More is made of solutions of Lloyd steps alone: none is left for being above a known one.
+    best = min(ended, default=np.inf) if hartigan else np.inf
     for first in range(0, len(centers), size):
         batch = centers[first : first + size]
         solutions += _search_batch(rows, batch, best, hartigan, steps, ended)

@@ -68,12 +68,7 @@ class Effort:
     def local(
         self, rows: WeightedRows, centers: Floats, known: Sequence[Solution] = ()
     ) -> list[Solution]:
-        """`local_search` as hard as this.
-
-        Where nothing but Lloyd steps is asked for, more is made of the solutions later, and none is
-        left on its way for being above a known one.
-        """
-        known = known if self.hartigan else ()
+        """`local_search` as hard as this."""
         return local_search(rows, centers, known=known, hartigan=self.hartigan, steps=self.steps)
 
 
