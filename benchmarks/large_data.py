@@ -82,7 +82,7 @@ def obvious(Z: NDArray[np.float64], ks: Sequence[int], seed: int) -> dict[str, A
 
 
 def segment(Z: NDArray[np.float64], ks: Sequence[int], seed: int) -> dict[str, Any]:
-    from segmentation.engines import ENGINES
+    from segmentation.clustering import ENGINES
 
     start = time.perf_counter()
     fitted = ENGINES["sklearn"].fit_k_range(Z, ks, seed=seed)

@@ -22,10 +22,11 @@ from scipy.stats import binomtest
 from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
-from segmentation import gate, metrics
-from segmentation.choice import choose
-from segmentation.engines import ENGINES
-from segmentation.silhouettes import silhouettes
+from segmentation.clustering import ENGINES
+from segmentation.evaluation import metrics
+from segmentation.evaluation.silhouette import silhouettes
+from segmentation.selection import cluster_tendency
+from segmentation.selection.choice import choose
 
 RECOVERABLE = 0.9
 PEERS = ("silhouette", "elbow", "gap")
@@ -97,7 +98,7 @@ def claims_structure(X: np.ndarray) -> bool:
     """The gate alone: without structure the rest of the evidence is not asked."""
     ks = range(1, min(12, len(np.unique(X, axis=0))) + 1)
     clusterings = ENGINES["sklearn"].fit_k_range(X, ks, seed=0, effort="fast")
-    return gate.find_structure(X, clusterings, seed=0).structure
+    return cluster_tendency.find_structure(X, clusterings, seed=0).structure
 
 
 def standardised(X: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris, load_wine
 from threadpoolctl import threadpool_limits
 
-from segmentation.engines import ENGINES
+from segmentation.clustering import ENGINES
 
 HERE = Path(__file__).resolve().parent
 Table = dict[str, dict[int, float]]

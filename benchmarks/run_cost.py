@@ -49,7 +49,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from segmentation import cli, fit
+from segmentation.cli import main as cli
 from segmentation.config import (
     DataConfig,
     EngineConfig,
@@ -58,10 +58,11 @@ from segmentation.config import (
     KConfig,
     TrackingConfig,
 )
-from segmentation.demo import generate_customers
-from segmentation.figures import raster
-from segmentation.fit import compute, log
-from segmentation.store import Store, open_store
+from segmentation.data.demo import generate_customers
+from segmentation.experiments import run
+from segmentation.experiments.run import compute, log
+from segmentation.tracking.store import Store, open_store
+from segmentation.visualization import _fast_text
 
 COLUMNS = ["annual_income", "spending_score"]
 Grid = tuple[list[str], list[str]]
@@ -121,7 +122,7 @@ def obvious_sweep(path: Path, uri: str, grid: Grid) -> None:
 def our_sweep(path: Path, uri: str, grid: Grid, *options: str) -> None:
     arguments = our_arguments(path, uri, grid, *options)
     # A first sweep knows no text and no customers of another.
-    for kept in (raster._text, fit._read):
+    for kept in (_fast_text._text, run._read):
         kept.cache_clear()
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         assert cli.run(arguments) == 0

@@ -47,15 +47,17 @@ def write_customers(path: Path, n: int) -> None:
 def save_model(path: Path, folder: Path) -> None:
     import pandas as pd
 
-    from segmentation import flavor, segment, tracking
+    from segmentation import segment
+    from segmentation.model import flavor
+    from segmentation.tracking import run_logger
 
     frame = pd.read_csv(path, nrows=20_000)
     result = segment(frame[FEATURES], choice="fixed", k=6, k_min=6, k_max=6, effort="fast")
-    flavor.save(tracking.portable_model(result), folder)
+    flavor.save(run_logger.portable_model(result), folder)
 
 
 def score(path: str, folder: str, out: str, store: str) -> None:
-    from segmentation import cli
+    from segmentation.cli import main as cli
 
     code = cli.run(
         ["score", f"data.path={path}", f"model={folder}", f"out={out}", f"tracking.uri={store}"]
@@ -86,7 +88,7 @@ def measure(task: str, *arguments: str) -> tuple[float, float, str]:
 
 
 def main(n: int) -> None:
-    from segmentation.store import open_store
+    from segmentation.tracking.store import open_store
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -87,7 +87,6 @@ def quality(path: str) -> None:
     from pyspark.mllib.clustering import KMeansModel
     from pyspark.mllib.linalg import Vectors
 
-    from segmentation import fit
     from segmentation.config import (
         DataConfig,
         EngineConfig,
@@ -96,10 +95,11 @@ def quality(path: str) -> None:
         KConfig,
         TrackingConfig,
     )
+    from segmentation.experiments import run
     from segmentation.spark import session
 
     lines: list[str] = []
-    result = fit.compute(
+    result = run.compute(
         FitConfig(
             data=DataConfig("parquet", path=path),
             features=FeaturesConfig("auto"),
@@ -137,7 +137,7 @@ def quality(path: str) -> None:
 
 
 def segment(path: str, store: str) -> None:
-    from segmentation import cli
+    from segmentation.cli import main as cli
 
     given = ["engine=spark", "engine.master=local[2]", "data=parquet", f"data.path={path}"]
     assert cli.run(["fit", *given, "k.min=2", "k.max=10", f"tracking.uri={store}"]) == 0
@@ -176,7 +176,7 @@ def measure(task: str, *arguments: str) -> tuple[float, dict[str, float], str]:
 
 
 def main(n: int) -> None:
-    from segmentation.store import open_store
+    from segmentation.tracking.store import open_store
 
     if shutil.which("java") is None:
         raise SystemExit("Spark needs Java")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from segmentation import segment
-from segmentation.demo import generate_customers
-from segmentation.features import FeatureSet
-from segmentation.figures import FIGURES, to_png
+from segmentation.data.demo import generate_customers
+from segmentation.features.feature_set import FeatureSet
+from segmentation.visualization import FIGURES, to_png
 
 DOCS = Path(__file__).parent
 IMAGES = DOCS / "images"

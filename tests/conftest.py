@@ -35,7 +35,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new SQLite store, made once: MLflow takes seconds to make its tables."""
-    from segmentation.store import open_store
+    from segmentation.tracking.store import open_store
 
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     open_store(f"sqlite:///{path}", "unused")
@@ -54,7 +54,7 @@ def store_uri(fresh_store: Path, tmp_path: Path) -> str:
 @pytest.fixture
 def customers_csv(tmp_path: Path) -> Path:
     """A small file of generated customers."""
-    from segmentation.demo import generate_customers
+    from segmentation.data.demo import generate_customers
 
     path = tmp_path / "customers.csv"
     generate_customers(60, seed=1).to_csv(path, index=False)
@@ -76,6 +76,6 @@ def write_csv(tmp_path: Path) -> Callable[[str], Path]:
 @pytest.fixture
 def frame() -> pd.DataFrame:
     """Generated customers without their ids."""
-    from segmentation.demo import generate_customers
+    from segmentation.data.demo import generate_customers
 
     return generate_customers(120, seed=2).drop(columns="customer_id")

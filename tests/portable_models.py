@@ -14,7 +14,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from segmentation.flavor import PortableModel
+from segmentation.model.flavor import PortableModel
 
 NUMERIC = ("age", "income")
 

@@ -14,10 +14,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from conftest import REPO
-from segmentation import cli, config
-from segmentation.choice import CHOICES
-from segmentation.engines import ENGINES
-from segmentation.features import SCALINGS
+from segmentation import config
+from segmentation.cli import main
+from segmentation.clustering import ENGINES
+from segmentation.features.scaling import SCALINGS
+from segmentation.selection.choice import CHOICES
 
 GROUPS = ("data", "features", "scaling", "k", "choice", "engine", "tracking")
 OPTIONS = [
@@ -76,17 +77,17 @@ def test_default_features_of_a_source_are_a_feature_set() -> None:
 
 
 def test_help_names_what_can_be_varied(capfd) -> None:
-    assert cli.run(["--help"]) == 0
+    assert main.run(["--help"]) == 0
     out = capfd.readouterr().out
-    for command in cli.COMMANDS:
+    for command in main.COMMANDS:
         assert f"segment {command}" in out
-    for command in cli.COMMANDS:
-        assert cli.run([command, "--help"]) == 0
+    for command in main.COMMANDS:
+        assert main.run([command, "--help"]) == 0
         assert f"  segment {command}" in capfd.readouterr().out
 
 
 def test_show_the_config_only(capfd) -> None:
-    assert cli.run(["fit", "scaling=robust", "--cfg", "job"]) == 0
+    assert main.run(["fit", "scaling=robust", "--cfg", "job"]) == 0
     assert yaml.safe_load(capfd.readouterr().out)["scaling"] == {"name": "robust"}
 
 
@@ -102,7 +103,7 @@ def completions(line: str) -> list[str]:
 
 
 def test_tab_completion() -> None:
-    assert completions("segment ") == list(cli.COMMANDS)
+    assert completions("segment ") == list(main.COMMANDS)
     assert "scaling=robust" in completions("segment fit scaling=")
     assert "top=" in completions("segment compare to")
 
@@ -123,8 +124,8 @@ def test_no_output_in_the_current_directory(
     folder.mkdir()
     monkeypatch.chdir(folder)
     arguments = ["fit", "choice=silhouette", "k.max=3", f"tracking.uri={store_uri}"]
-    assert cli.run(arguments) == 0
-    assert cli.run([*arguments, "-m", "scaling=none,standard"]) == 0
+    assert main.run(arguments) == 0
+    assert main.run([*arguments, "-m", "scaling=none,standard"]) == 0
     assert not list(folder.iterdir())
 
 
@@ -146,13 +147,13 @@ def test_what_has_no_meaning_for_the_engine_is_refused(
 
 
 def test_a_local_master_needs_no_quotes() -> None:
-    assert cli._split("engine.master=local[2]") == ["engine.master='local[2]'"]
+    assert main._split("engine.master=local[2]") == ["engine.master='local[2]'"]
 
 
 def test_a_second_command_keeps_no_garbage_of_the_first(store_uri: str) -> None:
     """What is frozen is never collected: the imports may be, what a job made may not."""
-    assert cli.run(["clean", f"tracking.uri={store_uri}"]) == 0
+    assert main.run(["clean", f"tracking.uri={store_uri}"]) == 0
     frozen = gc.get_freeze_count()
     assert frozen
-    assert cli.run(["clean", f"tracking.uri={store_uri}"]) == 0
+    assert main.run(["clean", f"tracking.uri={store_uri}"]) == 0
     assert gc.get_freeze_count() <= frozen

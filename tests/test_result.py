@@ -9,10 +9,11 @@ from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import StandardScaler
 
-from segmentation import encoding, segment
-from segmentation.data import read_csv
-from segmentation.engines import ENGINES
+from segmentation import segment
+from segmentation.clustering import ENGINES
+from segmentation.data.customers import read_csv
 from segmentation.errors import ConfigError, DataError
+from segmentation.features import encoding
 
 RENAME = {
     "CustomerID": "customer_id",
@@ -139,7 +140,7 @@ def test_ids_and_text_are_not_clustered_on(frame) -> None:
 
 
 def test_profile_columns_are_described_only(frame) -> None:
-    from segmentation.features import FeatureSet
+    from segmentation.features.feature_set import FeatureSet
 
     features = FeatureSet(name="x", columns=("age", "spending_score"), profile=("gender",))
     result = segment(frame, features=features, choice="silhouette")

@@ -14,16 +14,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from segmentation.result import SegmentationResult, segment
-    from segmentation.tracking import LoggedRun, log_result
+    from segmentation.features.feature_set import FeatureSet
+    from segmentation.pipeline import segment
+    from segmentation.profiling.naming import Naming
+    from segmentation.result import SegmentationResult
+    from segmentation.tracking.run_logger import LoggedRun, log_result
 
-__all__ = ["LoggedRun", "SegmentationResult", "log_result", "segment"]
+__all__ = ["FeatureSet", "LoggedRun", "Naming", "SegmentationResult", "log_result", "segment"]
 
 _HOMES = {
-    "LoggedRun": "segmentation.tracking",
+    "FeatureSet": "segmentation.features.feature_set",
+    "LoggedRun": "segmentation.tracking.run_logger",
+    "Naming": "segmentation.profiling.naming",
     "SegmentationResult": "segmentation.result",
-    "segment": "segmentation.result",
-    "log_result": "segmentation.tracking",
+    "log_result": "segmentation.tracking.run_logger",
+    "segment": "segmentation.pipeline",
 }
 
 
@@ -32,3 +37,7 @@ def __getattr__(name: str) -> object:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,5 +1,5 @@
 """``python -m segmentation`` is the same as ``segment``."""
 
-from segmentation.cli import main
+from segmentation.cli.main import main
 
 main()

@@ -90,12 +90,12 @@ class TrackingConfig:
 
 @dataclass
 class NamingConfig:
-    """How segments are named; what is left out is `segmentation.naming`'s English."""
+    """How segments are named; what is left out is `segmentation.profiling.naming`'s English."""
 
     words: dict[str, str] = field(default_factory=dict)
     thresholds: dict[str, float] = field(default_factory=dict)
     # Mappings with keys of the user's own: null and not typed, or Hydra would refuse new keys given
-    # on the command line. `segmentation.naming` checks them.
+    # on the command line. `segmentation.profiling.naming` checks them.
     labels: Any = None
     phrases: Any = None
     names: Any = None

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from segmentation import ui
+from segmentation.tracking import ui
 
 START_SECONDS = 120
 

@@ -18,8 +18,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from conftest import REPO
-from segmentation import cli, log_result, segment
-from segmentation.demo import generate_customers
+from segmentation import log_result, segment
+from segmentation.cli import main
+from segmentation.data.demo import generate_customers
 
 CURVE = {"wcss", "explained_variance", "silhouette", "calinski_harabasz", "davies_bouldin"}
 CURVE |= {"smallest_share"}
@@ -41,7 +42,7 @@ def artifacts(run: Run) -> Path:
 
 
 def fit(store_uri: str, *overrides: str) -> int:
-    return cli.run(["fit", *overrides, f"tracking.uri={store_uri}"])
+    return main.run(["fit", *overrides, f"tracking.uri={store_uri}"])
 
 
 def test_what_a_run_holds(store_uri, client, capfd) -> None:
@@ -164,13 +165,13 @@ def test_no_structure_is_an_answer(store_uri, client, tmp_path, capfd) -> None:
     assert run.data.metrics["k"] == 1
     assert "silhouette" not in run.data.metrics
     assert "no cluster structure" in capfd.readouterr().out
-    assert cli.run(["promote", f"tracking.uri={store_uri}"]) == 3
+    assert main.run(["promote", f"tracking.uri={store_uri}"]) == 3
 
 
 def test_a_sweep_is_one_study(store_uri, client, capfd) -> None:
     arguments = ["fit", "-m", "features=income_spending,age_spending", "scaling=none,standard"]
     arguments += ["choice=silhouette", "k.max=4", f"tracking.uri={store_uri}"]
-    assert cli.run(arguments) == 0
+    assert main.run(arguments) == 0
     every = runs(client)
     (parent,) = [run for run in every if run.data.tags.get("study") == "yes"]
     children = [run for run in every if run is not parent]
@@ -187,7 +188,7 @@ def test_a_sweep_is_one_study(store_uri, client, capfd) -> None:
     assert f"segment compare sweep_id={parent.data.tags['sweep_id']}" in out
 
     arguments = ["compare", f"sweep_id={parent.data.tags['sweep_id']}", "format=csv"]
-    assert cli.run([*arguments, f"tracking.uri={store_uri}"]) == 0
+    assert main.run([*arguments, f"tracking.uri={store_uri}"]) == 0
     assert len(capfd.readouterr().out.splitlines()) == 5
 
 
@@ -208,13 +209,13 @@ def test_rerun_from_the_stored_config(store_uri, client, customers_csv, capfd) -
 
 def test_promote_the_best(store_uri, client, capfd) -> None:
     assert fit(store_uri, "features=income_spending") == 0
-    assert cli.run(["promote", f"tracking.uri={store_uri}"]) == 0
+    assert main.run(["promote", f"tracking.uri={store_uri}"]) == 0
     champion = client.get_model_version_by_alias("customer-segments", "champion")
     (run,) = runs(client)
     assert champion.run_id == run.info.run_id
     assert "customer-segments@champion" in capfd.readouterr().out
     # A champion is not replaced by itself.
-    assert cli.run(["promote", f"tracking.uri={store_uri}"]) == 3
+    assert main.run(["promote", f"tracking.uri={store_uri}"]) == 3
 
 
 def test_one_call_from_a_notebook(store_uri, client) -> None:
@@ -341,7 +342,7 @@ def test_a_gender_split_is_said_and_not_promoted(store_uri, client, tmp_path, ca
     assert "Careful: " in capfd.readouterr().out
     (run,) = runs(client)
     assert "sex" in run.data.tags["careful"]
-    assert cli.run(["promote", f"tracking.uri={store_uri}", f"run_id={run.info.run_id}"]) == 3
+    assert main.run(["promote", f"tracking.uri={store_uri}", f"run_id={run.info.run_id}"]) == 3
     assert "features.weights" in capfd.readouterr().err
 
 

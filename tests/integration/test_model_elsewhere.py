@@ -22,8 +22,8 @@ import pandas as pd
 import pytest
 
 from portable_models import customers, new_store, portable
-from segmentation import flavor
-from segmentation.registry import promote
+from segmentation.model import flavor
+from segmentation.registry.aliases import promote
 
 pytestmark = pytest.mark.slow
 

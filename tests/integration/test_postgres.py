@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from segmentation import cli, sql
+from segmentation.cli import main
+from segmentation.data import sql
+from segmentation.data.sql import read_sql
 from segmentation.errors import DataError
-from segmentation.sql import read_sql
 
 psycopg = pytest.importorskip("psycopg", reason="the PostgreSQL driver psycopg is not installed")
 pytestmark = pytest.mark.slow
@@ -157,7 +158,7 @@ def test_what_the_server_refuses_is_said(url: str, query: str, word: str) -> Non
 )
 def test_who_cannot_log_in_reads_no_secret(server: str, user, password, name, capfd) -> None:
     given = f"data.url=postgresql://{user}:{password}@{server}/{name}"
-    assert cli.run(["fit", "data=sql", given, f"data.query='{QUERY}'"]) == 2
+    assert main.run(["fit", "data=sql", given, f"data.query='{QUERY}'"]) == 2
     out, err = capfd.readouterr()
     assert "FATAL" in err
     check_no_secret(out + err, "wrong-9q", "nobody_9q")
@@ -169,8 +170,8 @@ def test_no_trace_of_credentials_in_a_run(
     monkeypatch.setenv("DATABASE_URL", url.replace("postgresql:", "postgres:"))
     options = ["choice=silhouette", "k.max=3", f"tracking.uri={store_uri}"]
     given = ["fit", "data=sql", f"data.query='{QUERY}'", "data.id=id", *options]
-    assert cli.run([*given, "data.url=${oc.env:DATABASE_URL}"]) == 0
-    assert cli.run([*given, f"data.url='{url}'", "-m", "scaling=none,standard"]) == 0
+    assert main.run([*given, "data.url=${oc.env:DATABASE_URL}"]) == 0
+    assert main.run([*given, f"data.url='{url}'", "-m", "scaling=none,standard"]) == 0
     check_no_secret("".join(capfd.readouterr()))
     kept = [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
     assert sum(path.name == "config.yaml" for path in kept) == 3

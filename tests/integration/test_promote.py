@@ -19,8 +19,8 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from segmentation import cli
-from segmentation.demo import generate_customers
+from segmentation.cli import main
+from segmentation.data.demo import generate_customers
 
 NAME = "customer-segments"
 COLUMNS = "features.columns=[annual_income,spending_score]"
@@ -39,14 +39,14 @@ class Shop:
         self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
     def segment(self, command: str, *overrides: str) -> int:
-        return cli.run([command, *overrides, f"tracking.uri={self.uri}"])
+        return main.run([command, *overrides, f"tracking.uri={self.uri}"])
 
     def fit(self, name: str, file: str, *overrides: str) -> None:
         path = self.folder / file
         data = ["data=csv", f"data.path={path}", "data.id=customer_id", "k.max=6"]
         with pytest.MonkeyPatch.context() as patch:
             # Drawing takes most of a fit's time, and other tests look at its figures.
-            patch.setattr("segmentation.logged.FIGURES", {})
+            patch.setattr("segmentation.tracking.run_items.FIGURES", {})
             assert self.segment("fit", *data, *overrides) == 0
         experiment = self.client.get_experiment_by_name("customer-segments")
         (run, *_) = self.client.search_runs([experiment.experiment_id], max_results=1)

@@ -7,9 +7,9 @@ from dataclasses import replace
 from threading import Barrier
 
 from segmentation import segment
-from segmentation.demo import generate_customers
-from segmentation.store import open_store
-from segmentation.tracking import _write_dataset
+from segmentation.data.demo import generate_customers
+from segmentation.tracking.run_logger import _write_dataset
+from segmentation.tracking.store import open_store
 
 WRITERS = 6
 ROUNDS = 8

@@ -13,8 +13,8 @@ import pytest
 from mlflow import MlflowClient
 
 from conftest import REPO
-from segmentation import cli
-from segmentation.demo import generate_customers
+from segmentation.cli import main
+from segmentation.data.demo import generate_customers
 
 from .conftest import mlflow_server
 
@@ -40,7 +40,7 @@ def finished(client: MlflowClient) -> list[str]:
 
 
 def test_a_parallel_sweep_over_http_loses_nothing(server: str, capfd) -> None:
-    assert cli.run(["fit", "-m", *SWEEP, "tracking=server", f"tracking.uri={server}"]) == 0
+    assert main.run(["fit", "-m", *SWEEP, "tracking=server", f"tracking.uri={server}"]) == 0
     done = finished(MlflowClient(tracking_uri=server))
     assert len(done) == len(set(done)) == 12
     # The links of the last lines are the server's own.
@@ -50,7 +50,7 @@ def test_a_parallel_sweep_over_http_loses_nothing(server: str, capfd) -> None:
 def test_customer_rows_stay_here(server: str, capfd) -> None:
     """`tracking=server` keeps the customer table off the shared server, unless told otherwise."""
     arguments = ["fit", "choice=silhouette", "k.max=3", f"tracking.uri={server}", "tracking=server"]
-    assert cli.run([*arguments, "tracking.experiment=private"]) == 0
+    assert main.run([*arguments, "tracking.experiment=private"]) == 0
     client = MlflowClient(tracking_uri=server)
     experiment = client.get_experiment_by_name("private")
     (run,) = client.search_runs([experiment.experiment_id])
@@ -76,13 +76,13 @@ def test_behind_a_password_with_postgresql(
         postgres, tmp_path, "--app-name", "basic-auth", environment=secrets
     ) as address:
         arguments = ["fit", "tracking=server", f"tracking.uri={address}"]
-        assert cli.run(arguments) == 2
+        assert main.run(arguments) == 2
         assert "MLFLOW_TRACKING_USERNAME" in capfd.readouterr().err
 
         monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "a-long-password")
-        assert cli.run([*arguments, "features=income_spending"]) == 0
-        assert cli.run(["promote", "tracking=server", f"tracking.uri={address}"]) == 0
+        assert main.run([*arguments, "features=income_spending"]) == 0
+        assert main.run(["promote", "tracking=server", f"tracking.uri={address}"]) == 0
         customers = tmp_path / "customers.csv"
         generate_customers().to_csv(customers, index=False)
         code = (

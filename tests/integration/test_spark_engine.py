@@ -17,10 +17,10 @@ pytest.importorskip("pyspark", reason="install the spark extra")
 if shutil.which("java") is None:
     pytest.skip("Spark needs Java", allow_module_level=True)
 
-from segmentation import fit
-from segmentation.commands import fit as fit_command
-from segmentation.commands import promote, score
-from segmentation.commands.call import Call
+from segmentation.cli.commands import fit as fit_command
+from segmentation.cli.commands import promote, score
+from segmentation.cli.commands.call import Call
+from segmentation.clustering.spark import SparkRows
 from segmentation.config import (
     DataConfig,
     EngineConfig,
@@ -32,15 +32,16 @@ from segmentation.config import (
     ScoreConfig,
     TrackingConfig,
 )
-from segmentation.data import from_frame
-from segmentation.engines.spark import SparkRows
+from segmentation.data.customers import from_frame
 from segmentation.errors import DataError, GateRefused
-from segmentation.features import FeatureSet, build_encoder, resolve
+from segmentation.experiments import run as fit
+from segmentation.features.encoding import build_encoder
+from segmentation.features.feature_set import FeatureSet, resolve
 from segmentation.spark import session
 from segmentation.spark.encoder import fit_encoder
 from segmentation.spark.sample import SparkCustomers, customers_of
 from segmentation.spark.table import read_table
-from segmentation.store import open_store
+from segmentation.tracking.store import open_store
 
 pytestmark = pytest.mark.slow
 
@@ -175,7 +176,7 @@ def test_the_squared_silhouette_is_sparks(spark, frame: pd.DataFrame) -> None:
 
 
 def fit_rows(spark: Any, frame: pd.DataFrame, Z: np.ndarray) -> dict[int, Any]:
-    from segmentation.engines import spark as engine
+    from segmentation.clustering import spark as engine
 
     mean, std = frame.mean().to_numpy(), frame.std(ddof=0).to_numpy()
     rows = SparkRows.of(

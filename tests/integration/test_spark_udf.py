@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from segmentation import log_result, segment
-from segmentation.demo import generate_customers
+from segmentation.data.demo import generate_customers
 
 pytestmark = [
     pytest.mark.slow,

@@ -21,7 +21,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from segmentation import cli
+from segmentation.cli import main
 
 GRID = ("features=income_spending,age_spending,age_income_spending,all", "k.max=3")
 SCALINGS = "scaling=none,standard,minmax,robust,power,quantile"
@@ -52,7 +52,7 @@ def finished(store_uri: str) -> list[Run]:
 
 
 def sweep(store_uri: str, *overrides: str) -> int:
-    return cli.run(["fit", "-m", *overrides, *CHEAP, f"tracking.uri={store_uri}"])
+    return main.run(["fit", "-m", *overrides, *CHEAP, f"tracking.uri={store_uri}"])
 
 
 def command(store_uri: str, *overrides: str) -> list[str]:
@@ -142,7 +142,7 @@ def test_gaps_in_a_column_no_run_asks_for_stop_no_sweep(
 def test_a_key_given_twice_is_swept_once(store_uri: str, capfd) -> None:
     """`scaling` of the sweep file is replaced by the command line's, not multiplied with it."""
     arguments = ["fit", "sweep=demo", "scaling=robust", "k.max=3", *CHEAP]
-    assert cli.run([*arguments, f"tracking.uri={store_uri}"]) == 0
+    assert main.run([*arguments, f"tracking.uri={store_uri}"]) == 0
     found = [run for run in runs(store_uri, "demo") if "config_hash" in run.data.tags]
     assert [run.data.tags["scaling"] for run in found] == ["robust", "robust"]
     assert "[2/2]" in capfd.readouterr().err
@@ -154,7 +154,7 @@ def test_the_reference_space_is_the_same_for_all(store_uri: str, capfd) -> None:
     assert sweep(store_uri, "features=income_spending", scalings, "k.max=5") == 0
     for run in finished(store_uri):
         assert {"reference/silhouette", "reference/wcss"} <= set(run.data.metrics)
-    assert cli.run(["compare", f"tracking.uri={store_uri}"]) == 0
+    assert main.run(["compare", f"tracking.uri={store_uri}"]) == 0
     assert "ref. silhouette" in capfd.readouterr().out
 
 
@@ -167,7 +167,7 @@ def test_clean_marks_only_what_is_gone(store_uri: str, capfd) -> None:
         client.update_run(run.info.run_id, status="RUNNING")
     client.set_tag(gone.info.run_id, "process.start", "1.00")
     capfd.readouterr()
-    assert cli.run(["clean", f"tracking.uri={store_uri}"]) == 0
+    assert main.run(["clean", f"tracking.uri={store_uri}"]) == 0
     assert capfd.readouterr().out.startswith("1 runs left behind")
     assert client.get_run(gone.info.run_id).info.status == "KILLED"
     assert client.get_run(here.info.run_id).info.status == "RUNNING"
@@ -257,7 +257,7 @@ def test_reruns_of_two_runs_are_two_studies(store_uri: str, capfd) -> None:
     first, second = (run.info.run_id for run in finished(store_uri))
     for run_id in (first, second):
         arguments = ["fit", "-m", f"run_id={run_id}", "seed=1,2", f"tracking.uri={store_uri}"]
-        assert cli.run(arguments) == 0
+        assert main.run(arguments) == 0
     assert "already done" not in capfd.readouterr().err
     assert len(finished(store_uri)) == 6
 
@@ -328,11 +328,11 @@ def test_the_numbers_are_the_same_from_any_launcher(store_uri: str, tmp_path: Pa
 
 
 def test_small_customers_are_swept_on_all_cores(store_uri: str, capfd, monkeypatch) -> None:
-    monkeypatch.setattr("segmentation.threads.cpu_count", lambda: 2)
+    monkeypatch.setattr("segmentation.runtime.threads.cpu_count", lambda: 2)
     assert sweep(store_uri, "k.max=2", "seed=0,1,2") == 0
     assert "2 at a time" in capfd.readouterr().err
     assert len({run.data.tags["process.pid"] for run in finished(store_uri)}) == 2
-    monkeypatch.setattr("segmentation.threads.SMALL", 100)
+    monkeypatch.setattr("segmentation.runtime.threads.SMALL", 100)
     assert sweep(store_uri, "k.max=2", "seed=3,4") == 0
     assert "at a time" not in capfd.readouterr().err
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from segmentation import LoggedRun, cli, log_result, segment
-from segmentation.demo import generate_customers
+from segmentation import LoggedRun, log_result, segment
+from segmentation.cli import main
+from segmentation.data.demo import generate_customers
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
@@ -127,7 +128,7 @@ def test_the_report_is_shown(page, ui, logged) -> None:
 def test_the_report_of_a_sweep_is_shown(page, ui, logged) -> None:
     """In a frame that opens no links: each run's id is in the page to be found by."""
     overrides = ["scaling=none,standard", "k.max=3", "choice=silhouette", "engine.effort=fast"]
-    assert cli.run(["fit", "-m", *overrides, f"tracking.uri={logged[1]}"]) == 0
+    assert main.run(["fit", "-m", *overrides, f"tracking.uri={logged[1]}"]) == 0
     client = MlflowClient(tracking_uri=logged[1])
     experiment = client.get_experiment_by_name("customer-segments").experiment_id
     (parent,) = client.search_runs([experiment], "tags.study = 'yes'")

@@ -22,7 +22,7 @@ class ForkLauncherConf:
     """``hydra/launcher=fork``: jobs in processes that share what this one has imported and read."""
 
     _target_: str = "hydra_plugins.segment_sweep.launcher.ForkLauncher"
-    #: null: as many as pay, see `segmentation.commands.sweep.processes`.
+    #: null: as many as pay, see `segmentation.cli.commands.sweep.processes`.
     processes: int | None = None
 
 

@@ -20,8 +20,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from segmentation import interrupts
-from segmentation.forks import forked
+from segmentation.runtime import interrupts
+from segmentation.runtime.forks import forked
 
 #: How long an interrupted process may take to end its run before it is killed.
 GRACE_SECONDS = 8
@@ -55,7 +55,7 @@ class ForkLauncher(Launcher):
     ) -> list[JobReturn]:
         """Compose all jobs, then run them; gives what each returned or raised."""
         # A plugin is imported by every command, and this is heavy.
-        from segmentation.commands import sweep
+        from segmentation.cli.commands import sweep
 
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)

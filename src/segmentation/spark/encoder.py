@@ -15,9 +15,9 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
-from segmentation.encoding import check_fitted, scaler_of
 from segmentation.errors import DataError
-from segmentation.features import MAX_CATEGORIES, FeatureSet, build_encoder
+from segmentation.features.encoding import build_encoder, check_fitted, scaler_of
+from segmentation.features.feature_set import MAX_CATEGORIES, FeatureSet
 from segmentation.spark.sample import SparkCustomers
 from segmentation.spark.table import RANK_ACCURACY, quantiles
 
@@ -39,9 +39,9 @@ def fit_encoder(
     ----------
     customers : SparkCustomers
     features : FeatureSet
-        As returned by `segmentation.features.resolve` for the sample.
+        As returned by `segmentation.features.feature_set.resolve` for the sample.
     scaling : str, mapping or transformer
-        See `segmentation.features.make_scaler`.
+        See `segmentation.features.scaling.make_scaler`.
 
     Returns
     -------

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 from sklearn.base import TransformerMixin
 
-from segmentation.data import Customers
-from segmentation.engines.spark import SparkRows
-from segmentation.features import FeatureSet, resolve, scaling_name
-from segmentation.naming import Naming
-from segmentation.result import Encoded, SegmentationResult, segment_encoded
+from segmentation.clustering.spark import SparkRows
+from segmentation.data.customers import Customers
+from segmentation.features.feature_set import FeatureSet, resolve
+from segmentation.features.scaling import scaling_name
+from segmentation.pipeline import Encoded, segment_encoded
+from segmentation.profiling.naming import Naming
+from segmentation.result import SegmentationResult
 from segmentation.spark.encoder import fit_encoder
 from segmentation.spark.sample import SparkCustomers
 from segmentation.spark.table import Facts, spark_errors
@@ -40,7 +42,7 @@ def segment_table(
     seed: int = 0,
     say: Callable[[str], None] = lambda line: None,
 ) -> SegmentationResult:
-    """Segment the customers of a Spark table; parameters as in `segmentation.result.segment`.
+    """Segment the customers of a Spark table; parameters as in `segmentation.pipeline.segment`.
 
     WCSS, sizes, explained variance, Calinski-Harabasz, Davies-Bouldin and the silhouette of
     squared distances are of all rows; what needs single customers rests on the sample.

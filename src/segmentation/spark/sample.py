@@ -13,9 +13,9 @@ from pandas.api.types import is_numeric_dtype
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as sf
 
-from segmentation.data import MISSING, Customers, from_frame, require_columns
+from segmentation.data.customers import MISSING, Customers, from_frame, require_columns
+from segmentation.data.extra_columns import LARGEST
 from segmentation.errors import ConfigError, DataError
-from segmentation.others import LARGEST
 from segmentation.spark.table import Facts, SparkTable, known_facts, quantiles, spark_errors
 
 

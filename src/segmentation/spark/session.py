@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segmentation import interrupts
 from segmentation.config import EngineConfig
 from segmentation.errors import ConfigError
+from segmentation.runtime import interrupts
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -39,7 +39,7 @@ appender.stderr.layout.pattern = %d{yy/MM/dd HH:mm:ss} %p %c{1}: %m%n%ex
 """
 #: How long a JVM may take to end before it is killed.
 GRACE_SECONDS = 30
-INSTALL = 'install it with: pip install "segmentation[spark]"'
+INSTALL = 'install it with: pip install "customer-segments[spark]"'
 
 Say = Callable[[str], None]
 

@@ -20,7 +20,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as sf
 
 from segmentation.config import DataConfig
-from segmentation.data import ID_NAME, require_columns
+from segmentation.data.customers import ID_NAME, require_columns
 from segmentation.errors import ConfigError, DataError
 
 #: Quantiles are values whose rank is off by at most this share of the rows.

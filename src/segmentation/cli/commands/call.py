@@ -1,0 +1,80 @@
+"""What a command knows about how it was called, besides its config. Light: no heavy imports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from segmentation.config import TrackingConfig
+    from segmentation.tracking.store import Store
+
+
+@dataclass(frozen=True)
+class Call:
+    """A command line.
+
+    Attributes
+    ----------
+    home : Path
+        Folder of the default store.
+    overrides : tuple of str
+        As given, such as ``scaling=robust``.
+    """
+
+    home: Path
+    overrides: tuple[str, ...]
+
+    def store_uri(self, tracking: TrackingConfig) -> str:
+        """Tracking URI a config names: its own, the environment's or the default."""
+        from segmentation.tracking.store import resolve_uri
+
+        return resolve_uri(tracking.uri, self.home)
+
+    def next(self, command: str, tracking: TrackingConfig) -> str:
+        """A command to type next, with what makes it find the store of this one."""
+        options = []
+        if tracking.uri is not None:
+            options.append(f"tracking.uri={tracking.uri}")
+        if tracking.experiment != type(tracking).experiment:
+            options.append(f"tracking.experiment={tracking.experiment}")
+        return " ".join([command, *options])
+
+    def open_store(self, tracking: TrackingConfig) -> Store:
+        """The store and experiment a tracking config names."""
+        from segmentation.tracking.store import open_store
+
+        return open_store(self.store_uri(tracking), tracking.experiment)
+
+
+@dataclass(frozen=True)
+class SweepDefinition:
+    """A multirun as composed.
+
+    Attributes
+    ----------
+    base : mapping
+        The config common to all jobs, before anything is swept.
+    params : mapping
+        What the sweep file varies.
+    overrides : tuple of str
+        The command line's overrides, swept ones included.
+    swept : tuple of str
+        Keys that vary.
+    total : int
+        How many jobs that makes.
+    name : str or None
+        Of the sweep file.
+    file : Path
+        The sweep file; need not exist.
+    """
+
+    base: Mapping[str, Any]
+    params: Mapping[str, str]
+    overrides: tuple[str, ...]
+    swept: tuple[str, ...]
+    total: int
+    name: str | None
+    file: Path

@@ -1,0 +1,138 @@
+"""``segment fit``: one configuration, from the customers to a logged run."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shlex
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from segmentation import config as schema
+from segmentation.cli.commands.call import Call
+from segmentation.cli.commands.output import say, ui_hint
+from segmentation.cli.commands.sweep import current_job, job_ended, job_started
+from segmentation.config import FitConfig, TrackingConfig
+from segmentation.errors import ConfigError
+from segmentation.experiments import run as configured
+from segmentation.experiments import sweep
+from segmentation.experiments.run import SweepJob
+from segmentation.runtime.threads import threads_for
+from segmentation.tracking.identity import config_hash
+from segmentation.tracking.runs import find_run, mark_left_behind, stored_config
+from segmentation.tracking.store import Store, check_store, open_store
+
+
+def run(config: FitConfig, call: Call) -> None:
+    """Fit, log, and say what was found and where to look."""
+    job = current_job()
+    if job is None:
+        _run_alone(config, call)
+    else:
+        _run_in_sweep(config, call, job)
+
+
+def _run_alone(config: FitConfig, call: Call) -> None:
+    started = time.monotonic()
+    config = _renamed(config, call)
+    check_store(call.store_uri(config.tracking))
+    customers = configured.customers_of(config, say)
+    say(f"{customers.population:,} customers from {customers.source}")
+    for note in customers.notes:
+        say(f"  {note}")
+    say(f"Fitting k = {config.k.min}..{config.k.max} …")
+    with threads_for(len(customers.ids)):
+        result = configured.compute(config, say)
+        features = result.features
+        say(f"Clustered on {', '.join(features.columns)}; scaling {result.scaling}")
+        if features.profile:
+            say(f"Described by {', '.join(features.profile)} too")
+        for name, reason in features.left_out.items():
+            say(f"  not by {name}: {reason}")
+        store, adopted = _open(config.tracking, call)
+        command = f"segment fit {shlex.join(call.overrides)}".rstrip()
+        logged = configured.log(result, store, config, command=command, run_id=adopted)
+    took = time.monotonic() - started
+    print(f"{logged.name}: {result.verdict} ({took:.1f} s)")
+    if result.importance is not None and result.importance.warning is not None:
+        print(f"Careful: {result.importance.warning}.")
+    for segment in result.segments:
+        print(f"  {segment.id}  {segment.size:>8,}  {segment.share:6.1%}  {segment.name}")
+    print(f"Report: {logged.report}")
+    print(f"Run:    {logged.link}{ui_hint(store, call, config.tracking)}", flush=True)
+
+
+def _run_in_sweep(config: FitConfig, call: Call, job: SweepJob) -> None:
+    config = _renamed(config, call)
+    uri, experiment = call.store_uri(config.tracking), config.tracking.experiment
+    store = _store_of_sweep(uri, experiment, job.parent_run_id)
+    # Without a whole configuration there is no hash: what is wrong with it is said right here.
+    identity = config_hash(configured.settings(config), configured.customers_of(config).digest)
+    if not config.force and sweep.is_done(store, job, identity):
+        return
+    started = time.monotonic()
+    job_started(call.overrides)
+    result = configured.compute(config)
+    logged = configured.log(result, store, config, sweep=job)
+    took = time.monotonic() - started
+    job_ended(store, job, f"{logged.name}: {result.verdict} ({took:.1f} s)")
+
+
+@functools.lru_cache(maxsize=4)
+def _store_of_sweep(uri: str, experiment: str, parent_run_id: str) -> Store:
+    """The store the jobs of one sweep log to, opened once in each process."""
+    return open_store(uri, experiment)
+
+
+def _renamed(config: FitConfig, call: Call) -> FitConfig:
+    """A feature set changed on the command line does not go by its old name."""
+    given = {override.lstrip("+~").split("=")[0] for override in call.overrides}
+    changed = {key for key in given if key.startswith("features.")}
+    if not changed or "features.name" in changed or config.features.name == "auto":
+        return config
+    columns = any(key.startswith("features.columns") for key in changed)
+    name = "auto" if columns else f"{config.features.name}*"
+    return replace(config, features=replace(config.features, name=name))
+
+
+def stored(plain: Mapping[str, Any], given: Iterable[str], call: Call) -> dict[str, Any]:
+    """The config of the logged run ``run_id`` with this command line's overrides on top.
+
+    Parameters
+    ----------
+    plain : mapping
+        The config as composed from the command line.
+    given : iterable of str
+        Keys and groups the command line overrides.
+    call : Call
+    """
+    tracking = schema.load({"tracking": plain["tracking"]}, schema.PromoteConfig).tracking
+    for key in ("experiment", "sweep"):
+        if key in given:
+            raise ConfigError(
+                f"{key} cannot be given together with run_id: the run's stored config stands in "
+                "for it. Leave one of the two out."
+            )
+    merged = OmegaConf.create(stored_config(call.open_store(tracking), str(plain["run_id"])))
+    composed = OmegaConf.create(dict(plain))
+    for key in given:
+        if key != "run_id" and not key.startswith("hydra"):
+            OmegaConf.update(merged, key, OmegaConf.select(composed, key), merge=False)
+    merged["tracking"] = composed["tracking"]
+    container = OmegaConf.to_container(merged, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def _open(tracking: TrackingConfig, call: Call) -> tuple[Store, str | None]:
+    """The store to log to, and the run that ``mlflow run`` has made for us, if it has."""
+    store = call.open_store(tracking)
+    mark_left_behind(store)
+    preset = os.environ.get("MLFLOW_RUN_ID")
+    if preset is None:
+        return store, None
+    return replace(store, experiment_id=find_run(store, preset).info.experiment_id), preset

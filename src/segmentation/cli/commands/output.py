@@ -1,0 +1,59 @@
+"""The last lines of a command: what was found, where to look, what to do next."""
+
+from __future__ import annotations
+
+import sys
+
+import pandas as pd
+
+from segmentation.cli.commands.call import Call
+from segmentation.config import TrackingConfig
+from segmentation.experiments import ranking
+from segmentation.tracking.store import Store
+
+
+def say(line: str) -> None:
+    """Progress, apart from the results on standard output."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def ui_hint(store: Store, call: Call, tracking: TrackingConfig) -> str:
+    """How to make a link to the UI open, where nothing serves it yet."""
+    return f"   (start the UI with: {call.next('segment ui', tracking)})" if store.is_local else ""
+
+
+def print_best(
+    ranked: pd.DataFrame,
+    again: str,
+    call: Call,
+    tracking: TrackingConfig,
+    *,
+    report: str | None,
+    by: str | None = None,
+) -> None:
+    """After a ranking: what may be compared, the first run, a report, how to see this again.
+
+    Parameters
+    ----------
+    ranked : DataFrame
+        From `segmentation.experiments.ranking.rank`.
+    again : str
+        The command that shows it again.
+    call : Call
+    tracking : TrackingConfig
+        Where the runs are.
+    report : str or None
+        Address of the page to look at, if there is one to be opened.
+    by : str, optional
+        The column it is sorted on instead of the default order.
+    """
+    print()
+    for note in ranking.advice(ranked, sort=by):
+        print(note)
+    best = ranked.iloc[0]
+    first = f"First by {by}:" if by else "Best:  "
+    promote = call.next(f"segment promote run_id={best['run_id']}", tracking)
+    print(f"{first} {best['run']}, promote it with: {promote}")
+    if report:
+        print(f"Report: {report}")
+    print(f"Again:  {again}")

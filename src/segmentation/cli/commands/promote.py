@@ -1,0 +1,105 @@
+"""``segment promote``: put a run before the gates and make it the champion."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from segmentation.cli.commands.call import Call
+from segmentation.cli.commands.output import ui_hint
+from segmentation.config import PromoteConfig
+from segmentation.errors import ConfigError
+from segmentation.experiments import ranking
+from segmentation.registry import aliases, assessment, promotion, versions
+from segmentation.registry.assessment import Assessment
+from segmentation.tracking.runs import finished_runs
+from segmentation.tracking.store import Store
+
+
+def run(config: PromoteConfig, call: Call) -> None:
+    """Promote the named run, or the first of the ranking.
+
+    Raises
+    ------
+    ConfigError
+        There is no run to promote.
+    RegistryError, GateRefused
+        See `segmentation.registry.assessment.assess` and `segmentation.registry.promotion.promote`.
+    """
+    store = call.open_store(config.tracking)
+    if config.copy_to is not None:
+        aliases.check_copy(store.client, config.model, config.copy_to)
+    run_id = config.run_id or _best(store)
+    champion = versions.champion_version(store.client, config.model)
+    # A copy that was cut off, or is wanted later: there is nothing to promote, only to copy.
+    if config.copy_to and champion is not None and champion.run_id == run_id:
+        if not config.dry_run:
+            _copy(store, config.model, config.copy_to)
+        return
+    with tempfile.TemporaryDirectory(prefix="segment-") as folder:
+        assessed = assessment.assess(
+            store, run_id, name=config.model, rules=config.promotion, scratch=Path(folder)
+        )
+        _show(assessed)
+        if config.dry_run:
+            print(_would(assessed, config.override))
+            return
+        done = promotion.promote(store, assessed, override=config.override)
+    was = f" (was version {done.previous})" if done.previous else ""
+    print(f"{done.name} version {done.version} is champion now{was}.")
+    print(f"Run:    {store.link(run_id)}{ui_hint(store, call, config.tracking)}")
+    print("Load it anywhere with mlflow, scikit-learn and skops:")
+    print(f'  mlflow.set_tracking_uri("{store.uri}")')
+    print(f'  mlflow.pyfunc.load_model("{done.uri}").predict(customers)')
+    if config.copy_to:
+        _copy(store, config.model, config.copy_to)
+    if done.previous:
+        print(f"Undo:   {call.next('segment rollback', config.tracking)}")
+
+
+def _best(store: Store) -> str:
+    ranked = ranking.rank(finished_runs(store))
+    if ranked.empty:
+        raise ConfigError(
+            f"there is no finished run in experiment {store.experiment!r} to promote. Make "
+            "one with `segment fit`, or name one with run_id=…"
+        )
+    return str(ranked.iloc[0]["run_id"])
+
+
+def _copy(store: Store, name: str, copy_to: str) -> None:
+    done = aliases.copy_champion(tracking_uri=store.uri, name=name, copy_to=copy_to)
+    print(f"{done.name} version {done.version} is champion now, a copy of {name}.")
+
+
+def _show(assessed: Assessment) -> None:
+    against = (
+        "the first champion"
+        if assessed.champion is None
+        else (f"against version {assessed.champion.version}")
+    )
+    print(f"{assessed.name}: {assessed.run.info.run_name} ({against})")
+    print("Gates:")
+    for one in assessed.answers:
+        asked = f"   (asked: {one.asked})" if one.asked else ""
+        print(f"  {one.answer:<18}  {one.gate:<14}  {one.found}{asked}")
+    print("Segments:")
+    for row in promotion.lineage_table(assessed).to_dict("records"):
+        was = f" (segment {row['was']})" if row["was"] else ""
+        print(f"  {row['segment']:>3}  {row['lineage']:<6}  {row['name']}{was}")
+    if assessed.counts is None or assessed.moved is None:
+        return
+    print(f"Migration: {100 * assessed.moved:.1f} % of the customers change their segment.")
+    for row in promotion.migration_table(assessed).to_dict("records"):
+        if row["from"] != row["to"]:
+            share = f"{100 * row['share']:.1f} % of it"
+            print(f"  {row['from']:>3} -> {row['to']:<3} {row['customers']:>9,}  {share}")
+
+
+def _would(assessed: Assessment, override: str | None) -> str:
+    if not assessed.failed:
+        return "Nothing was changed. To promote it: the same command without dry_run."
+    if override is not None:
+        return "Nothing was changed. It would be promoted against the gates that failed."
+    lines = [f"  {one.gate}: {one.advice}" for one in assessed.failed]
+    return "\n".join(["Nothing was changed. It would be refused. What to do:", *lines])

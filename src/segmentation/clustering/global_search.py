@@ -1,0 +1,270 @@
+"""Search for the best K-Means solution at every k together.
+
+A small genetic search for each k (HG-means, Gribel & Vidal 2019: solutions are crossed by matching
+their centres, mutated by moving a centre, and improved by local search), on a path over k: on the
+way up solutions of k - 1 with one centre more are starts, on the way down those of k + 1 with one
+centre less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from segmentation.clustering.local_search import (
+    MAX_STEPS,
+    SAME,
+    Floats,
+    Solution,
+    WeightedRows,
+    local_search,
+    nearest,
+    own_places,
+)
+
+POOL = 12
+BROOD = 24
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard to search at each k.
+
+    Attributes
+    ----------
+    starts : int
+        Independent k-means++ starts; they are also what the spread of the starts is read from.
+    grown : int
+        Starts made of solutions of k - 1 and one centre more.
+    rounds : int
+        Generations of `BROOD` offspring at most.
+    agreed : float
+        A generation of which this share came to the best known solution is the last: that one is
+        found from most parts of the pool, and would be found once more.
+    confirmed : float
+        So many offspring of other parents that came to it, over all generations since it was found,
+        are the end as well: where solutions are many, no single generation agrees.
+    settled : float
+        Where this share of the independent starts came to it there is no generation at all.
+    hartigan : bool
+        Whether starts go on from their Lloyd optimum by moves of single rows.
+    steps : int
+        Steps of a start at most.
+    """
+
+    starts: int
+    grown: int
+    rounds: int
+    agreed: float = 0.25
+    confirmed: float = 4
+    settled: float = 0.3
+    hartigan: bool = True
+    steps: int = MAX_STEPS
+
+    def local(
+        self, rows: WeightedRows, centers: Floats, known: Sequence[Solution] = ()
+    ) -> list[Solution]:
+        """`local_search` as hard as this."""
+        return local_search(rows, centers, known=known, hartigan=self.hartigan, steps=self.steps)
+
+
+EFFORTS = {
+    "fast": Effort(starts=10, grown=6, rounds=1),
+    "default": Effort(starts=10, grown=10, rounds=6),
+    "thorough": Effort(starts=20, grown=10, rounds=20, agreed=0.4, confirmed=np.inf, settled=1.0),
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best distinct solutions of one k, best first, and the WCSS each independent start got."""
+
+    pool: tuple[Solution, ...]
+    starts: tuple[float, ...]
+
+    @property
+    def best(self) -> Solution:
+        """The solution with the lowest WCSS."""
+        return self.pool[0]
+
+
+def search_range(rows: WeightedRows, k_max: int, effort: Effort, seed: int) -> dict[int, Found]:
+    """Search k = 1..k_max; no k has more WCSS than the k before it.
+
+    Parameters
+    ----------
+    rows : WeightedRows
+        At least ``k_max`` of them.
+    k_max : int
+    effort : Effort
+    seed : int
+    """
+    d = rows.X.shape[1]
+    only = local_search(rows, np.zeros((1, 1, d)))
+    found = {1: Found(tuple(only), (only[0].wcss,))}
+    for k in range(2, k_max + 1):
+        rng = np.random.default_rng([seed, k, 0])
+        independent = plus_plus(rows, k, effort.starts, rng)
+        grown = grow(rows, found[k - 1].pool, effort.grown, rng)
+        first = effort.local(rows, np.concatenate([independent, grown]))
+        found[k] = _bred(rows, first, effort, rng)
+    half = replace(effort, rounds=(effort.rounds + 1) // 2)
+    for k in range(k_max - 1, 1, -1):
+        rng = np.random.default_rng([seed, k, 1])
+        fewer = effort.local(rows, shrink(found[k + 1].best), found[k].pool)
+        pool = merge([*found[k].pool, *fewer])
+        if pool[0].wcss < found[k].best.wcss:
+            pool = evolve(rows, pool, half, rng)
+        found[k] = Found(pool, found[k].starts)
+    for k in range(2, k_max + 1):
+        # The way down may have left k worse than an improved k - 1.
+        if found[k].best.wcss > found[k - 1].best.wcss:
+            rng = np.random.default_rng([seed, k, 2])
+            more = local_search(rows, grow(rows, found[k - 1].pool[:1], effort.grown, rng))
+            found[k] = Found(merge([*found[k].pool, *more]), found[k].starts)
+    return found
+
+
+def search_one(
+    rows: WeightedRows, k: int, known: dict[int, Floats], effort: Effort, seed: int
+) -> Found:
+    """Search one k >= 2, with the known centres of k - 1, k and k + 1 (where given) as starts."""
+    rng = np.random.default_rng([seed, k, 3])
+    found = local_search(rows, plus_plus(rows, k, effort.starts, rng))
+    if k in known:
+        found += local_search(rows, known[k][None], known=found)
+    if k + 1 in known:
+        (more,) = local_search(rows, known[k + 1][None])
+        found += local_search(rows, shrink(more), known=found)
+    if k - 1 in known:
+        fewer = local_search(rows, known[k - 1][None])
+        found += local_search(rows, grow(rows, tuple(fewer), effort.grown, rng), known=found)
+    return _bred(rows, found, effort, rng)
+
+
+def _bred(
+    rows: WeightedRows, first: list[Solution], effort: Effort, rng: np.random.Generator
+) -> Found:
+    """What comes of first solutions, the independent ones ahead."""
+    pool, independent = merge(first), first[: effort.starts]
+    if hits(independent, pool[0].wcss) < effort.settled * len(independent):
+        pool = evolve(rows, pool, effort, rng)
+    return Found(pool, tuple(s.wcss for s in independent))
+
+
+def merge(solutions: list[Solution]) -> tuple[Solution, ...]:
+    """The `POOL` best solutions, each WCSS once, best first."""
+    pool: list[Solution] = []
+    for solution in sorted(solutions, key=lambda s: s.wcss):
+        if not pool or not is_same(solution.wcss, pool[-1].wcss):
+            pool.append(solution)
+    return tuple(pool[:POOL])
+
+
+def is_same(wcss: float, better: float) -> bool:
+    """Whether two WCSS, the second no larger, are those of one solution but for rounding."""
+    return wcss <= better * (1 + SAME)
+
+
+def hits(solutions: Sequence[Solution], best: float) -> int:
+    """How many of the solutions are the one with the WCSS `best`."""
+    return sum(is_same(solution.wcss, best) for solution in solutions)
+
+
+def evolve(
+    rows: WeightedRows, pool: tuple[Solution, ...], effort: Effort, rng: np.random.Generator
+) -> tuple[Solution, ...]:
+    """Let the pool breed until its offspring agree, or rounds are over; it never gets worse."""
+    confirmed = 0
+    for _ in range(effort.rounds):
+        mothers, fathers = rng.integers(len(pool), size=(2, BROOD, 2)).min(axis=2)
+        centers = np.stack([solution.centers for solution in pool])
+        children, crossed = centers[mothers], mothers != fathers
+        children[crossed] = cross(children[crossed], centers[fathers[crossed]], rng)
+        # A child of one parent is a copy: without a mutation it would end where it began.
+        mutant = ~crossed | (rng.random(BROOD) < 0.5)
+        children[mutant] = relocate(rows, children[mutant], rng)
+        best = pool[0].wcss
+        grown_up = local_search(rows, children, known=pool)
+        pool = merge([*pool, *grown_up])
+        # A child of the best easily comes back to it, which says little.
+        others = [grown_up[i] for i in np.flatnonzero((mothers > 0) & (fathers > 0))]
+        confirmed = hits(others, pool[0].wcss) + (confirmed if is_same(best, pool[0].wcss) else 0)
+        agreed = hits(grown_up, pool[0].wcss) >= effort.agreed * BROOD
+        if agreed or confirmed >= effort.confirmed:
+            break
+    return pool
+
+
+def cross(a: Floats, b: Floats, rng: np.random.Generator) -> Floats:
+    """Match the centres of two solutions and take one of each pair (Gribel & Vidal 2019, 3.2).
+
+    Of many pairs of solutions at once: a, b and the children have shape (pairs, k, d).
+    """
+    squared = ((a[:, :, None] - b[:, None]) ** 2).sum(axis=3)
+    match = np.empty(a.shape[:2], dtype=np.intp)
+    for pair, costs in enumerate(squared):
+        _, match[pair] = linear_sum_assignment(costs)
+    matched = np.take_along_axis(b, match[:, :, None], axis=1)
+    return np.where(rng.random(match.shape)[:, :, None] < 0.5, a, matched)
+
+
+def relocate(rows: WeightedRows, centers: Floats, rng: np.random.Generator) -> Floats:
+    """Take one centre of each start (b, k, d), k >= 2, away and put it on a row drawn by D².
+
+    Of two random centres that one goes which is missed least: by how much the WCSS rises without it
+    while all others stay.
+    """
+    b, k, _ = centers.shape
+    start = np.arange(b)
+    D = rows.distances(centers)
+    labels, near = nearest(D)
+    D.reshape(-1)[own_places(labels)] = np.inf
+    second = D.min(axis=0)
+    own = (labels + k * start[:, None]).ravel()
+    missed = np.bincount(own, ((second - near) * rows.w).ravel(), minlength=b * k).reshape(b, k)
+    pair = rng.integers(k, size=(b, 2))
+    gone = pair[start, missed[start[:, None], pair].argmin(axis=1)]
+    left = np.where(labels == gone[:, None], second, near)
+    moved = centers.copy()
+    moved[start, gone] = rows.X[draw(left * rows.w, rng)]
+    return moved
+
+
+def grow(
+    rows: WeightedRows, pool: tuple[Solution, ...], count: int, rng: np.random.Generator
+) -> Floats:
+    """Starts of k + 1: half from the best solution, half from the others, and a row drawn by D²."""
+    parents = [pool[0] if i % 2 == 0 else pool[i // 2 % len(pool)] for i in range(count)]
+    centers = np.stack([parent.centers for parent in parents])
+    near = rows.distances(centers).min(axis=0)
+    new = rows.X[draw(near * rows.w, rng)]
+    return np.concatenate([centers, new[:, None]], axis=1)
+
+
+def shrink(solution: Solution) -> Floats:
+    """Starts of k - 1: the solution without each of its centres in turn."""
+    return np.stack([np.delete(solution.centers, j, axis=0) for j in range(solution.k)])
+
+
+def plus_plus(rows: WeightedRows, k: int, starts: int, rng: np.random.Generator) -> Floats:
+    """Starts by k-means++ (Arthur & Vassilvitskii 2007), shape (starts, k, d)."""
+    centers = np.empty((starts, k, rows.X.shape[1]))
+    near = np.ones((starts, rows.m))
+    for j in range(k):
+        centers[:, j] = rows.X[draw(near * rows.w, rng)]
+        fresh = rows.distances(centers[:, j : j + 1])[0]
+        near = np.minimum(near, fresh) if j else fresh
+    return centers
+
+
+def draw(weights: Floats, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Draw one row for each line of weights (b, m), in proportion to those above 0."""
+    reach = np.cumsum(np.maximum(weights, 0.0), axis=1)
+    mark = rng.random(len(weights)) * reach[:, -1]
+    rows: NDArray[np.intp] = np.minimum((reach <= mark[:, None]).sum(axis=1), weights.shape[1] - 1)
+    return rows

@@ -1,0 +1,311 @@
+"""The engine for arrays in memory.
+
+Few rows are searched all together; somewhat more on a weighted sample whose best solutions
+scikit-learn polishes on all rows: the exact path. Beyond 50,000 distinct rows the large-data path
+of `segmentation.clustering.large_data` takes over. All work on distinct rows, or on draws by the
+values of the rows, so the answer depends neither on the order of the rows nor, up to rounding, on
+how often one is repeated instead of weighted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+
+from segmentation.clustering import large_data
+from segmentation.clustering.base import Clustering
+from segmentation.clustering.global_search import (
+    EFFORTS,
+    Effort,
+    Found,
+    plus_plus,
+    search_one,
+    search_range,
+)
+from segmentation.clustering.local_search import Floats, WeightedRows, local_search
+from segmentation.clustering.nested_samples import SEARCH_ROWS, Samples
+from segmentation.clustering.rows import Table, clustering_of, labels_of, nearest_center
+from segmentation.errors import ConfigError
+from segmentation.runtime.threads import at_most
+
+# Up to here polishing includes Hartigan moves; beyond, one row moves a mean by next to nothing.
+HARTIGAN_ROWS = 20_000
+# So many of the sample's best solutions are polished with Hartigan moves on all rows.
+POLISHED = 3
+# Lloyd steps on all rows after which the rest of the polishing goes to the leader alone.
+HEAT = 5
+POLISHES = ("passes", "full")
+
+
+def fit_k_range(
+    Z: NDArray[np.float64],
+    ks: Iterable[int],
+    *,
+    seed: int,
+    effort: str = "default",
+    path: str = "auto",
+    polish: str = "passes",
+    sample_weight: NDArray[np.float64] | None = None,
+) -> dict[int, Clustering]:
+    """Fit K-Means for every k of a range together.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n, d)
+        Rows in the scaled space, finite.
+    ks : iterable of int
+        Numbers of clusters, each at least 1. All k up to the largest are searched, because each
+        gives its neighbours starts.
+    seed : int
+        Non-negative. Same rows (in any order), weights, range, effort and seed: same bits.
+    effort : {"fast", "default", "thorough"}
+    path : {"auto", "exact", "sampled"}
+        ``exact`` runs every candidate on all rows, ``sampled`` is the large-data path; ``auto``
+        takes the latter above `segmentation.clustering.rows.SAMPLED_ROWS` distinct rows.
+    polish : {"passes", "full"}
+        On the large-data path: pass over all rows until a pass gains next to nothing, or until
+        Lloyd's algorithm stands still.
+    sample_weight : ndarray of shape (n,), optional
+        Non-negative weights. A row of weight 3 is exactly the same as three equal rows.
+
+    Returns
+    -------
+    dict of int to Clustering
+        Keys ascending. WCSS never rises with k.
+
+    Raises
+    ------
+    ConfigError
+        A k below 1 or above the number of distinct rows, or an unknown effort.
+    DataError
+        Z or the weights cannot be used.
+    """
+    wanted = sorted({int(k) for k in ks})
+    chosen = _effort(effort)
+    _check_seed(seed)
+    _check_polish(polish)
+    table = Table.of(Z, sample_weight, path)
+    _check_ks(wanted, table.distinct)
+    with at_most(1):
+        if table.large:
+            Z = table.Z
+            sampling = _samples(table, wanted[-1], seed)
+            # Which rows are equal is said; kept, it would be a quarter of the memory of the rows.
+            del table
+            with sampling as samples:
+                solved = large_data.solve_range(samples, wanted[-1], effort, full=polish == "full")
+            return {k: clustering_of(solved[k], Z) for k in wanted}
+        data = _Data.of(table)
+        sample = _search_rows(data.rows, wanted[-1], seed)
+        found = search_range(sample, wanted[-1], chosen, seed)
+        finished = {k: data.finish(found[k], sample) for k in found}
+        return {k: data.not_above(finished, k) for k in wanted}
+
+
+def improve(
+    Z: NDArray[np.float64],
+    clusterings: dict[int, Clustering],
+    k: int,
+    *,
+    seed: int,
+    effort: str = "thorough",
+    path: str = "auto",
+    polish: str = "passes",
+    sample_weight: NDArray[np.float64] | None = None,
+) -> dict[int, Clustering]:
+    """Search one k harder, from what is known of it and its neighbours.
+
+    Parameters
+    ----------
+    Z, seed, path, polish, sample_weight
+        As given to `fit_k_range`.
+    clusterings : dict of int to Clustering
+        From `fit_k_range` on the same rows; left as it is.
+    k : int
+        One of its keys.
+    effort : {"fast", "default", "thorough"}
+
+    Returns
+    -------
+    dict of int to Clustering
+        The same keys; k has the better of the two searches and the starts of both. WCSS never
+        rises with k: should the new solution beat a larger k, that one is built upon it.
+    """
+    if k not in clusterings:
+        raise ConfigError(
+            f"cannot improve k={k}: it was not fitted; fitted are {sorted(clusterings)}"
+        )
+    chosen = _effort(effort)
+    _check_seed(seed)
+    _check_polish(polish)
+    if k == 1:
+        return dict(clusterings)
+    table = Table.of(Z, sample_weight, path)
+    near = {j: clusterings[j].centers for j in clusterings if abs(j - k) <= 1}
+    old = clusterings[k]
+    with at_most(1):
+        if table.large:
+            Z = table.Z
+            sampling = _samples(table, max(clusterings), seed)
+            del table
+            with sampling as samples:
+                solved_one = large_data.solve_one(samples, k, near, effort, full=polish == "full")
+            new = clustering_of(solved_one, Z)
+            # Should it beat a larger k, that one keeps its solution: rebuilt, it would cost a fit.
+            above = min((c.wcss for j, c in clusterings.items() if j > k), default=-np.inf)
+            best = new if above <= new.wcss < old.wcss else old
+            return {**clusterings, k: replace(best, starts=old.starts + new.starts)}
+        data = _Data.of(table)
+        sample = _search_rows(data.rows, max(clusterings), seed)
+        known = {j: data.inward(centers) for j, centers in near.items()}
+        new = data.finish(search_one(sample, k, known, chosen, seed), sample)
+        best = min(old, new, key=lambda c: c.wcss)
+        solved = {**clusterings, k: replace(best, starts=old.starts + new.starts)}
+        return {j: data.not_above(solved, j) for j in sorted(solved)}
+
+
+@dataclass(frozen=True)
+class _Data:
+    """The given rows and, for the search, the distinct ones (centred, scaled by a power of two)."""
+
+    Z: Floats
+    points: Floats
+    rows: WeightedRows
+    mean: Floats
+    scale: float
+
+    @classmethod
+    def of(cls, table: Table) -> _Data:
+        points, w = table.merged.X, table.merged.weights
+        mean = np.average(points, axis=0, weights=w)
+        X = points - mean
+        # A power of two changes no digit and keeps squares away from overflow and underflow.
+        scale = float(np.exp2(-np.frexp(np.abs(X).max(initial=0.0))[1]))
+        return cls(table.Z, points, WeightedRows(X * scale, w), mean, scale)
+
+    def inward(self, centers: Floats) -> Floats:
+        """Centres in the coordinates of the search."""
+        return (centers - self.mean) * self.scale
+
+    def finish(self, found: Found, sample: WeightedRows) -> Clustering:
+        """Clustering of all rows from what was found, on all rows or on a sample of them."""
+        if sample.m == self.rows.m:
+            centers = found.best.centers
+        else:
+            centers = polish(self.rows, [solution.centers for solution in found.pool])
+        # Starts of a sample keep their ratio to its best.
+        ratio = np.array(found.starts) / (found.best.wcss or 1.0)
+        return self.clustering(centers, tuple(ratio.tolist()))
+
+    def clustering(self, centers: Floats, ratio: tuple[float, ...]) -> Clustering:
+        """Clustering around the means, at full precision, of the clusters these centres make."""
+        outward = centers / self.scale + self.mean
+        labels, _ = nearest_center(self.points, outward)
+        exact = cluster_means(self.points, self.rows.w, labels, outward)
+        exact = exact[np.lexsort(exact.T[::-1])]
+        _, d2 = nearest_center(self.points, exact)
+        wcss = float(d2 @ self.rows.w)
+        starts = tuple(wcss * r for r in ratio)
+        return Clustering(len(exact), exact, wcss, starts, partial(labels_of, self.Z))
+
+    def not_above(self, solved: dict[int, Clustering], k: int) -> Clustering:
+        """Return k's clustering, first rebuilt in ``solved`` if a smaller k has less WCSS."""
+        below = min((solved[j] for j in solved if j < k), key=lambda c: c.wcss, default=None)
+        if below is None or solved[k].wcss <= below.wcss:
+            return solved[k]
+        centers = self.inward(below.centers)
+        while len(centers) < k:
+            near = self.rows.distances(centers[None])[:, 0].min(axis=0)
+            far = int((near * self.rows.w).argmax())
+            centers = polish(self.rows, [np.vstack([centers, self.rows.X[far]])])
+        grown = self.clustering(centers, ())
+        # What is left above is rounding: a row that leaves for its own centre cannot add WCSS.
+        wcss = min(grown.wcss, below.wcss)
+        solved[k] = replace(grown, wcss=wcss, starts=solved[k].starts)
+        return solved[k]
+
+
+def _samples(table: Table, k_max: int, seed: int) -> AbstractContextManager[Samples]:
+    return Samples.of(*table.drawn(seed), k_max=k_max, seed=seed, processes=table.processes)
+
+
+def polish(rows: WeightedRows, starts: list[Floats]) -> Floats:
+    """Run starts, each (k, d), to a local optimum on all rows; return the best one's centres."""
+    if rows.m <= HARTIGAN_ROWS:
+        few = np.stack(starts[:POLISHED])
+        return min(local_search(rows, few), key=lambda solution: solution.wcss).centers
+    # The sample ranks close rivals by its own luck; a few steps on all rows rank them rightly.
+    heats = [_lloyd(rows, centers, max_iter=HEAT) for centers in starts]
+    leader = min(heats, key=lambda fit: float(fit.inertia_))
+    centers: Floats = _lloyd(rows, leader.cluster_centers_, max_iter=300).cluster_centers_
+    return centers
+
+
+def _lloyd(rows: WeightedRows, centers: Floats, max_iter: int) -> KMeans:
+    kmeans = KMeans(len(centers), init=centers, n_init=1, max_iter=max_iter, tol=1e-7)
+    return kmeans.fit(rows.X, sample_weight=rows.w)
+
+
+def cluster_means(points: Floats, w: Floats, labels: NDArray[np.int32], fallback: Floats) -> Floats:
+    """Weighted means taken from a row of each cluster, so that equal rows give exactly that row."""
+    means = fallback.copy()
+    for j in range(len(means)):
+        own = np.flatnonzero(labels == j)
+        if len(own):
+            origin = points[own[0]]
+            means[j] = origin + w[own] @ (points[own] - origin) / w[own].sum()
+    return means
+
+
+def _search_rows(rows: WeightedRows, k_max: int, seed: int) -> WeightedRows:
+    """All rows if they are few, else a lightweight coreset (Bachem, Lucic & Krause 2018, alg. 1).
+
+    Half the draws go by weight, half by the share of the total sum of squares, so that a small
+    cluster far out is not missed; weights are divided by the chance of being drawn.
+    """
+    if rows.m > max(SEARCH_ROWS, 20 * k_max):
+        rng = np.random.default_rng([seed, rows.m])
+        spread = rows.w * (rows.X**2).sum(axis=1)
+        chance = 0.5 * rows.w / rows.w.sum() + 0.5 * spread / spread.sum()
+        size = max(SEARCH_ROWS, 20 * k_max)
+        drawn, times = np.unique(rng.choice(rows.m, size, p=chance), return_counts=True)
+        w = rows.w[drawn] * times / (size * chance[drawn])
+        rows = WeightedRows(rows.X[drawn], w)
+    rng = np.random.default_rng([seed, k_max])
+    careful = WeightedRows(rows.X, rows.w, by_difference=True)
+    seeds = plus_plus(careful, min(k_max, rows.m), 1, rng)
+    left = float(careful.distances(seeds)[:, 0].min(axis=0) @ rows.w)
+    total = float(rows.w @ (rows.X**2).sum(axis=1))
+    return careful if total * np.finfo(float).eps > 1e-10 * left else rows
+
+
+def _effort(name: str) -> Effort:
+    if name not in EFFORTS:
+        raise ConfigError(f"engine.effort={name!r} is not known; use one of {', '.join(EFFORTS)}")
+    return EFFORTS[name]
+
+
+def _check_ks(ks: list[int], distinct: int) -> None:
+    if not ks or ks[0] < 1:
+        raise ConfigError(f"the k range must hold numbers of at least 1, got {ks}")
+    if ks[-1] > distinct:
+        raise ConfigError(
+            f"k={ks[-1]} asks for more clusters than there are distinct rows ({distinct}); "
+            f"set k.max to {distinct} or less, or add features that tell the rows apart"
+        )
+
+
+def _check_polish(polish: str) -> None:
+    if polish not in POLISHES:
+        raise ConfigError(f"engine.polish={polish}: allowed are {', '.join(POLISHES)}.")
+
+
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise ConfigError(f"seed must be 0 or greater, got {seed}")

@@ -1,0 +1,371 @@
+"""The large-data path: the whole k range solved on samples, settled by a few passes over all rows.
+
+The samples lie each within the next: a small one for the engine's search; one that tells starts
+worth a try; one on which neighbours in k improve each other; an eighth of all rows that decides
+between rivals and is refined on. What is left to win is then less than a pass over all rows can.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from segmentation.clustering.assignment import Floats, squares
+from segmentation.clustering.base import Clustering
+from segmentation.clustering.coresets import Rows
+from segmentation.clustering.global_search import Effort, Found, search_one, search_range
+from segmentation.clustering.lloyd import MOST_PASSES, TOLERANCE, Settled, settle
+from segmentation.clustering.nested_samples import Samples
+
+# How far above the best of its k (relative) two passes over the screening's rows may leave a start.
+SCREEN_MARGIN = 0.03
+# The small sample only has to start the climb: moves of its single rows do not help, nor does the
+# end of slow starts (after 12 steps, though, 1 of 10 seeds missed the best k = 8 of 120,000 rows).
+SEARCH = Effort(starts=12, grown=6, rounds=0, hartigan=False, steps=40)
+SEARCH_HARDER = Effort(starts=20, grown=10, rounds=5, settled=1.0)
+#: Rounds of the climb at most; it ends when a round has not lowered any WCSS by `CLIMB_GAIN`.
+CLIMB_ROUNDS = {"fast": 2, "default": 6, "thorough": 12}
+CLIMB_GAIN = 1e-4
+# Starts of each kind for one k in a round.
+TRIES = 5
+POOL = 8
+# How far above the best of its k (relative) a start may be after 1, 2, 4, … passes to go on.
+CLIMB_MARGINS = (np.inf, 0.03, 0.015, 0.005)
+REFINE_MARGINS = (np.inf, 0.006, 0.004, 0.003)
+LAST_MARGINS = (5e-4, 1e-4, 3e-5)
+# A sample ranks close solutions by its luck: all go on that lie fewer standard errors than this
+# above its best, and not this far (relative), up to so many; more of few features, whose passes are
+# cheap: of rivals with so many numbers in a row. Of two local optima of 1e6 rows the worse by 4e-4
+# was seen better by 1.8e-3 on the climb's sample and by 1.2e-3 on an eighth of all. On 1e6 x 3
+# 4 rivals within 1.5 errors left 9 of 198 WCSS 2e-4 or more above the best known, 8 within 3 left
+# 3 of them.
+SURE, MOST_NOISE, RIVALS, RIVAL_NUMBERS = 3.0, 0.01, 4, 32
+# Solutions whose centres differ by so little of the WCSS are the same, not quite settled.
+SAME = 1e-3
+# A start above the best of its k rests once a step wins less than this share of what lies between.
+REST = 0.05
+# Tolerances of `settle`, see there.
+CLIMB_TOLERANCE, REFINE_TOLERANCE, SAMPLE_PASSES = 1e-5, 3e-7, 100
+FULL_TOLERANCE, FULL_PASSES = 1e-10, 300
+# Rows from which on `segmentation.clustering.lloyd.TOLERANCE` holds as it is.
+ROWS_OF_TOLERANCE = 1_000_000
+# Single precision compares rows well unless the clusters are this tiny beside the whole spread.
+SINGLE_PRECISION_SPREAD = 1e4
+
+Start = tuple[int, int]
+Pools = dict[int, list[Settled]]
+
+
+@dataclass(frozen=True)
+class Solved:
+    """One k solved on samples and settled on all rows.
+
+    Attributes
+    ----------
+    settled : Settled
+        On all rows.
+    starts : tuple of float
+        WCSS that independent starts reached on the smallest sample, scaled to all rows.
+    sample_se : float
+        Standard error of the WCSS as the climb's sample tells it, relative: what a fit on that
+        sample alone would be off by.
+    """
+
+    settled: Settled
+    starts: tuple[float, ...]
+    sample_se: float
+
+
+def solve_range(samples: Samples, k_max: int, effort: str, *, full: bool) -> dict[int, Solved]:
+    """Solve k = 1..k_max; no k has more WCSS than the k before it.
+
+    Parameters
+    ----------
+    samples : Samples
+    k_max : int
+    effort : {"fast", "default", "thorough"}
+    full : bool
+        Run Lloyd's algorithm on all rows to its end, not only until a pass gains next to nothing.
+    """
+    # One k further, or the last would lack the starts that its neighbour gives it.
+    found = search_range(samples.search_rows, k_max + 1, SEARCH, samples.seed)
+    starts = {k: [solution.centers + samples.origin for solution in found[k].pool] for k in found}
+    settled: dict[int, Settled] = {}
+    if k_max > 1:
+        pools = _climb(samples, starts, found, CLIMB_ROUNDS[effort])
+        settled = _settled(samples, {k: pools[k] for k in range(2, k_max + 1)}, full=full)
+    one = samples.origin[None]
+    totals = samples.precise({1: one, **{k: each.centers for k, each in settled.items()}})
+    solved = {k: each.measured(totals[k]) for k, each in settled.items()}
+    # The single cluster's centre is the mean, to the last digit.
+    solved[1] = Settled(one, totals[1], gain=0.0, passes=1)
+    for k in range(2, k_max + 1):
+        if solved[k].wcss > solved[k - 1].wcss:
+            solved[k] = _grown(samples, solved[k - 1])
+    return {k: _told(samples, solved[k], found[k]) for k in range(1, k_max + 1)}
+
+
+def solve_one(
+    samples: Samples, k: int, known: Mapping[int, Floats], effort: str, *, full: bool
+) -> Solved:
+    """Solve one k >= 2 again and harder, from the known centres of it and its neighbours."""
+    inward = {j: centers - samples.origin for j, centers in known.items()}
+    found = search_one(samples.search_rows, k, inward, SEARCH_HARDER, samples.seed)
+    starts = {j: [centers] for j, centers in known.items()}
+    starts[k] = [*starts[k], *(s.centers + samples.origin for s in found.pool)]
+    pools = _climb(samples, starts, [k], CLIMB_ROUNDS[effort])
+    settled = _settled(samples, {k: pools[k]}, full=full)[k]
+    return _told(samples, settled.measured(samples.precise({k: settled.centers})[k]), found)
+
+
+def _settled(samples: Samples, pools: Pools, *, full: bool) -> dict[int, Settled]:
+    """Refine the best of each k on the largest sample, then settle them on all rows.
+
+    In single precision: a pass more tells their totals.
+    """
+    spread = float(samples.climbing.weights @ squares(samples.climbing.X, samples.origin[None]))
+    tightest = min(pool[0].wcss for pool in pools.values())
+    dtype = np.float32 if spread < SINGLE_PRECISION_SPREAD * tightest else np.float64
+    rivals = {
+        (k, i): rival.centers
+        for k, pool in pools.items()
+        for i, rival in enumerate(_near_best(samples.climbing, pool))
+    }
+    refined = _by_k(
+        settle(
+            samples.over(samples.refining, dtype),
+            rivals,
+            tolerance=REFINE_TOLERANCE,
+            most=SAMPLE_PASSES,
+            rivalry=Rivals(REFINE_MARGINS, noise=REFINE_MARGINS[-1]),
+        )
+    )
+    last = {
+        (k, i): rival.centers
+        for k, pool in refined.items()
+        for i, rival in enumerate(_near_best(samples.refining, pool))
+    }
+    # A pass over fewer rows costs less, so it may be asked to gain less.
+    cost = min(1.0, len(samples.rows.X) / ROWS_OF_TOLERANCE)
+    settled = settle(
+        samples.over(samples.rows, np.float64 if full else dtype),
+        last,
+        tolerance=FULL_TOLERANCE if full else TOLERANCE * cost,
+        most=FULL_PASSES if full else MOST_PASSES,
+        rivalry=Rivals(LAST_MARGINS),
+    )
+    return {k: pool[0] for k, pool in _by_k(settled).items()}
+
+
+def _climb(
+    samples: Samples, starts: Mapping[int, list[Floats]], wanted: Collection[int], rounds: int
+) -> Pools:
+    """Let neighbours in k give each other starts until that lowers no WCSS."""
+    first = {(k, i): centers for k, each in starts.items() for i, centers in enumerate(each)}
+    pools = _climbed(samples, first)
+    rng = np.random.default_rng([samples.seed, max(starts)])
+    for turn in range(rounds):
+        best = {k: pool[0].wcss for k, pool in pools.items()}
+        # In turn the best, the second best, …: rivals lead to other places than the best does.
+        parents = {k: pool[turn % len(pool)] for k, pool in pools.items()}
+        reach = {k: _reach(samples.climbing, parent.centers) for k, parent in parents.items()}
+        tried = {
+            (k, i): centers
+            for k in wanted
+            for i, centers in enumerate(_offspring(samples.climbing, parents, reach, k, rng))
+        }
+        new = _climbed(samples, _screened(samples, tried, pools), pools)
+        pools |= {k: _distinct([*pools[k], *new[k]]) for k in new}
+        # Of a range the last k is there for the one before it.
+        asked = list(wanted)[:-1] or wanted
+        if all(pools[k][0].wcss > best[k] * (1 - CLIMB_GAIN) for k in asked):
+            break
+    return pools
+
+
+def _screened(
+    samples: Samples, starts: Mapping[Start, Floats], known: Pools
+) -> dict[Start, Floats]:
+    """The starts that two passes over a small sample leave near the best known of their k."""
+    run = samples.over(samples.screening)
+    ended = settle(run, starts, most=2)
+    best = run({k: pool[0].centers for k, pool in known.items()})
+    return {
+        (k, i): start.centers
+        for (k, i), start in ended.items()
+        if start.wcss <= best[k].wcss * (1 + SCREEN_MARGIN)
+    }
+
+
+def _climbed(samples: Samples, starts: Mapping[Start, Floats], known: Pools | None = None) -> Pools:
+    return _by_k(
+        settle(
+            samples.over(samples.climbing),
+            starts,
+            tolerance=CLIMB_TOLERANCE,
+            most=SAMPLE_PASSES,
+            rivalry=Rivals(CLIMB_MARGINS, known),
+        )
+    )
+
+
+def _offspring(
+    rows: Rows,
+    parents: Mapping[int, Settled],
+    reach: Mapping[int, Floats],
+    k: int,
+    rng: np.random.Generator,
+) -> Iterator[Floats]:
+    """Starts for k: from k + 1 with two centres merged, from k - 1 with a row more, from k both."""
+    if k == 1:
+        return
+    if k + 1 in parents:
+        yield from _merged(parents[k + 1])
+    if k - 1 in parents:
+        fewer = parents[k - 1].centers
+        yield from (np.vstack([fewer, row]) for row in _far_rows(rows, reach[k - 1], rng))
+    for centers, row in zip(_merged(parents[k]), _far_rows(rows, reach[k], rng), strict=False):
+        yield np.vstack([centers, row])
+
+
+def _merged(parent: Settled) -> Iterator[Floats]:
+    """Its centres with two of them replaced by their mean; the pairs whose merger costs least.
+
+    A merger costs ``w_a w_b / (w_a + w_b) |a - b|²`` (Ward 1963).
+    """
+    c, w = parent.centers, parent.totals.weights
+    first, second = np.triu_indices(len(c), 1)
+    both = w[first] + w[second]
+    cost = ((c[first] - c[second]) ** 2).sum(axis=1) * w[first] * w[second] / both
+    for pair in cost.argsort(kind="stable")[:TRIES]:
+        a, b = first[pair], second[pair]
+        mean = (w[a] * c[a] + w[b] * c[b]) / both[pair]
+        yield np.vstack([np.delete(c, [a, b], axis=0), mean])
+
+
+def _reach(rows: Rows, centers: Floats) -> Floats:
+    """What the rows up to each add to the WCSS."""
+    reach: Floats = np.cumsum(squares(rows.X, centers) * rows.weights)
+    return reach
+
+
+def _far_rows(rows: Rows, reach: Floats, rng: np.random.Generator) -> Floats:
+    """`TRIES` rows drawn by their share of the WCSS (k-means++'s draw)."""
+    drawn = np.searchsorted(reach, rng.random(TRIES) * reach[-1], side="right")
+    far: Floats = rows.X[np.minimum(drawn, len(rows.X) - 1)]
+    return far
+
+
+class Rivals:
+    """Gives up starts that lie too far above the best of their k, or end where others did.
+
+    Parameters
+    ----------
+    margins : tuple of float
+        How far (relative) after 1, 2, 4, … passes, the last for all passes after.
+    known : mapping of k to list of Settled, optional
+        Solutions known already.
+    noise : float
+        How far (relative) above the best of its k a start is as good: it has to settle.
+    """
+
+    def __init__(
+        self,
+        margins: tuple[float, ...],
+        known: Mapping[int, list[Settled]] | None = None,
+        noise: float = 0.0,
+    ) -> None:
+        self.margins, self.noise = margins, noise
+        self.known = known or {}
+        self.lowest: dict[Start, float] = defaultdict(lambda: np.inf)
+        self.best: dict[int, float] = defaultdict(lambda: np.inf)
+        self.best |= {k: pool[0].wcss for k, pool in self.known.items()}
+
+    def enough(self, start: Start, wcss: float) -> float:
+        """Gain of a step, a share of the way to the best, below which this start may rest."""
+        above = wcss / self.best[start[0]] - 1
+        return REST * above if above > self.noise else 0.0
+
+    def hopeless(self, going: Mapping[Start, Settled], number: int) -> list[Start]:
+        """Those to give up after this pass."""
+        for (k, i), start in going.items():
+            # A long stride may overshoot: the lowest counts, or the best itself could be given up.
+            self.lowest[k, i] = min(self.lowest[k, i], start.wcss)
+            self.best[k] = min(self.best[k], start.wcss)
+        margin = self.margins[min(number // 2, len(self.margins) - 1)]
+        return [
+            (k, i)
+            for (k, i), start in going.items()
+            if self.lowest[k, i] > self.best[k] * (1 + margin)
+            # Most starts fall back to where their parents are, and slowly: no need to wait.
+            or any(same_solution(solution, start) for solution in self.known.get(k, ()))
+        ]
+
+
+def _by_k(found: Mapping[Start, Settled]) -> Pools:
+    pools: Pools = defaultdict(list)
+    for (k, _), settled in found.items():
+        pools[k].append(settled)
+    return {k: _distinct(pool) for k, pool in sorted(pools.items())}
+
+
+def _distinct(pool: Iterable[Settled]) -> list[Settled]:
+    """The `POOL` best, each solution once, best first."""
+    kept: list[Settled] = []
+    for settled in sorted(pool, key=lambda s: s.wcss):
+        if not any(same_solution(known, settled) for known in kept):
+            kept.append(settled)
+    return kept[:POOL]
+
+
+def same_solution(a: Settled | Clustering, b: Settled | Clustering) -> bool:
+    """Whether two solutions for one k differ by no more than where they started from."""
+    apart = ((a.centers[:, None] - b.centers[None]) ** 2).sum(axis=2).min(axis=1)
+    sizes = a.sizes if isinstance(a, Clustering) else a.totals.weights
+    return float(sizes @ apart) <= SAME * a.wcss
+
+
+def _near_best(sample: Rows, pool: list[Settled]) -> list[Settled]:
+    """The best and those that the sample cannot tell from it, a few at most.
+
+    The error of the difference of two WCSS is that of the rows' own differences: it is far below
+    the error of either.
+    """
+    best, *others = pool
+    most = max(RIVALS, RIVAL_NUMBERS // sample.X.shape[1])
+    kept, least = [best], squares(sample.X, best.centers)
+    for rival in others:
+        if len(kept) == most or rival.wcss > best.wcss * (1 + MOST_NOISE):
+            break
+        apart = sample.weights * (squares(sample.X, rival.centers) - least)
+        if apart.sum() <= SURE * np.sqrt(apart @ apart):
+            kept.append(rival)
+    return kept
+
+
+def _grown(samples: Samples, fewer: Settled) -> Settled:
+    """One centre more than a better k - 1 has: its WCSS is lower."""
+    rng = np.random.default_rng([samples.seed, len(fewer.centers)])
+    reach = _reach(samples.climbing, fewer.centers)
+    starts = {
+        i: np.vstack([fewer.centers, row])
+        for i, row in enumerate(_far_rows(samples.climbing, reach, rng))
+    }
+    settled = settle(samples.over(samples.rows, np.float64), starts)
+    best = min(settled.values(), key=lambda s: s.wcss)
+    return best.measured(samples.precise({0: best.centers})[0])
+
+
+def _told(samples: Samples, settled: Settled, found: Found) -> Solved:
+    best = found.best.wcss or 1.0
+    near, w = squares(samples.climbing.X, settled.centers), samples.climbing.weights
+    total = float(near @ w)
+    off = w * (near - total / w.sum())
+    return Solved(
+        settled=settled,
+        starts=tuple(settled.wcss * start / best for start in found.starts),
+        sample_se=float(np.sqrt((off**2).sum())) / (total or 1.0),
+    )

@@ -1,0 +1,89 @@
+"""The samples that large data is solved on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+
+from segmentation.clustering.assignment import Floats, Key, Totals
+from segmentation.clustering.coresets import Rows, coreset, coreset_chances
+from segmentation.clustering.lloyd import Pass
+from segmentation.clustering.local_search import WeightedRows
+from segmentation.clustering.workers import Crew
+
+SEARCH_ROWS = 2_000
+SCREEN_ROWS = 10_000
+CLIMB_ROWS = 40_000
+# The refining sees one in so many rows, and at least so many in all.
+REFINED, REFINED_ROWS = 8, 50_000
+
+
+@dataclass(frozen=True)
+class Samples:
+    """One table and the samples of it.
+
+    Attributes
+    ----------
+    rows : Rows
+        All rows, equal ones merged where that pays.
+    origin : ndarray of shape (d,)
+        Their mean.
+    refining, climbing, screening, searching : Rows
+        Ever smaller coresets of them.
+    seed : int
+    crew : Crew
+        Who passes over them.
+    """
+
+    rows: Rows
+    origin: Floats
+    refining: Rows
+    climbing: Rows
+    screening: Rows
+    searching: Rows
+    seed: int
+    crew: Crew
+
+    @classmethod
+    @contextlib.contextmanager
+    def of(
+        cls, rows: Rows, drawn: Floats, *, k_max: int, seed: int, processes: int
+    ) -> Iterator[Samples]:
+        """Draw the samples by a uniform number for each row (`segmentation.clustering.coresets`).
+
+        Every cluster of the largest k should have some rows in each of them.
+        """
+        origin = rows.X.mean(axis=0, dtype=np.float64)
+        if rows.w is not None:
+            origin = np.average(rows.X, axis=0, weights=rows.w)
+        chances = coreset_chances(rows, origin)
+        sizes = (
+            max(len(rows.X) // REFINED, REFINED_ROWS, 100 * k_max),
+            max(CLIMB_ROWS, 100 * k_max),
+            max(SCREEN_ROWS, 50 * k_max),
+            max(SEARCH_ROWS, 20 * k_max),
+        )
+        refining, climbing, screening, searching = (
+            coreset(rows, chances, drawn, size) for size in sizes
+        )
+        del chances, drawn
+        with Crew([rows, refining, climbing, screening], origin, processes) as crew:
+            yield cls(rows, origin, refining, climbing, screening, searching, seed, crew)
+
+    def over(self, rows: Rows, dtype: type = np.float32) -> Pass:
+        """Passes over some of the rows."""
+        return partial(self.crew.totals, rows, dtype=dtype)
+
+    def precise(self, centers: Mapping[Key, Floats]) -> dict[Key, Totals]:
+        """What a pass over all rows adds up at full precision, distances among it."""
+        return self.crew.totals(self.rows, centers, dtype=np.float64, distances=True)
+
+    @cached_property
+    def search_rows(self) -> WeightedRows:
+        """The smallest sample as the search wants it."""
+        X = self.searching.X - self.origin
+        return WeightedRows(X, self.searching.weights)

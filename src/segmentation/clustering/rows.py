@@ -1,0 +1,163 @@
+"""The rows an engine is given: checked, their equals found, and which path they call for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+from segmentation.clustering.assignment import Floats
+from segmentation.clustering.base import Clustering, Polish
+from segmentation.clustering.coresets import Equals, Rows, find_equals, lots
+from segmentation.clustering.large_data import Solved
+from segmentation.clustering.nested_samples import SEARCH_ROWS
+from segmentation.errors import ConfigError, DataError
+from segmentation.runtime import threads
+
+# Beyond so many distinct rows the large-data path is quicker than the exact one, and as good.
+SAMPLED_ROWS = 50_000
+# Equal rows are merged when at most this share of the rows is left: the copy and the weights cost
+# a good third of a pass.
+MERGED_SHARE = 0.6
+# Beyond, squares leave the range of single precision.
+SMALLEST, LARGEST = 1e-15, 1e15
+PATHS = ("auto", "exact", "sampled")
+
+CHUNK = 65_536
+
+
+@dataclass(frozen=True)
+class Table:
+    """The given rows, and what is to be known before a path is taken.
+
+    Attributes
+    ----------
+    rows : Rows
+        All of them, those of weight zero left out.
+    equals : Equals or None
+        None where the rows are few.
+    large : bool
+        Whether the large-data path is taken.
+    processes : int
+        For the passes over many rows: what the caller's limits leave, so that a worker of a
+        parallel sweep has its share of the cores.
+    Z : ndarray of shape (n, d)
+        As given, to be labelled.
+    """
+
+    rows: Rows
+    equals: Equals | None
+    large: bool
+    processes: int
+    Z: Floats
+
+    @classmethod
+    def of(
+        cls, Z: NDArray[np.float64], sample_weight: NDArray[np.float64] | None, path: str
+    ) -> Table:
+        """Check the rows; arguments as of `segmentation.clustering.in_memory.fit_k_range`."""
+        if path not in PATHS:
+            raise ConfigError(f"engine.path={path}: allowed are {', '.join(PATHS)}.")
+        # On the large-data path single precision stays: rows are added up in double precision.
+        is_single = Z.dtype == np.float32 and len(Z) > SAMPLED_ROWS
+        Z = np.ascontiguousarray(Z, dtype=np.float32 if is_single else np.float64)
+        w = None if sample_weight is None else np.asarray(sample_weight, float)
+        _check_data(Z, w)
+        X = Z
+        if w is not None and not w.all():
+            X, w = Z[w > 0], w[w > 0]
+        if path != "sampled" and len(X) <= SAMPLED_ROWS:
+            return cls(Rows(X, w), None, False, 1, Z)
+        equals = find_equals(X)
+        many = equals.distinct > (SAMPLED_ROWS if path == "auto" else SEARCH_ROWS)
+        largest = max(-float(X.min()), float(X.max()))
+        ordinary = SMALLEST < largest < LARGEST
+        large = many and ordinary and path != "exact"
+        if not large:
+            X = X.astype(np.float64, copy=False)
+        return cls(Rows(X, w), equals, large, threads.allowed(), Z)
+
+    @cached_property
+    def distinct(self) -> int:
+        """Number of distinct rows."""
+        return len(self.merged.X) if self.equals is None else self.equals.distinct
+
+    @cached_property
+    def merged(self) -> Rows:
+        """Distinct rows in lexicographic order, with their weights summed."""
+        if self.equals is None:
+            return Rows(*distinct_rows(self.rows.X, self.rows.weights))
+        merged = self.equals.merged(self.rows)
+        return Rows(*distinct_rows(merged.X, merged.weights))
+
+    def drawn(self, seed: int) -> tuple[Rows, Floats]:
+        """The rows for the large-data path, distinct where that pays, and a uniform number each."""
+        assert self.equals is not None
+        if self.distinct <= MERGED_SHARE * len(self.rows.X):
+            return self.equals.merged(self.rows), lots(self.equals.kinds, seed)
+        return self.rows, lots(self.equals.copies, seed)
+
+
+def clustering_of(solved: Solved, Z: Floats) -> Clustering:
+    """What was solved on the large-data path, as every engine returns it; Z is to be labelled."""
+    settled = solved.settled
+    found = Clustering(
+        k=len(settled.centers),
+        centers=settled.centers,
+        wcss=settled.wcss,
+        starts=solved.starts,
+        assign=partial(labels_of, Z),
+        totals=settled.totals,
+        polish=Polish(settled.passes, settled.gain, solved.sample_se),
+    )
+    return found.reordered(np.lexsort(settled.centers.T[::-1]))
+
+
+def distinct_rows(Z: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Distinct rows in lexicographic order (m, d), and their weights summed."""
+    # Adding zero turns -0.0 into 0.0; the weight as last key makes the sums independent of order.
+    Z = Z + 0.0
+    order = np.lexsort([weights, *Z.T[::-1]])
+    Z = Z[order]
+    first = np.flatnonzero(np.r_[True, (Z[1:] != Z[:-1]).any(axis=1)])
+    return Z[first], np.add.reduceat(weights[order], first)
+
+
+def nearest_center(Z: Floats, centers: Floats) -> tuple[NDArray[np.int32], Floats]:
+    """Index of the nearest centre of each row and the squared distance, both of shape (n,)."""
+    labels = np.empty(len(Z), dtype=np.int32)
+    d2 = np.empty(len(Z))
+    for at in range(0, len(Z), CHUNK):
+        D = cdist(Z[at : at + CHUNK], centers, "sqeuclidean")
+        labels[at : at + CHUNK] = D.argmin(axis=1)
+        d2[at : at + CHUNK] = D.min(axis=1)
+    return labels, d2
+
+
+def labels_of(
+    Z: Floats, centers: Floats, rows: NDArray[np.intp] | None = None
+) -> NDArray[np.int32]:
+    """Index of the nearest centre of each row, or of some rows alone."""
+    return nearest_center(Z if rows is None else Z[rows], centers)[0]
+
+
+def _check_data(Z: Floats, weights: Floats | None) -> None:
+    if Z.ndim != 2 or 0 in Z.shape:
+        raise DataError(f"clustering needs a table with rows and columns, got shape {Z.shape}")
+    if not np.isfinite(Z).all():
+        row, column = np.argwhere(~np.isfinite(Z))[0]
+        raise DataError(
+            f"row {row}, column {column} of the scaled data is {Z[row, column]}; "
+            "clustering needs finite numbers: fill or drop missing values first"
+        )
+    if weights is None:
+        return
+    if weights.shape != (len(Z),) or not np.isfinite(weights).all() or (weights < 0).any():
+        raise DataError(
+            f"sample_weight must be {len(Z)} finite numbers of at least 0, one for each row"
+        )
+    if not weights.any():
+        raise DataError("sample_weight is 0 everywhere: at least one row must count")

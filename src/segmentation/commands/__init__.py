@@ -1,1 +1,0 @@
-"""One module a command, each with ``run(config, call)``; `segmentation.cli` calls them."""

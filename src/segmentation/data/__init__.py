@@ -1,0 +1,1 @@
+"""A file, a purchase log or a query becomes `Customers`."""

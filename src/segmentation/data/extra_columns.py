@@ -1,0 +1,99 @@
+"""Columns nobody clusters on, kept as far as they can describe segments.
+
+Nothing in them can stop a run: they are not checked, no customer is dropped and no value filled in
+for their sake. What cannot be told of a segment is left out, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from segmentation.data.columns import Column, to_pandas
+
+#: A text column with more different values names customers rather than describing them.
+MOST_VALUES = 1000
+#: Squares of larger numbers, summed over customers, leave the range of float64.
+LARGEST = 1e150
+# That many rows tell a column of names from one of categories without looking at all of it.
+_FIRST_ROWS = 20_000
+
+
+@dataclass(frozen=True)
+class Others:
+    """The columns of a table that were not asked for.
+
+    Attributes
+    ----------
+    columns
+        By name, a value a customer: numbers (NaN for missing) or categories (in order, some may be
+        missing).
+    left_out
+        Why the rest of them cannot be told of a segment, by name.
+    """
+
+    columns: Mapping[str, pd.Series[Any]] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def other_columns(table: Mapping[str, Column], asked: Collection[str]) -> Others:
+    """What can be told of the columns that were not asked for.
+
+    Parameters
+    ----------
+    table
+        Every column of the customers, by name.
+    asked
+        Columns that were: they are checked elsewhere.
+    """
+    columns: dict[str, pd.Series[Any]] = {}
+    left_out: dict[str, str] = {}
+    for name, column in table.items():
+        if name not in asked:
+            told = _numbers(column.values) if column.kind == "number" else _categories(column)
+            if isinstance(told, str):
+                left_out[name] = told
+            else:
+                columns[name] = told
+    return Others(columns, left_out)
+
+
+def _numbers(values: pa.Array) -> pd.Series[Any] | str:
+    if values.null_count == len(values):
+        return "empty"
+    ends = pc.min_max(values).as_py()
+    if not max(abs(ends["min"]), abs(ends["max"])) <= LARGEST:
+        return "infinite or too large numbers"
+    return "always the same" if ends["min"] == ends["max"] else to_pandas(values)
+
+
+def _categories(column: Column) -> pd.Series[Any] | str:
+    if column.kind == "unusable":
+        return "neither numbers nor text"
+    if column.kind == "mixed":
+        return "numbers with mistakes in them"
+    values = column.values
+    if values.null_count == len(values):
+        return "empty"
+    for rows in (values.slice(0, _FIRST_ROWS), values):
+        coded = rows.dictionary_encode()
+        if len(coded.dictionary) > MOST_VALUES:
+            return f"more than {MOST_VALUES:,} different texts"
+    if len(coded.dictionary) < 2:
+        return "always the same"
+    order = np.asarray(pc.sort_indices(coded.dictionary))
+    place = np.empty(len(order), dtype=np.int16)
+    place[order] = np.arange(len(order))
+    codes = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False)
+    return pd.Series(
+        pd.Categorical.from_codes(
+            np.where(codes < 0, np.int16(-1), place[codes]),
+            categories=coded.dictionary.take(pa.array(order)).to_pylist(),
+        )
+    )

@@ -1,0 +1,183 @@
+"""Customers from a database: one query, read only, whose credentials stay here.
+
+Neither user nor password leaves this module: an error carries the database's own words with both
+taken out, and no exception of the driver stays attached to it for a traceback to show.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import quote, quote_plus
+from uuid import UUID
+
+import pandas as pd
+import sqlalchemy
+from sqlalchemy import URL, Engine
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from segmentation.data import customers
+from segmentation.data.customers import Customers
+from segmentation.errors import ConfigError, DataError, SegmentationError
+from segmentation.runtime.redaction import MASK, masked, masked_url
+
+#: What makes the transaction read only, by dialect.
+_READ_ONLY = {"sqlite": "PRAGMA query_only = ON", "postgresql": "SET TRANSACTION READ ONLY"}
+
+
+def read_sql(
+    url: str,
+    query: str,
+    *,
+    id: str | None = None,
+    missing: str = "error",
+    rename: Mapping[str, str] | None = None,
+    columns: Sequence[str] | None = None,
+) -> Customers:
+    """Read customers with an SQL query.
+
+    The transaction is read only in SQLite and PostgreSQL and rolled back everywhere. That guards
+    against slips; who must not write needs a role that cannot. A process asks the same query once,
+    so that all its runs see one state of the database.
+
+    Parameters
+    ----------
+    url
+        SQLAlchemy's address of the database, ``dialect://user:password@host:port/database``;
+        special characters in user and password are percent-encoded.
+    query
+        What gives a row a customer, or the name of a file with it, ending in ``.sql``.
+    id, missing, rename, columns
+        As in `segmentation.data.customers.read_csv`.
+
+    Raises
+    ------
+    DataError
+        The database cannot be reached or refuses the query, or a value cannot be used.
+    ConfigError
+        `url` or an option cannot be what was meant.
+    """
+    address = _address(url)
+    name = Path(address.database or "database").name
+    return customers.from_frame(
+        _fetched(address, _statement(query)),
+        id=id,
+        missing=missing,
+        rename=rename,
+        columns=columns,
+        source=f"{name} ({address.get_backend_name()})",
+    )
+
+
+def _address(url: str) -> URL:
+    """The parsed address, or an error that shows nothing of it that is secret."""
+    hidden = masked_url(url)
+    if MASK in url and hidden == url and not url.endswith(f"://{MASK}"):
+        raise ConfigError(
+            f"data.url={url} is the address as a run keeps it, without its credentials. Fit with "
+            "the whole address in an environment variable, 'data.url=${oc.env:DATABASE_URL}': "
+            "the run keeps the variable's name and can be used again."
+        )
+    # A file's path may hold what elsewhere must be encoded; a file has no password.
+    local = url.startswith("sqlite:")
+    if hidden.endswith(f"://{MASK}") and not local:
+        raise ConfigError(
+            "data.url: percent-encode special characters in user, password and options: "
+            "@ is %40, / is %2F, ? is %3F, # is %23, ' is %27, a blank is %20."
+        )
+    try:
+        # Hosting services write postgres://, which SQLAlchemy does not know.
+        address = sqlalchemy.make_url(re.sub("^postgres://", "postgresql://", url))
+    except (ArgumentError, ValueError):
+        address = None
+    if address is None:
+        raise ConfigError(
+            "data.url is no address of a database; write it as dialect://user:password@host/name, "
+            "for example sqlite:///shop.db, or 'data.url=${oc.env:DATABASE_URL}'."
+        )
+    name = address.database or ":memory:"
+    if local and not name.startswith((":memory:", "file:")) and not Path(name).is_file():
+        # SQLite would make a new, empty database.
+        raise DataError(f"data.url: there is no database file {Path(name).absolute()}.")
+    if address.drivername == "postgresql" and not find_spec("psycopg2") and find_spec("psycopg"):
+        # SQLAlchemy's own choice is the former generation of the driver.
+        return address.set(drivername="postgresql+psycopg")
+    return address
+
+
+def _statement(query: str) -> str:
+    text = query.strip()
+    if text.lower().endswith(".sql") and "\n" not in text:
+        file = Path(text).expanduser().absolute()
+        try:
+            text = file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            raise DataError(f"data.query: {file} cannot be read ({reason}).") from None
+    if not text:
+        raise ConfigError("data.query is empty: give a SELECT, or a file with it, customers.sql.")
+    return text
+
+
+@functools.lru_cache(maxsize=1)
+def _fetched(address: URL, statement: str) -> pd.DataFrame:
+    place = masked_url(address.render_as_string())
+    problem: SegmentationError
+    try:
+        engine = sqlalchemy.create_engine(address, hide_parameters=True)
+        try:
+            return _rows(engine, statement)
+        finally:
+            engine.dispose()
+    except SegmentationError as error:
+        problem = error
+    except ModuleNotFoundError as error:
+        problem = ConfigError(
+            f"data.url={place}: the Python driver {error.name!r} is not installed. Install it "
+            "(PostgreSQL: pip install 'psycopg[binary]'), or name another: dialect+driver://"
+        )
+    except NoSuchModuleError:
+        problem = ConfigError(
+            f"data.url={place}: SQLAlchemy knows no such database. Known are sqlite, postgresql, "
+            "mysql, mariadb, oracle and mssql; others need a package of their own."
+        )
+    except Exception as error:
+        # Whatever a driver raises; SQLAlchemy wraps only its database errors.
+        reason = error.orig if isinstance(error, DBAPIError) else error
+        text = _without_credentials(" ".join(str(reason).split()), address)[:300].rstrip(".")
+        problem = DataError(f"{place}: {text}. Check data.url and data.query.")
+    # Raised out here, so that the driver's exception is not attached to it as its context.
+    raise problem
+
+
+def _rows(engine: Engine, statement: str) -> pd.DataFrame:
+    with engine.connect() as connection:
+        read_only = _READ_ONLY.get(connection.dialect.name)
+        if read_only is not None:
+            connection.exec_driver_sql(read_only)
+        # As it stands: neither ":" nor "%" in it means a parameter.
+        result = connection.execution_options(no_parameters=True).exec_driver_sql(statement)
+        if not result.returns_rows:
+            raise DataError("data.query gives no table: it must be a SELECT.")
+        names, rows = list(result.keys()), [tuple(row) for row in result]
+        connection.rollback()
+    # Objects: pandas would turn whole numbers beside a missing one into floats.
+    frame = pd.DataFrame(rows, columns=names, dtype=object)
+    for i in range(len(names)):
+        if any(isinstance(value, UUID) for value in frame.iloc[:1, i]):
+            frame.isetitem(i, [None if value is None else str(value) for value in frame.iloc[:, i]])
+    return frame
+
+
+def _without_credentials(text: str, address: URL) -> str:
+    """A driver's message without user, password and the values of options."""
+    for value in (address.username, *address.query.values()):
+        if value:
+            text = re.sub(rf"(?<!\w){re.escape(str(value))}(?!\w)", MASK, text)
+    password = str(address.password or "")
+    for form in filter(None, (password, quote(password), quote_plus(password))):
+        text = text.replace(form, MASK)
+    return masked(text)

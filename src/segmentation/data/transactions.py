@@ -1,0 +1,319 @@
+"""From purchases to customers: a log with a line a purchase becomes a table with a row a customer.
+
+What counts as a purchase and as a return is said in `segmentation.data.rfm`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from segmentation.data import customers
+from segmentation.data.columns import as_text, not_numbers, parse
+from segmentation.data.customers import Customers
+from segmentation.data.extra_columns import LARGEST
+from segmentation.data.files import RawTable, existing_file, read_csv_table, read_parquet_table
+from segmentation.data.rfm import RETURNS, Purchases, summarise
+from segmentation.errors import ConfigError, DataError
+
+MISSING = ("error", "drop")
+_EPOCH = dt.date(1970, 1, 1).toordinal()
+_ISO_WITH_TIME = (
+    r"^([0-9]{4}-[0-9]{2}-[0-9]{2})[T ][0-9]{1,2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?"
+    r" ?(Z|[+-][0-9]{2}:?([0-9]{2})?)?$"
+)
+_SHOWN = 3
+
+Mask = npt.NDArray[np.bool_]
+
+
+def read_transactions(
+    path: str | Path,
+    *,
+    id: str = "customer_id",
+    date: str = "date",
+    amount: str | None = None,
+    price: str | None = None,
+    quantity: str | None = None,
+    as_of: str | None = None,
+    returns: str = "net",
+    date_format: str | None = None,
+    delimiter: str | None = None,
+    decimal: str = ".",
+    encoding: str | None = None,
+    missing: str = "error",
+    rename: Mapping[str, str] | None = None,
+    columns: Sequence[str] | None = None,
+) -> Customers:
+    """Read a purchase log (CSV, gzipped CSV or Parquet) into customers.
+
+    Their columns are those of `segmentation.data.rfm.summarise`.
+
+    Parameters
+    ----------
+    path
+        The log; one line a purchase or a part of one.
+    id, date, amount, price, quantity
+        Its columns. What was paid stands in `amount` (default "amount"), or is `price` times
+        `quantity`. `quantity` is optional beside `amount`.
+    as_of
+        Day the customers are seen from, such as "2011-12-31": lines of that day and later are left
+        out. `None` is the day after the last line.
+    returns
+        "net", "drop" or "keep", see `segmentation.data.rfm`.
+    date_format
+        `None` reads 2011-12-31, with or without a time of day, and 20111231; else a format of
+        Python's `strptime`.
+    missing
+        Lines without customer, date or amount: "error", or "drop" them.
+    delimiter, decimal, encoding, rename, columns
+        As in `segmentation.data.customers.read_csv`; `columns` are those of the customers.
+
+    Raises
+    ------
+    DataError
+        The file or a value in it cannot be used.
+    ConfigError
+        An option has a value that is not allowed.
+    """
+    for key, value, allowed in (("returns", returns, RETURNS), ("missing", missing, MISSING)):
+        if value not in allowed:
+            raise ConfigError(
+                f"data.{key}={value} is not allowed for purchases; use {', '.join(allowed)}."
+            )
+    if decimal not in (".", ","):
+        raise ConfigError(f"data.decimal={decimal!r} is not allowed; use '.' or ','.")
+    limit = _as_of(as_of)
+    raw = _raw(path, delimiter, encoding)
+    names = [(rename or {}).get(name.strip(), name.strip()) for name in raw.names]
+    wanted = _columns(id, date, amount, price, quantity)
+    columns_of = {
+        key: raw.columns[_position(raw.source, names, name, key)] for key, name in wanted.items()
+    }
+
+    text = as_text(columns_of["id"])
+    day = _days(raw, columns_of["date"], wanted["date"], date_format)
+    numbers: dict[str, pa.Array] = {
+        key: _numbers(raw, columns_of[key], wanted[key], decimal)
+        for key in ("amount", "price", "quantity")
+        if key in wanted
+    }
+    keep, notes = _present(raw, wanted, {"id": text, "date": day, **numbers}, missing)
+    log = _purchases(text, day, numbers, keep)
+    frame, more = _customers(log, limit, returns, raw.source)
+    found = customers.from_frame(frame, id="customer_id", columns=columns, source=raw.source)
+    return replace(found, notes=(*raw.notes, *notes, *more, *found.notes))
+
+
+def _as_of(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return dt.date.fromisoformat(text).toordinal() - _EPOCH
+    except ValueError:
+        raise ConfigError(
+            f"data.as_of={text} is no date; write it as 2011-12-31 or 20111231."
+        ) from None
+
+
+def _raw(path: str | Path, delimiter: str | None, encoding: str | None) -> RawTable:
+    with existing_file(path).open("rb") as stream:
+        parquet = stream.read(4) == b"PAR1"
+    if parquet:
+        return read_parquet_table(path)
+    return read_csv_table(path, delimiter=delimiter, encoding=encoding)
+
+
+def _columns(
+    id: str, date: str, amount: str | None, price: str | None, quantity: str | None
+) -> dict[str, str]:
+    """Config key -> column of the log."""
+    if price is not None and amount is not None:
+        raise ConfigError(
+            "data.amount and data.price exclude each other: what was paid is either in one column, "
+            "or price times quantity."
+        )
+    if price is not None and quantity is None:
+        raise ConfigError("data.price needs data.quantity: what was paid is one times the other.")
+    paid = {"amount": amount or "amount"} if price is None else {"price": price}
+    count = {} if quantity is None else {"quantity": quantity}
+    return {"id": id, "date": date, **paid, **count}
+
+
+def _position(source: str, names: Sequence[str], name: str, key: str) -> int:
+    if names.count(name) == 1:
+        return names.index(name)
+    what = f"{names.count(name)} columns" if name in names else "no column"
+    raise DataError(
+        f"{source} has {what} '{name}' (data.{key}). Columns: {', '.join(names)}. Say which it is "
+        f"with data.{key}=COLUMN."
+    )
+
+
+def _days(raw: RawTable, column: pa.Array, name: str, date_format: str | None) -> pa.Array:
+    """Days since 1970-01-01 of a date column, null for missing."""
+    kind = column.type
+    if pa.types.is_timestamp(kind) and kind.tz is not None:
+        column = pc.local_timestamp(column)
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return column.cast(pa.date32(), safe=False).cast(pa.int32()).cast(pa.int64())
+    # Few days make many lines: each is read once.
+    coded = as_text(column).dictionary_encode()
+    texts = coded.dictionary
+    if date_format is None:
+        texts = pc.replace_substring_regex(texts, _ISO_WITH_TIME, r"\1").dictionary_encode()
+        coded = pa.DictionaryArray.from_arrays(texts.indices.take(coded.indices), texts.dictionary)
+        texts = coded.dictionary
+    days = pa.array([_day(text, date_format) for text in texts.to_pylist()], pa.int64())
+    found = days.take(coded.indices)
+    if days.null_count:
+        bad = found.is_null().to_numpy(zero_copy_only=False) & coded.indices.is_valid().to_numpy(
+            zero_copy_only=False
+        )
+        shown = ", ".join(repr(t) for t in texts.filter(days.is_null())[:_SHOWN].to_pylist())
+        wanted = f"data.date_format={date_format}" if date_format else "2011-12-31 or 20111231"
+        raise DataError(
+            f"{raw.source}, column '{name}': not a date: {shown} ({int(bad.sum())} in all; "
+            f"{raw.places(bad)}). Dates are read as {wanted}; set another data.date_format, such "
+            "as '%d/%m/%Y'."
+        )
+    return found
+
+
+def _day(text: str, date_format: str | None) -> int | None:
+    try:
+        if date_format is None:
+            return dt.date.fromisoformat(text).toordinal() - _EPOCH
+        return dt.datetime.strptime(text, date_format).toordinal() - _EPOCH
+    except ValueError:
+        return None
+
+
+def _numbers(raw: RawTable, column: pa.Array, name: str, decimal: str) -> pa.Array:
+    """Finite numbers of a column, null for missing."""
+    parsed = parse(column, decimal)
+    where = f"{raw.source}, column '{name}'"
+    if parsed.kind == "unusable" or parsed.values.null_count == len(parsed.values):
+        raise DataError(f"{where} holds no numbers.")
+    if parsed.kind == "number":
+        values = parsed.values.cast(pa.float64())
+        numbers = values.to_numpy(zero_copy_only=False)
+        bad = np.abs(numbers) > LARGEST
+        shown = ", ".join(str(number) for number in numbers[bad][:_SHOWN])
+        advice = "Correct it or leave the field empty."
+    else:
+        rows, other_mark = not_numbers(parsed.values, decimal)
+        bad = np.zeros(len(parsed.values), dtype=bool)
+        bad[rows] = True
+        shown = ", ".join(repr(v) for v in parsed.values.take(rows[:_SHOWN]).to_pylist())
+        mark = "," if decimal == "." else "."
+        advice = (
+            f"Is '{mark}' the decimal mark? Set data.decimal='{mark}'."
+            if other_mark
+            else "Correct them, without currency signs or thousands separators."
+        )
+    if bad.any():
+        raise DataError(
+            f"{where}: not a number that can be summed: {shown} ({int(bad.sum())} in all; "
+            f"{raw.places(bad)}). {advice}"
+        )
+    return values
+
+
+def _present(
+    raw: RawTable, wanted: Mapping[str, str], values: Mapping[str, pa.Array], missing: str
+) -> tuple[Mask | None, list[str]]:
+    """The lines with nothing missing (None: all of them), and what to say about the others."""
+    masks = {
+        wanted[key]: column.is_null().to_numpy(zero_copy_only=False)
+        for key, column in values.items()
+        if column.null_count
+    }
+    if not masks:
+        return None, []
+    places = ", ".join(
+        f"{name} {int(mask.sum())} ({raw.places(mask)})" for name, mask in masks.items()
+    )
+    if missing == "error":
+        raise DataError(
+            f"{raw.source}: missing values in {places}. Complete them, or leave these lines out "
+            "with data.missing=drop."
+        )
+    absent = np.logical_or.reduce(list(masks.values()))
+    return ~absent, [f"lines left out: {int(absent.sum()):,}, for missing values in {places}"]
+
+
+def _purchases(
+    text: pa.Array, day: pa.Array, numbers: Mapping[str, pa.Array], keep: Mask | None
+) -> Purchases:
+    if keep is not None:
+        lines = pa.array(keep)
+        text, day = text.filter(lines), day.filter(lines)
+        numbers = {key: column.filter(lines) for key, column in numbers.items()}
+    coded = text.dictionary_encode()
+    # By id, so that the order of the lines does not matter.
+    order = pc.sort_indices(coded.dictionary).to_numpy()
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    of = {key: column.to_numpy(zero_copy_only=False) for key, column in numbers.items()}
+    quantity = of.get("quantity")
+    amount = of["price"] * quantity if "price" in of else of["amount"]
+    if quantity is not None:
+        # A log may sign one of the two only.
+        returned = (amount < 0) | (quantity < 0)
+        amount = np.where(returned, -np.abs(amount), amount)
+        quantity = np.where(returned, -np.abs(quantity), quantity)
+    return Purchases(
+        ids=coded.dictionary.take(pa.array(order)),
+        customer=rank[coded.indices.to_numpy()],
+        day=day.to_numpy(),
+        amount=amount,
+        quantity=quantity,
+    )
+
+
+def _customers(
+    log: Purchases, as_of: int | None, returns: str, source: str
+) -> tuple[pd.DataFrame, list[str]]:
+    """The customers as of a day, and what to say about the lines they were made of."""
+    notes = []
+    if as_of is None:
+        as_of = int(log.day.max(initial=0)) + 1
+    late = log.day >= as_of
+    if late.any():
+        notes.append(
+            f"lines left out: {int(late.sum()):,}, of {_iso(as_of)} and later (data.as_of)"
+        )
+        log = log.where(~late)
+    if not len(log.day):
+        raise DataError(f"{source} has no purchases before {_iso(as_of)} (data.as_of).")
+    frame = summarise(log, as_of, returns=returns)
+    returned = int(log.returned.sum())
+    if returned:
+        done = {"net": "taken off what was paid", "drop": "left out", "keep": "kept as purchases"}
+        notes.append(f"returns: {returned:,}, {done[returns]} (data.returns={returns})")
+    only_returns = np.count_nonzero(np.bincount(log.customer)) - len(frame)
+    if only_returns:
+        notes.append(f"customers left out: {only_returns:,}, with returns and no purchase")
+    if frame.empty:
+        raise DataError(f"{source} has returns only: no amount is 0 or more.")
+    first, last = _iso(int(log.day.min())), _iso(int(log.day.max()))
+    purchases = int(frame["frequency"].sum())
+    notes.insert(
+        0,
+        f"{len(log.day):,} lines from {first} to {last}: {purchases:,} purchases (days on which a "
+        f"customer bought), seen from {_iso(as_of)}",
+    )
+    return frame, notes
+
+
+def _iso(day: int) -> str:
+    return dt.date.fromordinal(day + _EPOCH).isoformat()

@@ -1,0 +1,1 @@
+"""How good, how stable and how different clusterings are."""

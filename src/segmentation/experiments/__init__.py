@@ -1,0 +1,1 @@
+"""One configuration, a sweep, and the ranking of runs."""

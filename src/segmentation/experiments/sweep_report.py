@@ -1,0 +1,254 @@
+"""One self-contained HTML page of a sweep: its question's answer, the ranking, every run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from segmentation.evaluation import agreement
+from segmentation.experiments import ranking
+from segmentation.profiling.profiles import in_units
+from segmentation.reporting.page import picture, render, sentence
+from segmentation.visualization.style import percent, segment_color
+
+#: What each figure shows, for readers who do not see it.
+FIGURE_TEXTS = {
+    "grid": "Grid of feature sets by scalings with the best rank, k and confidence of each",
+    "curves": "Silhouette and WCSS of every run over the number of segments, with the chosen k",
+    "agreement": "Grid of the adjusted Rand index between the first runs, 1 where they agree",
+}
+
+#: Settings told of a run where they differ between the runs: heading by column of the ranking.
+SETTINGS = {
+    "features": "features",
+    "scaling": "scaling",
+    "seed": "seed",
+    "choice": "choice",
+    "k_min": "k.min",
+    "k_max": "k.max",
+    "engine": "engine",
+    "effort": "effort",
+    "data": "data",
+}
+
+
+def _plain(value: object) -> str:
+    return str(value)
+
+
+def _hundredths(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def _thousandths(value: float) -> str:
+    return f"{value:.3f}"
+
+
+#: Columns of the ranking, in groups by what may be compared: heading and how a value is written.
+GROUPS: dict[str, dict[str, tuple[str, Callable[[Any], str]]]] = {
+    "fair": {
+        "structure": ("structure", _plain),
+        "confidence": ("confidence in k", _plain),
+        "stability": ("stability", _hundredths),
+        "gap": ("gap", _hundredths),
+    },
+    "own": {
+        "silhouette": ("silhouette", _thousandths),
+        "explained_variance": ("explained variance", percent),
+        "wcss": ("WCSS", in_units),
+    },
+    "one": {
+        "reference_silhouette": ("silhouette", _thousandths),
+        "reference_explained_variance": ("explained variance", percent),
+        "reference_wcss": ("WCSS", in_units),
+    },
+}
+HEADINGS = {
+    "fair": "comparable: the ranking goes by these",
+    "own": "not comparable between features or scalings",
+    "one": "ref.: in one space for all runs",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run is to be seen.
+
+    Attributes
+    ----------
+    report : str
+        Address of its report page, relative to the sweep's where both lie in files; "" if not.
+    run : str
+        Address of the run in the MLflow UI.
+    """
+
+    report: str
+    run: str
+
+
+def render_sweep_report(
+    ranked: pd.DataFrame,
+    same: pd.DataFrame,
+    *,
+    question: str,
+    total: int,
+    segments: pd.DataFrame | None,
+    figures: Mapping[str, bytes],
+    places: Mapping[str, Place],
+    meta: Mapping[str, str],
+) -> str:
+    """The page as HTML that loads nothing; text from configs and customers' files is escaped.
+
+    Parameters
+    ----------
+    ranked : DataFrame
+        From `segmentation.experiments.ranking.rank`, best first; at least one run.
+    same : DataFrame
+        From `segmentation.evaluation.agreement.agreement`.
+    question : str
+        What the sweep asks; may be empty.
+    total : int
+        Configurations of the sweep, finished or not.
+    segments : DataFrame or None
+        The table ``segments`` of the first run.
+    figures : mapping of str to bytes
+        PNG files by the names of `FIGURE_TEXTS`.
+    places : mapping of str to `Place`
+        By run id.
+    meta : mapping of str to str
+        Listed at the end as given; ``run`` is the page's title, ``command`` is set as code.
+    """
+    first = ranked.iloc[0]
+    groups = {
+        group: {name: how for name, how in columns.items() if ranked[name].notna().any()}
+        for group, columns in GROUPS.items()
+    }
+    varied = [name for name in SETTINGS if ranked[name].nunique(dropna=False) > 1]
+    runs = ranked.to_dict("records")
+    return render(
+        "sweep.html.j2",
+        title=meta.get("run", "sweep"),
+        question=question[:1].upper() + question[1:],
+        answer=_answer(ranked),
+        numbers=_facts(ranked, total),
+        why=ranking.why_first(ranked),
+        segments=_segments(segments),
+        segmented=first["run"],
+        careful=_careful(ranked, total),
+        sureness=_sureness(ranked, same),
+        groups=[(group, HEADINGS[group], len(columns)) for group, columns in groups.items()],
+        heads=[(group, how[0]) for group, columns in groups.items() for how in columns.values()],
+        rows=[_row(run, groups, varied) for run in runs],
+        notes=ranking.advice(ranked),
+        figures=[
+            picture(figures[name], text) for name, text in FIGURE_TEXTS.items() if name in figures
+        ],
+        varied=[SETTINGS[name] for name in varied],
+        places=places,
+        meta=meta,
+    )
+
+
+def _answer(ranked: pd.DataFrame) -> str:
+    """The first run and what was found, in one sentence."""
+    first, n = ranked.iloc[0], len(ranked)
+    if n > 1 and (ranked["structure"] == "no").all():
+        return f"None of the {n} runs found cluster structure: treat the customers as one group."
+    who = f"{first['run']} comes first of {n} runs" if n > 1 else f"{first['run']} is the only run"
+    if first["structure"] == "no":
+        return f"{who}: no cluster structure found."
+    segments = f"{first['k']} segments"
+    if first["structure"] == "untested":
+        return f"{who}: {segments}, structure untested."
+    agreed = "agreed by its criteria" if first["confidence"] == "agreed" else "a contested number"
+    return f"{who}: {segments}, {agreed}."
+
+
+def _facts(ranked: pd.DataFrame, total: int) -> list[tuple[str, str]]:
+    first = ranked.iloc[0]
+    facts = [("runs finished", f"{len(ranked)} of {total}"), ("segments", str(first["k"]))]
+    words = {"yes": "found", "no": "none", "untested": "untested"}
+    facts.append(("structure", words[first["structure"]]))
+    if isinstance(first["confidence"], str):
+        facts.append(("confidence", first["confidence"]))
+    if np.isfinite(first["stability"]):
+        facts.append(("weakest segment's stability", _hundredths(first["stability"])))
+    if np.isfinite(first["gap"]):
+        facts.append(("gap against noise", _hundredths(first["gap"])))
+    return facts
+
+
+def _segments(table: pd.DataFrame | None) -> list[dict[str, str]]:
+    """The first run's segments; none to tell of a single one."""
+    if table is None or len(table) < 2:
+        return []
+    return [
+        {
+            "id": str(row["segment"]),
+            "color": segment_color(int(row["segment"])),
+            "name": str(row["name"]),
+            "size": f"{row['customers']:,}",
+            "share": percent(row["share"]),
+        }
+        for row in table.to_dict("records")
+    ]
+
+
+def _careful(ranked: pd.DataFrame, total: int) -> list[str]:
+    said = []
+    careful = ranked["careful"].iloc[0]
+    if isinstance(careful, str):
+        said.append(sentence(careful))
+    if len(ranked) < total:
+        said.append(
+            f"Only {len(ranked)} of {total} runs finished: the ranking is of those. The same "
+            "command again does the rest only."
+        )
+    return said
+
+
+def _sureness(ranked: pd.DataFrame, same: pd.DataFrame) -> list[str]:
+    """How sure the first place is, and whether the runs tell the same story."""
+    first, n = ranked.iloc[0], len(ranked)
+    said = []
+    if first["structure"] == "untested":
+        said.append(
+            "Whether these customers fall into groups at all was not tested: K-Means cuts any data "
+            "into as many segments as it is asked for. choice=evidence tests it."
+        )
+    if first["confidence"] == "contested":
+        said.append("Its criteria disagree on the number of segments: read it as one of several.")
+    if n > 1:
+        with_structure = ranked[ranked["structure"] == "yes"]
+        if (ranked["structure"] != "untested").any():
+            said.append(f"{len(with_structure)} of {n} runs found cluster structure.")
+        found = Counter(with_structure["k"]).most_common()
+        if len(found) > 1:
+            runs = ", ".join(f"{k} segments in {count}" for k, count in found)
+            said.append(f"They differ in the number of segments: {runs}.")
+        elif found and len(with_structure) > 1:
+            said.append(f"All of these have {found[0][0]} segments.")
+    story = agreement.sentence(same)
+    return [*said, story] if story else said
+
+
+def _row(
+    run: Mapping[Any, Any], groups: Mapping[str, Mapping[str, Any]], varied: list[str]
+) -> dict[str, Any]:
+    return {
+        "id": run["run_id"],
+        "name": run["run"],
+        "k": str(run["k"]),
+        "careful": run["careful"] if isinstance(run["careful"], str) else "",
+        "settings": [str(run[name]) for name in varied],
+        "cells": [
+            (group, "–" if pd.isna(run[name]) else how[1](run[name]))
+            for group, columns in groups.items()
+            for name, how in columns.items()
+        ],
+    }

@@ -1,0 +1,1 @@
+"""A feature set and a scaling become one `ColumnTransformer`."""

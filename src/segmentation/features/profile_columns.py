@@ -1,0 +1,82 @@
+"""Which columns describe the segments besides those they were made from, and why not the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+from segmentation.data.customers import Customers
+
+#: Categories a column may have to be told of without being named.
+MOST_CATEGORIES = 50
+#: Columns that are told of without being named: the first of the file.
+MOST_COLUMNS = 50
+
+
+def all_columns(customers: Customers) -> list[str]:
+    """Every column of the customers but their id, of use or not."""
+    others = customers.others
+    return list(dict.fromkeys((*customers.frame.columns, *others.columns, *others.left_out)))
+
+
+def describing(
+    customers: Customers,
+    clustered: Collection[str],
+    categorical: Collection[str],
+    asked: Sequence[str] | None,
+) -> tuple[list[str], dict[str, str]]:
+    """Columns to describe segments by, and why those that were left out were.
+
+    Parameters
+    ----------
+    customers : Customers
+    clustered : collection of str
+        Columns the segments are made from.
+    categorical : collection of str
+        Numeric columns that are codes of categories.
+    asked : sequence of str or None
+        The columns wanted; None for all that are of use.
+
+    Returns
+    -------
+    names : list of str
+    left_out : dict
+        Reason by name.
+    """
+    names: list[str] = []
+    reasons: dict[str, str] = {}
+    for name in all_columns(customers) if asked is None else asked:
+        if name in clustered:
+            continue
+        reason = customers.others.left_out.get(name, "")
+        if asked is None and not reason:
+            if len(names) == MOST_COLUMNS:
+                reason = f"{MOST_COLUMNS} others are told of"
+            else:
+                reason = _names_customers(customers.column(name), code=name in categorical)
+        if reason:
+            reasons[name] = reason
+        else:
+            names.append(name)
+    return names, reasons
+
+
+def categories_of(column: pd.Series) -> pd.Series:
+    """A column of codes as one of texts, ``1.0`` written ``1``; what is missing stays missing."""
+    if not is_numeric_dtype(column):
+        return column
+    known = column.dropna()
+    if (known == known.round()).all():
+        known = known.astype("int64")
+    return known.astype("str").reindex(column.index)
+
+
+def _names_customers(column: pd.Series, *, code: bool) -> str:
+    if is_numeric_dtype(column) and not code:
+        return ""
+    values = int(column.nunique())
+    if values <= min(MOST_CATEGORIES, len(column) / 2):
+        return ""
+    return f"{values:,} different values; up to {MOST_CATEGORIES} are told of unasked"

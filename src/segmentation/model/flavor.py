@@ -1,0 +1,367 @@
+"""Writes the portable model: one logged model that opens as ``pyfunc`` and as ``sklearn``.
+
+MLflow's documented way to a custom flavour is a module with a ``save_model``; this is that module.
+The pyfunc flavour is `segmentation.model.segment_model` copied as code, with the pipeline in skops
+format, so a logged model holds no pickle and needs nothing of this package. Signature, input
+example and requirements are given, not inferred: inferring them takes seconds a run.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import mlflow.pyfunc
+import pandas as pd
+import skops.io
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Run
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.models.model import ModelInfo
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import AnyType
+from mlflow.utils import environment
+from sklearn.pipeline import Pipeline
+
+from segmentation.errors import RegistryError
+from segmentation.model.segment_model import SegmentModel
+from segmentation.runtime.redaction import masked_url
+
+CODE = Path(__file__).with_name("segment_model.py")
+REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn", "scipy", "skops")
+EXAMPLE_ROWS = 5
+#: Name of MLflow's look at the installed packages.
+_CHECK = "warn_dependency_requirement_mismatches"
+
+
+@dataclass(frozen=True)
+class PortableModel:
+    """A fitted pipeline with all that other programs need to use it.
+
+    Attributes
+    ----------
+    pipeline : Pipeline
+        Fitted; stock scikit-learn steps only, the last one a ``KMeans`` of k clusters.
+    columns : sequence of str
+        Input columns, in the order the pipeline was fitted on.
+    categories : mapping of str to sequence
+        The categories seen in training (all text or all numbers) of each categorical column; the
+        other columns are numeric.
+    segment_ids : sequence of int
+        Segment id of each cluster index.
+    segment_names : sequence of str
+        Name of each cluster index.
+    radius : sequence of float
+        99th percentile of the training customers' distance to the centre, by cluster index.
+    example : DataFrame
+        The first rows are shown with the model as an input example; made-up customers will do.
+    log1p : sequence of str
+        Numeric columns that the pipeline takes the logarithm of: they need values above -1.
+    reference : mapping, optional
+        What the training customers looked like, for monitoring: see
+        `segmentation.evaluation.drift.reference`.
+    """
+
+    pipeline: Pipeline
+    columns: Sequence[str]
+    categories: Mapping[str, Sequence[str | float]]
+    segment_ids: Sequence[int]
+    segment_names: Sequence[str]
+    radius: Sequence[float]
+    example: pd.DataFrame
+    log1p: Sequence[str] = ()
+    reference: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        k = self.pipeline[-1].n_clusters
+        for what in ("segment_ids", "segment_names", "radius"):
+            if len(getattr(self, what)) != k:
+                raise ValueError(f"{what} has {len(getattr(self, what))} values for {k} clusters")
+        if len(set(self.segment_ids)) != k:
+            raise ValueError(f"segment_ids are not unique: {list(self.segment_ids)}")
+        strangers = {*self.categories, *self.log1p} - set(self.columns)
+        if strangers:
+            raise ValueError(f"categories or log1p of no input column: {sorted(strangers)}")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model opened from the store.
+
+    Attributes
+    ----------
+    model : SegmentModel
+    name : str
+        Of the registered model, else what was asked for.
+    version : str or None
+        Version of the registered model.
+    run_id : str or None
+        The run it was logged by.
+    """
+
+    model: SegmentModel
+    name: str
+    version: str | None
+    run_id: str | None
+
+    @property
+    def title(self) -> str:
+        """Such as ``customer-segments version 3``."""
+        return self.name if self.version is None else f"{self.name} version {self.version}"
+
+
+def log(
+    portable: PortableModel,
+    *,
+    client: MlflowClient,
+    run: Run,
+    name: str = "model",
+    params: Mapping[str, str] | None = None,
+) -> ModelInfo:
+    """Log the model to a run of the client's store.
+
+    Not by MLflow's `Model.log`: it files the model of a run that is not the active one under the
+    default experiment, and copies each metric of the run to the model in calls of its own. Metrics
+    logged with the model's id are the model's too.
+
+    Parameters
+    ----------
+    portable : PortableModel
+    client : MlflowClient
+    run : Run
+        The run the model belongs to; it need not be the active one.
+    name : str
+        Name of the logged model.
+    params : mapping of str to str, optional
+        Params of the run that are not logged yet.
+
+    Returns
+    -------
+    ModelInfo
+        ``model_uri`` (``models:/m-…``) opens it with ``mlflow.pyfunc.load_model`` and with
+        ``mlflow.sklearn.load_model``.
+    """
+    run_id = str(run.info.run_id)
+    logged = client.create_logged_model(
+        run.info.experiment_id,
+        name=name,
+        source_run_id=run_id,
+        params={**(params or {}), **run.data.params},
+    )
+    model = _UnfiledModel(
+        artifact_path=logged.artifact_location,
+        model_uuid=logged.model_id,
+        model_id=logged.model_id,
+        run_id=run_id,
+    )
+    status = LoggedModelStatus.FAILED
+    try:
+        with TemporaryDirectory(prefix="segment-") as folder:
+            save_model(folder, model, portable)
+            client.log_model_artifacts(logged.model_id, folder)
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        status = LoggedModelStatus.READY
+    finally:
+        client.finalize_logged_model(logged.model_id, status)
+    info: ModelInfo = model.get_model_info(logged)
+    return info
+
+
+def load(uri: str, *, tracking_uri: str) -> LoadedModel:
+    """Open a model of this project, to score with it.
+
+    The files of the model are read by this version's own `SegmentModel`, not by the copy of the
+    code that lies beside them.
+
+    Parameters
+    ----------
+    uri : str
+        ``models:/name@alias``, ``models:/name/version``, ``models:/m-…``, ``runs:/id/model`` or a
+        folder.
+    tracking_uri : str
+        The store to look in; it becomes the process's.
+
+    Raises
+    ------
+    RegistryError
+        There is no such model in the store, or it is not one of this project.
+    """
+    mlflow.set_tracking_uri(tracking_uri)
+    named = re.fullmatch(r"models:/([^/@]+)(?:@([^/]+)|/(\d+))", uri)
+    name, number = uri, None
+    try:
+        if named is not None:
+            client = mlflow.MlflowClient(tracking_uri)
+            number = named[3] or client.get_model_version_by_alias(named[1], named[2]).version
+            name, uri = named[1], f"models:/{named[1]}/{number}"
+        with TemporaryDirectory(prefix="segment-") as scratch:
+            local = Path(uri).is_dir()
+            folder = Path(uri if local else download_artifacts(artifact_uri=uri, dst_path=scratch))
+            about = Model.load(str(folder))
+            model = _read(folder, about)
+    except (MlflowException, OSError) as error:
+        raise RegistryError(
+            f"model={uri}: there is no such model in {masked_url(tracking_uri)} "
+            f"({str(error).splitlines()[0].strip()}). Make a champion with `segment promote`, or "
+            "name another one, such as model=models:/customer-segments/1"
+        ) from error
+    return LoadedModel(model, name, None if number is None else str(number), about.run_id)
+
+
+def _read(folder: Path, about: Model) -> SegmentModel:
+    try:
+        artifacts = about.flavors[mlflow.pyfunc.FLAVOR_NAME]["artifacts"]
+        paths = [folder / artifacts[key]["path"] for key in ("pipeline", "segments")]
+        return SegmentModel().read(*paths)
+    except KeyError as error:
+        raise RegistryError(
+            f"model={folder.name}: this model was not made by `segment fit`, its segments cannot "
+            "be read. Name another one, such as model=models:/customer-segments@champion"
+        ) from error
+
+
+def save(portable: PortableModel, path: str | Path) -> None:
+    """Write the model to a new folder, without a store.
+
+    Parameters
+    ----------
+    portable : PortableModel
+    path : path
+        Must not exist yet, or be empty.
+    """
+    save_model(str(path), _UnfiledModel(), portable)
+
+
+class _UnfiledModel(Model):
+    """A model that MLflow does not write down while it has one flavour of two."""
+
+    def save(self, path: str) -> None:
+        if "sklearn" in self.flavors:
+            super().save(path)
+
+
+def save_model(path: str, mlflow_model: Model, portable: PortableModel) -> None:
+    """Write both flavours into `path`.
+
+    Parameters
+    ----------
+    path : str
+    mlflow_model : Model
+        Receives the flavours; its ``MLmodel`` file is written.
+    portable : PortableModel
+    """
+    example = portable.example[list(portable.columns)].head(EXAMPLE_ROWS).reset_index(drop=True)
+    with TemporaryDirectory() as folder, _quiet():
+        pipeline, names = Path(folder, "pipeline.skops"), Path(folder, "segments.json")
+        skops.io.dump(portable.pipeline, pipeline)
+        names.write_text(json.dumps(_names(portable), ensure_ascii=False), "utf-8")
+        mlflow.pyfunc.save_model(
+            path,
+            python_model=str(CODE),
+            artifacts={"pipeline": str(pipeline), "segments": str(names)},
+            mlflow_model=mlflow_model,
+            signature=_signature(portable.columns),
+            input_example=example,
+            pip_requirements=_requirements(),
+            # A folder without a uv project: else a uv.lock of the current directory is copied in.
+            uv_project_path=folder,
+        )
+    pyfunc = mlflow_model.flavors[mlflow.pyfunc.FLAVOR_NAME]
+    # MLflow notes where the files came from: folders of this machine that mean nothing elsewhere.
+    pyfunc["model_code_path"] = CODE.name
+    for artifact in pyfunc["artifacts"].values():
+        artifact["uri"] = artifact["path"]
+    mlflow_model.add_flavor(
+        "sklearn",
+        pickled_model=pyfunc["artifacts"]["pipeline"]["path"],
+        sklearn_version=_version("scikit-learn"),
+        serialization_format="skops",
+        skops_trusted_types=None,
+        code=None,
+    )
+    mlflow_model.save(str(Path(path, "MLmodel")))
+
+
+@cache
+def _version(package: str) -> str:
+    # Each asking parses all of the package's metadata.
+    return version(package)
+
+
+def _requirements() -> list[str]:
+    return [f"{package}=={_version(package)}" for package in REQUIREMENTS]
+
+
+def _names(portable: PortableModel) -> dict[str, Any]:
+    """Content of ``segments.json``; segments stand in the order of the cluster index."""
+    columns: list[dict[str, Any]] = [{"name": column} for column in portable.columns]
+    for column in columns:
+        if column["name"] in portable.categories:
+            column["categories"] = list(portable.categories[column["name"]])
+        elif column["name"] in portable.log1p:
+            column["above"] = -1
+    segments = zip(portable.segment_ids, portable.segment_names, portable.radius, strict=True)
+    names: dict[str, Any] = {
+        "columns": columns,
+        "segments": [
+            {"id": int(id_), "name": name, "radius": float(radius)}
+            for id_, name, radius in segments
+        ],
+    }
+    if portable.reference is not None:
+        names["reference"] = dict(portable.reference)
+    return names
+
+
+def _signature(columns: Sequence[str]) -> ModelSignature:
+    """Inputs of any type, as ``double`` would refuse integer columns; the model checks them."""
+    anything = AnyType()  # type: ignore[no-untyped-call]
+    return ModelSignature(
+        inputs=Schema([ColSpec(anything, column) for column in columns]),
+        outputs=Schema(
+            [
+                ColSpec(DataType.long, "segment"),
+                ColSpec(DataType.string, "segment_name"),
+                ColSpec(DataType.double, "distance"),
+            ]
+        ),
+        params=ParamSchema([ParamSpec("details", DataType.boolean, False)]),
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep off the terminal what MLflow says of every model with an example, and only that.
+
+    Nor does MLflow look whether what the model requires is installed: the versions required are
+    the installed ones, and looking reads what every installed package is made of, half a second in
+    each process and 40 ms a model.
+    """
+    logger = logging.getLogger("mlflow.pyfunc")
+    check = getattr(environment, _CHECK)
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return record.msg != "Validating input example against model signature"
+
+    logger.addFilter(wanted)
+    setattr(environment, _CHECK, lambda requirements: None)
+    try:
+        with warnings.catch_warnings():
+            # Pandas4Warning, of MLflow's own comparison of column names with a range.
+            warnings.filterwarnings("ignore", message="Operation with range is deprecated")
+            yield
+    finally:
+        logger.removeFilter(wanted)
+        setattr(environment, _CHECK, check)

@@ -1,0 +1,227 @@
+"""The model that is logged: names the segment of new customers where this project is not installed.
+
+MLflow copies this one file into the logged model ("models from code") and runs it when the model
+is loaded, so it imports nothing of the package and ends with ``set_model``. Beside it lie the
+fitted pipeline (``pipeline.skops``) and the names (``segments.json``) that
+`segmentation.model.flavor` wrote.
+"""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import skops.io
+from mlflow.exceptions import MlflowException
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
+from numpy.typing import NDArray
+
+# Squares of larger numbers overflow and every distance would be infinite.
+LARGEST = 1e150
+SHOWN = 3
+#: Rows whose distances to all centres are held at once.
+ROWS = 1 << 16
+
+
+class Fault(NamedTuple):
+    """What is wrong in a column; `bad` marks the rows, None when the column itself is."""
+
+    column: str
+    wanted: str
+    bad: NDArray[np.bool_] | None
+    message: str
+
+
+class SegmentModel(PythonModel):
+    """Pipeline and names of one segmentation; see `predict`."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Read the pipeline and the names from the model's folder."""
+        self.read(Path(context.artifacts["pipeline"]), Path(context.artifacts["segments"]))
+
+    def read(self, pipeline: Path, segments: Path) -> SegmentModel:
+        """Read the pipeline (skops format) and the names (JSON); returns the model itself."""
+        self.pipeline = skops.io.load(pipeline)
+        names = json.loads(segments.read_text(encoding="utf-8"))
+        self.columns: list[dict[str, Any]] = names["columns"]
+        self.segment_ids = np.array([one["id"] for one in names["segments"]], dtype=np.int64)
+        self.segment_names = np.array([one["name"] for one in names["segments"]], dtype=object)
+        self.radius = np.array([one["radius"] for one in names["segments"]], dtype=np.float64)
+        #: What the training customers looked like, see `segmentation.evaluation.drift.reference`.
+        self.reference: dict[str, Any] | None = names.get("reference")
+        return self
+
+    def predict(
+        self,
+        context: PythonModelContext,
+        model_input: pd.DataFrame,
+        params: dict[str, Any] | None = None,
+    ) -> pd.DataFrame:
+        """Name the segment of each customer.
+
+        Parameters
+        ----------
+        context
+            Part of MLflow's interface; not used. (``mlflow.pyfunc.load_model`` returns an object
+            whose ``predict`` takes the customers, and ``params`` when wanted.)
+        model_input : DataFrame of n rows
+            Holds at least the columns the model was trained on, in the customers' own units, in
+            any order. Numbers may be integers, floats, nullable or text that reads as a number.
+        params : dict, optional
+            ``{"details": True}`` adds the columns that `assign` calls details.
+
+        Returns
+        -------
+        DataFrame of n rows
+            Same index as the input; columns ``segment`` (int), ``segment_name`` (str) and
+            ``distance`` (float, Euclidean, to the centre of the segment in the scaled space).
+
+        Raises
+        ------
+        MlflowException
+            (INVALID_PARAMETER_VALUE, HTTP 400 of a scoring server.) A column is missing, a value is
+            no finite number or too small for log1p, or a category was not seen in training; the
+            message names column, rows and what is allowed.
+        """
+        customers, faults = self.check(model_input)
+        if faults:
+            raise MlflowException.invalid_parameter_value("; ".join(one.message for one in faults))
+        answer, measured = self.assign(customers, details=bool((params or {}).get("details")))
+        if not measured.all():
+            far = answer.index[~measured]
+            raise MlflowException.invalid_parameter_value(
+                f"values too far from the training data to measure a distance in {len(far)} of "
+                f"{len(answer)} rows (index {', '.join(map(repr, far[:SHOWN]))})"
+            )
+        return answer
+
+    def check(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Fault]]:
+        """Only the model's columns, numbers as float64, and all that is wrong with them."""
+        checked: dict[str, pd.Series] = {}
+        faults: list[Fault] = []
+        for column in self.columns:
+            name, allowed = column["name"], column.get("categories")
+            if name not in frame.columns:
+                faults.append(Fault(name, "", None, f"column '{name}' is missing"))
+                continue
+            given = frame[name]
+            if isinstance(given, pd.DataFrame):
+                times = f"column '{name}' is there {given.shape[1]} times"
+                faults.append(Fault(name, "", None, times))
+                continue
+            if allowed is None:
+                lowest = column.get("above", -LARGEST)
+                checked[name], bad = _numbers(given, lowest)
+                wanted = (
+                    f"a finite number above {lowest:g}" if "above" in column else "a finite number"
+                )
+            else:
+                checked[name], bad = _known(given, allowed)
+                wanted = f"one of the categories seen in training: {', '.join(map(repr, allowed))}"
+            if bad.any():
+                message = f"column '{name}' must hold {wanted}; {_where(given, bad)}"
+                faults.append(Fault(name, wanted, bad, message))
+        return pd.DataFrame(checked, index=frame.index), faults
+
+    def assign(
+        self, customers: pd.DataFrame, *, details: bool = False
+    ) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
+        """The segment of each checked customer.
+
+        Parameters
+        ----------
+        customers : DataFrame of n rows
+            From `check`, without faults.
+        details : bool
+            Also ``second_segment`` (int, the nearest other segment; missing when there is one
+            segment only), ``margin`` (float from 0, between two segments, to 1, at the centre: the
+            distance to the second centre less that to the own, over their sum) and ``in_range``
+            (bool: no farther from the centre than 99 % of the segment's training customers).
+
+        Returns
+        -------
+        DataFrame of n rows, and an ndarray of n bool
+            The answer, and for which rows it means anything: values may be so far from the
+            training data that their distance is no finite number.
+        """
+        n, k = len(customers), len(self.segment_ids)
+        measured = np.ones(n, dtype=bool)
+        index, second = np.zeros(n, dtype=np.intp), np.zeros(n, dtype=np.intp)
+        distance, other = np.zeros(n), np.full(n, np.nan)
+        for start in range(0, n, ROWS):
+            rows = slice(start, start + ROWS)
+            # A value that overflows makes numpy warn on the terminal; the caller says it better.
+            with np.errstate(all="ignore"):
+                Z = np.asarray(self.pipeline[:-1].transform(customers.iloc[rows]), dtype=float)
+                measured[rows] = np.isfinite(np.square(Z).sum(axis=1))
+            Z[~measured[rows]] = 0
+            kmeans = self.pipeline[-1]
+            centers = kmeans.cluster_centers_
+            index[rows] = kmeans.predict(Z)
+            distance[rows] = np.linalg.norm(Z - centers[index[rows]], axis=1)
+            if details and k > 1:
+                distances = kmeans.transform(Z)
+                distances[np.arange(len(Z)), index[rows]] = np.inf
+                second[rows] = distances.argmin(axis=1)
+                # Of a customer between two centres rounding may make the other one the nearer.
+                other[rows] = np.maximum(
+                    np.linalg.norm(Z - centers[second[rows]], axis=1), distance[rows]
+                )
+        answer = pd.DataFrame(
+            {
+                "segment": self.segment_ids[index],
+                "segment_name": self.segment_names[index],
+                "distance": distance,
+            },
+            index=customers.index,
+        )
+        if details:
+            ids = pd.array(self.segment_ids[second], dtype="Int64")
+            if k == 1:
+                ids[:] = pd.NA
+            answer["second_segment"] = ids
+            total = other + distance
+            # Both are 0 only where two centres coincide: then nothing tells the segments apart.
+            answer["margin"] = (other - distance) / np.where(total == 0, 1.0, total)
+            answer["in_range"] = distance <= self.radius[index]
+        return answer, measured
+
+
+def _numbers(column: pd.Series, lowest: float) -> tuple[pd.Series, NDArray[np.bool_]]:
+    """The column as float64, and a mask of the values that are not a number above `lowest`."""
+    if column.dtype.kind in "mMc":  # dates would silently count as nanoseconds
+        return column, np.ones(len(column), dtype=bool)
+    try:
+        numbers = pd.to_numeric(column, errors="coerce")
+    except OverflowError:  # an integer of more than 308 digits; as text it reads as infinite
+        numbers = pd.to_numeric(column.astype(str), errors="coerce")
+    values = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+    good = (values > lowest) & (values < LARGEST)
+    return pd.Series(values, index=column.index), ~good
+
+
+def _known(
+    column: pd.Series, allowed: Sequence[str | float]
+) -> tuple[pd.Series, NDArray[np.bool_]]:
+    """The column with the categories as trained, and a mask of the values that are none."""
+    if all(isinstance(category, str) for category in allowed):
+        known = column.astype(object)
+    else:
+        known, _ = _numbers(column, -LARGEST)
+    return known, ~known.isin(list(allowed)).to_numpy()
+
+
+def _where(column: pd.Series, bad: NDArray[np.bool_]) -> str:
+    """How many rows are wrong, the first of them and what they hold."""
+    rows = column[bad].iloc[:SHOWN]
+    values = ", ".join(f"index {row!r}: {reprlib.repr(value)}" for row, value in rows.items())
+    return f"{bad.sum()} of {len(bad)} rows do not ({values}{', …' if bad.sum() > SHOWN else ''})"
+
+
+set_model(SegmentModel())

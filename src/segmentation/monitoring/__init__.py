@@ -1,0 +1,1 @@
+"""New customers against those the champion was trained on."""

@@ -1,0 +1,1 @@
+"""Segment ids that last, gates and aliases."""

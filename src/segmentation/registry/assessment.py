@@ -1,0 +1,320 @@
+"""A challenger measured: matched to the champion, compared with it, and put before the gates."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from numpy.typing import NDArray
+
+from segmentation.config import PromotionConfig
+from segmentation.data.customers import Customers
+from segmentation.errors import GateRefused, SegmentationError
+from segmentation.experiments import run as fit
+from segmentation.model import model_files
+from segmentation.model.model_files import ModelFolder
+from segmentation.registry import comparison, gates, lineage, versions
+from segmentation.registry.gates import Answer, Findings
+from segmentation.registry.lineage import Lineage
+from segmentation.tracking import runs
+from segmentation.tracking.store import Store, store_errors
+
+PROFILE = "tables/profile.json"
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """A challenger as it would be promoted, and whether it may be. Nothing was changed for it.
+
+    Attributes
+    ----------
+    run : Run
+    model_id : str
+        The run's logged model.
+    name : str
+        Registered model.
+    champion : ModelVersion or None
+    folder : ModelFolder
+        The challenger's files with the ids and names it would have.
+    relabelled : bool
+        Whether these differ from those it was logged with.
+    lineage : Lineage
+    names : dict of int to str
+        Name of every segment id, old and new.
+    counts : DataFrame or None
+        Customers by old id (rows) and new id (columns); None when they could not be compared.
+    moved : float or None
+        Share of the customers whose id changes.
+    answers : tuple of Answer
+    """
+
+    run: Run
+    model_id: str
+    name: str
+    champion: ModelVersion | None
+    folder: ModelFolder
+    relabelled: bool
+    lineage: Lineage
+    names: dict[int, str]
+    counts: pd.DataFrame | None
+    moved: float | None
+    answers: tuple[Answer, ...]
+
+    @property
+    def failed(self) -> tuple[Answer, ...]:
+        """The gates that refuse."""
+        return tuple(answer for answer in self.answers if answer.failed)
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """Both models' answers for the same customers; `problem` says why there are none."""
+
+    challenger: NDArray[np.int64] | None = None
+    champion: NDArray[np.int64] | None = None
+    frame: pd.DataFrame | None = None
+    columns: tuple[str, ...] = ()
+    champion_single: bool = False
+    differs: bool = True
+    problem: str | None = None
+
+
+def assess(
+    store: Store, run_id: str, *, name: str, rules: PromotionConfig, scratch: Path
+) -> Assessment:
+    """Measure a run's model against the gates and against the champion.
+
+    Parameters
+    ----------
+    store : Store
+    run_id : str
+        A finished run with a model.
+    name : str
+        Registered model.
+    rules : PromotionConfig
+        Thresholds of the gates.
+    scratch : Path
+        An empty folder for the files of both models; `promote` needs them.
+
+    Raises
+    ------
+    RegistryError
+        The run or a model cannot be used.
+    GateRefused
+        The run is the champion already.
+    """
+    mlflow.set_tracking_uri(store.uri)
+    with store_errors(store.uri):
+        run = versions.finished_run(store.client, run_id)
+        model_id = versions.model_of(store.client, run)
+        champion = versions.champion_version(store.client, name)
+    if champion is not None and champion.run_id == run_id:
+        raise GateRefused(
+            f"run_id={run_id}: its model is the champion of '{name}' already "
+            f"(version {champion.version}); there is nothing to promote. Fit another run, or "
+            "choose one from `segment compare`."
+        )
+    folder = model_files.fetch(f"models:/{model_id}", scratch / "challenger")
+    old = None
+    if champion is not None:
+        old = model_files.fetch(f"models:/{name}/{champion.version}", scratch / "champion")
+    customers, problem = _customers(store, run, folder.columns)
+    compared = _compare(store, run, customers, problem, folder, old)
+    counts, matched = _match(store, run, champion, compared, folder, old, name)
+    names = _names(matched, folder, old)
+    relabelled = (matched.ids, names) != (folder.ids, folder.names)
+    moved = None if counts is None else lineage.moved(counts, matched.ids)
+    findings = replace(
+        _findings(run, problem, folder, compared, rules),
+        first=champion is None,
+        moved=moved,
+    )
+    if relabelled:
+        folder = model_files.relabel(folder, matched.ids, names)
+    if rules.loads:
+        findings = replace(findings, load_problem=model_files.fresh_process_problem(folder))
+    if counts is not None:
+        counts = counts.set_axis(list(matched.ids), axis=1)
+    known = dict(zip(old.ids, old.names, strict=True)) if old is not None else {}
+    return Assessment(
+        run=run,
+        model_id=model_id,
+        name=name,
+        champion=champion,
+        folder=folder,
+        relabelled=relabelled,
+        lineage=matched,
+        names={**known, **dict(zip(folder.ids, folder.names, strict=True))},
+        counts=counts,
+        moved=moved,
+        answers=tuple(gates.check(findings, rules)),
+    )
+
+
+def _customers(
+    store: Store, run: Run, columns: tuple[str, ...]
+) -> tuple[Customers | None, str | None]:
+    """The customers the run was fitted on, or why they are not known any more."""
+    try:
+        stored = runs.stored_config(store, run.info.run_id)
+        customers = fit.stored_customers(stored, _read_columns(stored))
+    except SegmentationError as error:
+        return None, f"the run's customers cannot be read again ({error})"
+    if customers.digest != run.data.tags.get("data_sha256"):
+        return None, f"{customers.source} holds other customers now than when the run was made"
+    if any(column not in customers.frame for column in columns):
+        return None, f"{customers.source} lacks columns of the model"
+    return customers, None
+
+
+def _read_columns(stored: dict[str, Any]) -> tuple[str, ...] | None:
+    """The columns the fit asked the file for: they decide which customers it dropped."""
+    features = stored["features"]
+    if features["columns"] is None and stored["data"].get("default_features"):
+        features = {**features, **stored["data"]["default_features"]}
+    if not features["columns"]:
+        return None
+    return tuple(features["columns"])
+
+
+def _compare(
+    store: Store,
+    run: Run,
+    customers: Customers | None,
+    problem: str | None,
+    folder: ModelFolder,
+    old: ModelFolder | None,
+) -> _Compared:
+    """Ask both models about the challenger's customers."""
+    if customers is None:
+        return _Compared(problem=problem)
+    answer = folder.answers(customers.frame)
+    index = folder.indices(answer["segment"])
+    if old is None:
+        return _Compared(challenger=index, frame=customers.frame)
+    try:
+        frame, asked = customers.frame, answer
+        if any(column not in frame for column in old.columns):
+            frame = _wider(store, run, (*folder.columns, *old.columns))
+            asked = folder.answers(frame)
+        theirs = old.answers(frame)
+    except SegmentationError as error:
+        # The challenger's own numbers are still known; only the comparison is not.
+        text = f"the champion cannot name these customers' segments ({error})"
+        return _Compared(challenger=index, frame=customers.frame, problem=text)
+    index = folder.indices(asked["segment"])
+    groups = pd.crosstab(index, theirs["segment"].to_numpy()).to_numpy() > 0
+    same = (groups.sum(axis=0) == 1).all() and (groups.sum(axis=1) == 1).all()
+    near = np.allclose(asked["distance"], theirs["distance"], rtol=1e-9, atol=1e-12)
+    return _Compared(
+        challenger=index,
+        champion=theirs["segment"].to_numpy(),
+        frame=frame,
+        columns=(*folder.columns, *old.columns),
+        champion_single=len(old.ids) == 1,
+        differs=not (same and near and set(folder.columns) == set(old.columns)),
+    )
+
+
+def _wider(store: Store, run: Run, columns: tuple[str, ...]) -> pd.DataFrame:
+    """The run's customers with more of the file's columns."""
+    stored = runs.stored_config(store, run.info.run_id)
+    return fit.stored_customers(stored, tuple(dict.fromkeys(columns))).frame
+
+
+def _match(
+    store: Store,
+    run: Run,
+    champion: ModelVersion | None,
+    compared: _Compared,
+    folder: ModelFolder,
+    old: ModelFolder | None,
+    name: str,
+) -> tuple[pd.DataFrame | None, Lineage]:
+    """Customers by old id and new index, and the lineage: by customers, else by centres."""
+    if champion is None or old is None:
+        return None, lineage.unchanged(folder.ids)
+    used = versions.next_segment_id(store.client, name)
+    earlier = versions.earlier_ids(store.client, name, run.info.run_id)
+    k = len(folder.ids)
+    if compared.champion is not None and compared.challenger is not None:
+        counts = lineage.overlap(compared.champion, compared.challenger, old.ids, k)
+        return counts, lineage.match_customers(counts, used=used, earlier=earlier)
+    before = _means(store, str(champion.run_id), old.ids)
+    now = _means(store, run.info.run_id, range(k))
+    return None, lineage.match_centers(before, now, used=used, earlier=earlier)
+
+
+def _means(store: Store, run_id: str, ids: Sequence[int]) -> pd.DataFrame:
+    """The segments' means in the customers' units, from the run's table; else no columns."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="segment-") as folder:
+            path = store.client.download_artifacts(run_id, PROFILE, folder)
+            return lineage.means(pd.read_json(path, orient="split"), ids)
+    except (MlflowException, OSError):
+        return pd.DataFrame(index=list(ids))
+
+
+def _names(matched: Lineage, folder: ModelFolder, old: ModelFolder | None) -> tuple[str, ...]:
+    # A name says what its model knows: "gender Female" is none for a model without the gender.
+    if old is None or set(old.columns) != set(folder.columns):
+        return folder.names
+    return lineage.keep_names(matched.ids, folder.names, dict(zip(old.ids, old.names, strict=True)))
+
+
+def _findings(
+    run: Run,
+    problem: str | None,
+    folder: ModelFolder,
+    compared: _Compared,
+    rules: PromotionConfig,
+) -> Findings:
+    """All that the gates ask for but what depends on the new ids."""
+    tags, metrics = run.data.tags, run.data.metrics
+    tested = {"yes": True, "no": False}.get(tags.get("structure", ""))
+    found = Findings(
+        first=False,
+        structure=tested,
+        structure_reason=f"the run found {'' if tested else 'no '}cluster structure",
+        one_column=run.data.tags.get("careful"),
+        stability=metrics.get("stability"),
+        smallest_share=metrics.get("smallest_share"),
+        differs=compared.differs,
+        incomparable=compared.problem,
+        data_problem=problem,
+    )
+    if tested is None:
+        found = replace(found, structure_reason=f"the run did not test it, and {problem}")
+    if compared.frame is None or compared.challenger is None:
+        return found
+    frame, index = compared.frame, compared.challenger
+    seed = int(run.data.params.get("seed", 0))
+    if tested is None and rules.structure:
+        k_max = int(run.data.params.get("k_max", len(folder.ids)))
+        gate = comparison.structure(folder.pipeline(), frame, k_max=k_max, seed=seed)
+        found = replace(found, structure=gate.structure, structure_reason=gate.reason)
+    if found.stability is None and rules.min_stability is not None and len(folder.ids) > 1:
+        measured = comparison.stability(folder.pipeline(), frame, seed=seed)
+        found = replace(found, stability=measured.stability)
+    if found.smallest_share is None:
+        sizes = np.bincount(index, minlength=len(folder.ids))
+        found = replace(found, smallest_share=float(sizes.min() / len(index)))
+    if compared.champion is None or rules.max_quality_loss is None:
+        return found
+    X = comparison.reference_space(frame, compared.columns)
+    ours, theirs = comparison.silhouettes(X, index, compared.champion, seed=seed)
+    return replace(
+        found,
+        silhouette=ours,
+        champion_silhouette=theirs,
+        champion_single=compared.champion_single,
+    )

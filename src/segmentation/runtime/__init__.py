@@ -1,0 +1,1 @@
+"""Processes, threads and interrupts, and what is never printed."""

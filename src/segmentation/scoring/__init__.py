@@ -1,0 +1,1 @@
+"""The segment of every customer of a file."""

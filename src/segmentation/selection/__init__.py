@@ -1,0 +1,1 @@
+"""Which k, how sure, or none."""

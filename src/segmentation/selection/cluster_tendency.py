@@ -1,0 +1,227 @@
+"""Is there any cluster structure, or is one group the honest answer?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import diptest
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from segmentation.clustering.base import Clustering
+from segmentation.evaluation.sampling import sampled, unround, varying
+from segmentation.runtime.threads import at_most
+from segmentation.selection import criteria
+from segmentation.selection.null_models import NULLS, silhouette_maxima
+
+Array = NDArray[np.float64]
+
+#: Fewer customers than this cannot be told from noise by any of the tests.
+MIN_CUSTOMERS = 10
+DIP_ROWS, SILHOUETTE_ROWS = 5000, 400
+#: Stricter than the usual 0.05: the dip is tested for every k, and evenly spread data sit on the
+#: boundary of its null. On 280 sets without clusters it claimed structure on 2.1 % at 0.05, on
+#: 0.7 % at 0.01; the silhouettes find what it then misses of 177 recoverable mixtures. Both tests
+#: together claimed structure on 3 of 210 fresh sets without clusters, on 256 of 256 mixtures.
+ALPHA = 0.01
+#: Clusters are adjacent when one is second-nearest for this share of the other's points.
+ADJACENT_SHARE = 0.05
+#: Below this size a cluster is a few outliers: heavy tails must not pass for a second mode.
+MIN_CLUSTER = 5
+#: Distance of the two means in pooled standard deviations.
+MIN_SEPARATION = 1.0
+#: The larger cluster is cut to this multiple of the smaller, or the dip sees one mode only.
+MAX_IMBALANCE = 3
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The verdict on structure and what it rests on.
+
+    Attributes
+    ----------
+    structure : bool
+    by : {"dip", "silhouette"} or None
+        Which test found structure; None when neither did.
+    reason : str
+        In plain words.
+    dip_p : mapping of k to float
+        The largest p-value among the adjacent pairs of clusters; 1 where a pair is too small.
+    silhouette : float or None
+        The largest mean silhouette over k on the rows used.
+    null_silhouette : mapping of str to float
+        The largest value each null reached in all its draws.
+    bands : DataFrame
+        Indexed by k; ``low`` and ``high`` silhouettes of all null draws.
+    rows : mapping of str to int
+        How many customers each test looked at.
+    """
+
+    structure: bool
+    by: str | None
+    reason: str
+    dip_p: Mapping[int, float] = field(default_factory=dict)
+    silhouette: float | None = None
+    null_silhouette: Mapping[str, float] = field(default_factory=dict)
+    bands: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["low", "high"]))
+    rows: Mapping[str, int] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able, without the bands."""
+        return {
+            "structure": self.structure,
+            "by": self.by,
+            "reason": self.reason,
+            "dip_p": {str(k): p for k, p in self.dip_p.items()},
+            "silhouette": self.silhouette,
+            "null_silhouette": dict(self.null_silhouette),
+            "rows": dict(self.rows),
+        }
+
+
+def find_structure(
+    Z: Array, clusterings: Mapping[int, Clustering], *, seed: int, icl: pd.Series | None = None
+) -> Gate:
+    """Decide whether the data have cluster structure.
+
+    Structure is found when either test says so:
+
+    dip
+        For some k >= 2 every pair of adjacent clusters is separated by a dip in density: Hartigan
+        & Hartigan's (1985, Ann. Stat. 13) test rejects one mode on the points of both, projected
+        on the line through their centres.
+    silhouette
+        The largest mean silhouette over k exceeds that of every draw of every null in
+        `segmentation.selection.null_models.NULLS`, all clustered by the same procedure, and ICL
+        prefers several Gaussians to one: a single group of an odd shape can have a high
+        silhouette too.
+
+    Repeated values are spread over their rounding interval first; both tests read ties as modes.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n, d)
+        Scaled customers.
+    clusterings : mapping of k to `Clustering`
+        Every k fitted; k=1 is ignored.
+    seed : int
+    icl : Series, optional
+        `segmentation.selection.criteria.icl` of the same clusterings (k=1 included), if known.
+
+    Returns
+    -------
+    Gate
+    """
+    reason = untestable(Z, clusterings)
+    if reason is not None:
+        return Gate(structure=False, by=None, reason=reason)
+    ks = [k for k in sorted(clusterings) if k >= 2]
+    rows = sampled(Z, DIP_ROWS, seed)
+    columns = varying(rows)
+    with at_most(1):
+        X = unround(rows[:, columns], seed)
+        rng = np.random.default_rng(seed)
+        centers = {k: clusterings[k].centers[:, columns] for k in ks}
+        dips = {k: _worst_dip(X, centers[k], rng) for k in ks}
+        few = X[np.sort(rng.permutation(len(X))[:SILHOUETTE_ROWS])]
+        own, nulls = silhouette_maxima(few, ks, rng)
+        if icl is None:
+            icl = criteria.icl(Z, clusterings, seed=seed)["icl"]
+    looked_at = {"dip": len(X), "silhouette": len(few)}
+    return _judge(dips, own, nulls, criteria.lowest(icl), looked_at)
+
+
+def untestable(Z: Array, clusterings: Mapping[int, Clustering]) -> str | None:
+    """Why no test can say anything about these data; None when they can be tested."""
+    if len(Z) < MIN_CUSTOMERS:
+        return f"only {len(Z)} customers, {MIN_CUSTOMERS} are needed to tell groups from noise"
+    if not varying(Z).any():
+        return "all customers are equal in every feature"
+    if max(clusterings) < 2:
+        return "only k=1 was fitted, so there was nothing to compare one group with"
+    return None
+
+
+def _judge(
+    dips: dict[int, float],
+    own: pd.Series,
+    nulls: Mapping[str, pd.DataFrame],
+    mixture: int | None,
+    rows: Mapping[str, int],
+) -> Gate:
+    best_k = min(dips, key=lambda k: dips[k])
+    reached = float(own.max())
+    null_maxima = {name: float(values.to_numpy().max()) for name, values in nulls.items()}
+    rival = max(null_maxima, key=lambda name: null_maxima[name])
+    every = pd.concat(nulls.values())
+    by = None
+    if dips[best_k] < ALPHA:
+        by = "dip"
+        reason = (
+            f"at k={best_k} every pair of neighbouring clusters is separated by a dip in density "
+            f"(largest p{_p_value(dips[best_k])})"
+        )
+    elif reached > null_maxima[rival] and mixture != 1:
+        by = "silhouette"
+        reason = (
+            f"the silhouette reaches {reached:.2f}, on data without clusters at most "
+            f"{null_maxima[rival]:.2f}"
+        )
+    elif reached > null_maxima[rival]:
+        reason = (
+            f"no dip in density between clusters (smallest p={dips[best_k]:.2f}) and ICL prefers "
+            f"one Gaussian to several, though the silhouette reaches {reached:.2f}"
+        )
+    else:
+        reason = (
+            f"no dip in density between clusters (smallest p={dips[best_k]:.2f}) and a silhouette "
+            f"of {reached:.2f} where {NULLS[rival].words} reach {null_maxima[rival]:.2f}"
+        )
+    return Gate(
+        structure=by is not None,
+        by=by,
+        reason=reason,
+        dip_p=dips,
+        silhouette=reached,
+        null_silhouette=null_maxima,
+        bands=pd.DataFrame({"low": every.min(), "high": every.max()}),
+        rows=rows,
+    )
+
+
+def _worst_dip(X: Array, centers: Array, rng: np.random.Generator) -> float:
+    """The largest dip p-value among adjacent pairs; 1 as soon as one pair cannot be separate."""
+    worst = 0.0
+    for left, right in _adjacent(X, centers):
+        if min(len(left), len(right)) < MIN_CLUSTER:
+            return 1.0
+        cap = MAX_IMBALANCE * min(len(left), len(right))
+        left, right = rng.permutation(left)[:cap], rng.permutation(right)[:cap]
+        within = (left.var() * len(left) + right.var() * len(right)) / (len(left) + len(right))
+        if (left.mean() - right.mean()) ** 2 < MIN_SEPARATION**2 * within:
+            return 1.0
+        worst = max(worst, float(diptest.diptest(np.concatenate([left, right]))[1]))
+    return worst
+
+
+def _adjacent(X: Array, centers: Array) -> Iterator[tuple[Array, Array]]:
+    """Points of every two adjacent clusters, projected on the line through their centres."""
+    k = len(centers)
+    distances = -2 * X @ centers.T + (centers**2).sum(axis=1)
+    first = distances.argmin(axis=1)
+    distances[np.arange(len(X)), first] = np.inf
+    second = distances.argmin(axis=1)
+    neighbours = np.bincount(first * k + second, minlength=k * k).reshape(k, k)
+    share = neighbours / np.maximum(neighbours.sum(axis=1, keepdims=True), 1)
+    for i, j in combinations(range(k), 2):
+        if max(share[i, j], share[j, i]) >= ADJACENT_SHARE:
+            line = centers[j] - centers[i]
+            yield X[first == i] @ line, X[first == j] @ line
+
+
+def _p_value(p: float) -> str:
+    return "<0.001" if p < 0.0005 else f"={p:.3f}"

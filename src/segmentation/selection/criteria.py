@@ -1,0 +1,220 @@
+"""Criteria that look at a whole range of k: ICL, gap statistic, prediction strength."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import entr
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import NearestNeighbors
+
+from segmentation.clustering.base import Clustering
+from segmentation.clustering.batched import assign, fit_path
+from segmentation.evaluation.sampling import sampled, unround, varying
+from segmentation.selection.null_models import gaussian
+
+Array = NDArray[np.float64]
+
+#: At most so many customers are looked at; the cost of a fit grows with them, the answer does not.
+ROWS = {"icl": 5000, "gap": 1000, "prediction_strength": 2000}
+GAP_DRAWS = 20
+SPLITS = 10
+#: The bar of the paper's section 2.
+STRONG = 0.8
+# A floor for the variance of a mixture component, as a share of the data's variance: without it a
+# component can shrink on a few points and its likelihood grows without bound.
+VARIANCE_FLOOR = 1e-4
+EM_STEPS = 100
+#: The most isolated customers are left out of the mixtures, or ICL spends a component on them:
+#: on 159 recoverable mixtures k was right in 96.2 % instead of 90.6 %, most of it with heavy tails.
+TRIMMED = 0.03
+ISOLATION_RANK = 5
+
+
+def _rows(Z: Array, limit: int, seed: int) -> tuple[Array, NDArray[np.bool_]]:
+    """At most `limit` rows without rounding and constant columns, and which columns are left."""
+    rows = sampled(Z, limit, seed)
+    columns = varying(rows)
+    return unround(rows[:, columns], seed), columns
+
+
+def icl(Z: Array, clusterings: Mapping[int, Clustering], *, seed: int) -> pd.DataFrame:
+    """Integrated completed likelihood of Gaussian mixtures started at K-Means centres.
+
+    ``ICL = BIC - 2 sum_ik p_ik log p_ik`` with ``BIC = -2 log L + (free parameters) log n``, lower
+    is better (Biernacki, Celeux & Govaert 2000, eq. 11, with soft assignments); of full, diagonal
+    and spherical covariances the lowest. The 3 % most isolated customers are left out.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n, d)
+    clusterings : mapping of k to `Clustering`
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        Index k; columns ``icl`` and ``bic`` (of the same mixture).
+    """
+    X, columns = _rows(Z, ROWS["icl"], seed)
+    isolation = _isolation(X)
+    X = X[isolation <= np.quantile(isolation, 1 - TRIMMED)]
+    rows = {k: _lowest_mixture(X, fit.centers[:, columns]) for k, fit in clusterings.items()}
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["icl", "bic"])
+    return table.sort_index().rename_axis("k")
+
+
+def _isolation(X: Array) -> Array:
+    """Distance to the fifth-nearest other row: small inside any group of more than five."""
+    neighbours = NearestNeighbors(n_neighbors=min(ISOLATION_RANK, len(X) - 1)).fit(X)
+    distances: Array = neighbours.kneighbors()[0][:, -1]
+    return distances
+
+
+def _lowest_mixture(X: Array, centers: Array) -> tuple[float, float]:
+    """ICL and BIC of the covariance structure with the lowest ICL."""
+    k, d = centers.shape
+    floor = VARIANCE_FLOOR * float(X.var(axis=0).mean())
+    labels = assign(X[None], centers[None], np.zeros((1, len(X))))[0][0]
+    sizes = np.maximum(np.bincount(labels, minlength=k), 1)
+    within = np.empty((k, d, d))
+    for j in range(k):
+        own = X[labels == j] - centers[j]
+        within[j] = own.T @ own / sizes[j] + floor * np.eye(d)
+    variances = within.diagonal(axis1=1, axis2=2)
+    # All three starts are given: scikit-learn would run a K-Means of its own for the missing one.
+    precisions = {
+        "full": np.linalg.inv(within),
+        "diag": 1 / variances,
+        "spherical": 1 / variances.mean(axis=1),
+    }
+    scores = []
+    for kind, start in precisions.items():
+        mixture = GaussianMixture(
+            k,
+            covariance_type=kind,
+            reg_covar=floor,
+            max_iter=EM_STEPS,
+            weights_init=sizes / sizes.sum(),
+            means_init=centers,
+            precisions_init=start,
+            init_params="random_from_data",
+            random_state=0,
+        )
+        with warnings.catch_warnings():
+            # Hundred steps are enough to compare; the last digits of a likelihood are not needed.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            mixture.fit(X)
+        shares = mixture.predict_proba(X)
+        bic = float(mixture.bic(X))
+        scores.append((bic + 2 * float(entr(shares).sum()), bic))
+    return min(scores)
+
+
+def gap(Z: Array, ks: Sequence[int], *, seed: int) -> pd.DataFrame:
+    """Gap statistic (Tibshirani, Walther & Hastie 2001, eq. 3), with a Gaussian reference.
+
+    ``gap(k) = mean(log WCSS of the reference) - log WCSS``; the reference is Gaussian data with
+    the same principal variances, because a uniform one finds clusters in any unimodal data.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n, d)
+    ks : sequence of int
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        Index k; columns ``gap`` and ``gap_se`` (the standard deviation of the reference times
+        ``sqrt(1 + 1 / draws)``).
+    """
+    X, _ = _rows(Z, ROWS["gap"], seed)
+    rng = np.random.default_rng(seed)
+    own = fit_path(X[None], ks, rng)
+    null = fit_path(gaussian(X, GAP_DRAWS, rng), ks, rng)
+    table = pd.DataFrame(index=pd.Index(ks, name="k"), columns=["gap", "gap_se"], dtype=float)
+    for k in ks:
+        # Every point a centre of its own: no WCSS left to take the logarithm of.
+        if own[k].wcss[0] <= 0 or null[k].wcss.min() <= 0:
+            continue
+        reference = np.log(null[k].wcss)
+        table.loc[k, "gap"] = reference.mean() - np.log(own[k].wcss[0])
+        table.loc[k, "gap_se"] = reference.std() * np.sqrt(1 + 1 / GAP_DRAWS)
+    return table
+
+
+def prediction_strength(Z: Array, ks: Sequence[int], *, seed: int) -> pd.Series:
+    """Prediction strength (Tibshirani & Walther 2005, eq. 2), mean over random half splits.
+
+    The smallest share, over the clusters of one half, of pairs of points that the centres of the
+    other half put together too. A cluster of one point has no pairs and counts 0.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n, d)
+    ks : sequence of int
+    seed : int
+
+    Returns
+    -------
+    Series
+        Index k.
+    """
+    X, _ = _rows(Z, ROWS["prediction_strength"], seed)
+    rng = np.random.default_rng(seed)
+    first = np.broadcast_to(np.arange(len(X)) < len(X) // 2, (SPLITS, len(X)))
+    first = rng.permuted(first, axis=1)
+    halves = np.concatenate([first, ~first])
+    fits = fit_path(X[None], ks, rng, halves.astype(np.float64))
+    strength = {}
+    for k in ks:
+        labels = fits[k].labels
+        other = np.roll(labels, SPLITS, axis=0)
+        strength[k] = np.mean(
+            [
+                _together(own[half], their[half], k)
+                for own, their, half in zip(labels, other, halves, strict=True)
+            ]
+        )
+    return pd.Series(strength, name="prediction_strength", dtype=float).rename_axis("k")
+
+
+def _together(own: NDArray[np.intp], their: NDArray[np.intp], k: int) -> float:
+    table = np.bincount(own * k + their, minlength=k * k).reshape(k, k).astype(np.float64)
+    sizes = table.sum(axis=1)
+    kept = (table * (table - 1)).sum(axis=1)
+    pairs = sizes * (sizes - 1)
+    share = np.where(pairs > 0, kept / np.where(pairs > 0, pairs, 1.0), 0.0)
+    return float(share[sizes > 0].min())
+
+
+def lowest(values: pd.Series) -> int | None:
+    """The k of the smallest value; None when no k has one."""
+    return highest(-values)
+
+
+def highest(values: pd.Series) -> int | None:
+    """The k of the largest value; None when no k has one."""
+    known = values.dropna()
+    return int(known.index.to_numpy()[known.to_numpy().argmax()]) if len(known) else None
+
+
+def first_gap(gaps: pd.Series, errors: pd.Series) -> int | None:
+    """The smallest k with ``gap(k) >= gap(next k) - error(next k)``, else the largest k."""
+    known = gaps.dropna()
+    if known.empty:
+        return None
+    reached = known.to_numpy()[:-1] >= (known - errors[known.index]).to_numpy()[1:]
+    return int(known.index.to_numpy()[reached.argmax() if reached.any() else -1])
+
+
+def largest_strong(strength: pd.Series) -> int | None:
+    """The largest k whose prediction strength is at least 0.8; None when none is."""
+    strong = strength.index.to_numpy()[strength.to_numpy() >= STRONG]
+    return int(strong.max()) if len(strong) else None

@@ -1,0 +1,224 @@
+"""The whole evidence on the number of segments: a gate, five criteria, what they agree on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from segmentation.clustering.base import Clustering
+from segmentation.runtime.forks import aside
+from segmentation.selection import cluster_tendency as gate
+from segmentation.selection import criteria
+from segmentation.selection.cluster_tendency import Gate
+
+Array = NDArray[np.float64]
+
+COLUMNS = (
+    "icl",
+    "bic",
+    "silhouette",
+    "calinski_harabasz",
+    "gap",
+    "gap_se",
+    "prediction_strength",
+    "dip_p",
+)
+#: How many of the five criteria must name the chosen k. On 280 generated mixtures k was right in
+#: 99.1 % of 224 where three or more did (in all 216 where K-Means can recover the groups), and in
+#: 77 % of 56 where fewer did; a bar of four would leave out 53 sets of which 51 were right.
+AGREEMENT = 3
+#: Set on 159 recoverable mixtures (99.4 % right; ICL alone 96.2 %). On 256 fresh ones 97.3 %, ICL
+#: alone 95.7 %, the silhouette alone 90.6 %; any weight from 0.5 to 1.6 gave 97.3 to 97.7 %.
+SILHOUETTE_WEIGHT = 0.5
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the gate and the criteria say, and the k they lead to.
+
+    Attributes
+    ----------
+    k : int
+        1 when the gate found no structure.
+    table : DataFrame
+        Indexed by k; columns ``icl``, ``bic``, ``silhouette``, ``calinski_harabasz``, ``gap``,
+        ``gap_se``, ``prediction_strength``, ``dip_p``; NaN where undefined.
+    picks : mapping of criterion to k
+        Empty when the gate found no structure.
+    gate : Gate
+    null_bands : mapping of criterion to (low, high)
+        What a criterion reaches on data without clusters, each a Series indexed by k.
+    gap : float or None
+        Standardised gap of the chosen k: how many standard deviations ``log WCSS`` lies below
+        that of Gaussian data without clusters.
+    rows : mapping of str to int
+        How many customers each part looked at.
+    """
+
+    k: int
+    table: pd.DataFrame
+    picks: Mapping[str, int]
+    gate: Gate
+    null_bands: Mapping[str, tuple[pd.Series, pd.Series]]
+    gap: float | None
+    rows: Mapping[str, int]
+
+    @property
+    def agreeing(self) -> int:
+        """How many criteria name the chosen k."""
+        return sum(pick == self.k for pick in self.picks.values())
+
+    @property
+    def confidence(self) -> str | None:
+        """``agreed`` or ``contested``; None without structure.
+
+        The bar of three of five was measured, see `benchmarks/quality_k.py`.
+        """
+        if not self.gate.structure:
+            return None
+        # At the end of the range nobody knows what the next k would have said.
+        return "agreed" if self.agreeing >= AGREEMENT and not self.at_end else "contested"
+
+    @property
+    def at_end(self) -> bool:
+        """Whether k is the largest of the range."""
+        return self.k == int(self.table.index.max())
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able; what is undefined is null."""
+        return {
+            "k": self.k,
+            "confidence": self.confidence,
+            "picks": dict(self.picks),
+            "gap": _plain(self.gap),
+            "gate": self.gate.as_dict(),
+            "rows": dict(self.rows),
+            "table": [
+                {"k": k, **{str(name): _plain(value) for name, value in row.items()}}
+                for k, row in self.table.to_dict("index").items()
+            ],
+            "null_bands": {
+                name: {
+                    "k": [int(k) for k in low.index],
+                    "low": [_plain(value) for value in low],
+                    "high": [_plain(value) for value in high],
+                }
+                for name, (low, high) in self.null_bands.items()
+            },
+        }
+
+
+def gather(
+    Z: Array,
+    clusterings: Mapping[int, Clustering],
+    curve: pd.DataFrame,
+    *,
+    seed: int,
+    k_min: int = 1,
+    processes: int = 1,
+) -> Evidence:
+    """Gather the evidence on all fitted k and decide.
+
+    The gate decides whether there is structure. If there is, k has the largest sum of ICL's gain
+    over one group, relative to its largest gain, and half the silhouette, relative to its largest;
+    when ICL prefers one group, k is that of the highest silhouette. Between two k that ICL hardly
+    tells apart the silhouette sees whether a component is a group or a tail of one.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n, d)
+        Scaled customers.
+    clusterings : mapping of k to `Clustering`
+    curve : DataFrame
+        Indexed by k with columns ``silhouette`` and ``calinski_harabasz``.
+    seed : int
+    k_min : int
+        The smallest k allowed when there is structure.
+    processes : int
+        That may work at once; the answer is the same for any number.
+    """
+    table = curve[["silhouette", "calinski_harabasz"]].astype(float)
+    ks = table.index.to_list()
+    rows: dict[str, int] = {}
+
+    def gap_and_strength() -> list[pd.DataFrame]:
+        return [
+            criteria.gap(Z, ks, seed=seed),
+            criteria.prediction_strength(Z, ks, seed=seed).to_frame(),
+        ]
+
+    if gate.untestable(Z, clusterings) is None:
+        with aside(gap_and_strength, processes) as rest:
+            mixtures = criteria.icl(Z, clusterings, seed=seed)
+            verdict = gate.find_structure(Z, clusterings, seed=seed, icl=mixtures["icl"])
+            table = table.join([mixtures, *rest()])
+        rows = {name: min(len(Z), limit) for name, limit in criteria.ROWS.items()}
+    else:
+        verdict = gate.find_structure(Z, clusterings, seed=seed)
+    table["dip_p"] = pd.Series(verdict.dip_p, dtype=float).reindex(table.index)
+    table = table.reindex(columns=COLUMNS)
+    picks = _picks(table.loc[table.index >= k_min]) if verdict.structure else {}
+    k = _decide(table, picks, k_min) if verdict.structure else 1
+    return Evidence(
+        k=k,
+        table=table,
+        picks=picks,
+        gate=verdict,
+        null_bands=_bands(table, verdict),
+        gap=_standardised_gap(table, k),
+        rows={**verdict.rows, **rows},
+    )
+
+
+def _picks(table: pd.DataFrame) -> dict[str, int]:
+    """The k that each criterion names; 1 where it names none above."""
+    several = table.loc[table.index >= 2]
+    named = {
+        "icl": criteria.lowest(table["icl"]),
+        "silhouette": criteria.highest(several["silhouette"]),
+        "calinski_harabasz": criteria.highest(several["calinski_harabasz"]),
+        # The gate has answered whether one group is enough; asked again, the gap often says so.
+        "gap": criteria.first_gap(several["gap"], several["gap_se"]),
+        "prediction_strength": criteria.largest_strong(several["prediction_strength"]),
+    }
+    return {name: 1 if k is None else k for name, k in named.items()}
+
+
+def _decide(table: pd.DataFrame, picks: Mapping[str, int], k_min: int) -> int:
+    """The k with the largest sum of ICL's and the silhouette's relative values."""
+    several = table.loc[table.index >= max(2, k_min)]
+    gain = table["icl"][1] - several["icl"]
+    # Not picks["icl"] == 1 alone: with k_min above 1 no criterion may name 1.
+    if not gain.max() > 0:
+        return picks["silhouette"]
+    width = several["silhouette"].clip(lower=0).fillna(0)
+    score = gain / gain.max() + SILHOUETTE_WEIGHT * width / (width.max() or 1.0)
+    return int(score.index.to_numpy()[score.to_numpy().argmax()])
+
+
+def _bands(table: pd.DataFrame, verdict: Gate) -> dict[str, tuple[pd.Series, pd.Series]]:
+    if verdict.bands.empty:
+        return {}
+    spread = 2 * table["gap_se"]
+    return {
+        "silhouette": (verdict.bands["low"], verdict.bands["high"]),
+        "gap": (-spread, spread),
+    }
+
+
+def _standardised_gap(table: pd.DataFrame, k: int) -> float | None:
+    spread = float(table["gap_se"][k]) / math.sqrt(1 + 1 / criteria.GAP_DRAWS)
+    return float(table["gap"][k]) / spread if spread > 0 else None
+
+
+def _plain(value: Any) -> float | None:
+    """A number JSON knows."""
+    if value is None or not math.isfinite(value):
+        return None
+    return float(value)

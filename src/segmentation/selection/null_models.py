@@ -1,0 +1,132 @@
+"""Data without clusters that look like the customers, and how well they seem to cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+from scipy.stats import norm, rankdata
+
+from segmentation.clustering.batched import Fits, fit_path
+
+Array = NDArray[np.float64]
+
+#: More than all of 19 draws is p <= 0.05 for one null.
+DRAWS = 19
+
+
+def uniform_box(X: Array, draws: int, rng: np.random.Generator) -> Array:
+    """Uniform in the box around the data along its principal axes."""
+    turned = _principal(X)
+    box: Array = rng.uniform(turned.min(axis=0), turned.max(axis=0), (draws, *turned.shape))
+    return box
+
+
+def gaussian(X: Array, draws: int, rng: np.random.Generator) -> Array:
+    """Gaussian with the variances of the principal axes."""
+    turned = _principal(X)
+    cloud: Array = rng.normal(size=(draws, *turned.shape)) * turned.std(axis=0)
+    return cloud
+
+
+def permuted(X: Array, draws: int, rng: np.random.Generator) -> Array:
+    """The columns' own values, independent of each other."""
+    return rng.permuted(np.broadcast_to(X, (draws, *X.shape)), axis=1)
+
+
+def copula(X: Array, draws: int, rng: np.random.Generator) -> Array:
+    """The columns' own values, with the rank correlations of the data (Gaussian copula)."""
+    n, d = X.shape
+    scores = norm.ppf(rankdata(X, axis=0) / (n + 1))
+    variances, axes = np.linalg.eigh(np.corrcoef(scores, rowvar=False).reshape(d, d))
+    correlated = rng.normal(size=(draws, n, d)) @ (axes * np.sqrt(np.maximum(variances, 0))).T
+    order = correlated.argsort(axis=1).argsort(axis=1)
+    return np.take_along_axis(np.sort(X, axis=0)[None], order, axis=1)
+
+
+def _principal(X: Array) -> Array:
+    centered = X - X.mean(axis=0)
+    axes = np.linalg.svd(centered, full_matrices=False)[2]
+    turned: Array = centered @ axes.T
+    return turned
+
+
+@dataclass(frozen=True)
+class Null:
+    """A way to draw data without clusters, of shape (draws, n, d or fewer), and its name."""
+
+    words: str
+    draw: Callable[[Array, int, np.random.Generator], Array]
+
+
+NULLS: dict[str, Null] = {
+    "uniform": Null("evenly spread data", uniform_box),
+    "gaussian": Null("Gaussian data", gaussian),
+    "permuted": Null("the same columns shuffled", permuted),
+    "copula": Null("the same columns with only their correlations kept", copula),
+}
+
+
+def silhouette_maxima(
+    X: Array, ks: Sequence[int], rng: np.random.Generator
+) -> tuple[pd.Series, Mapping[str, pd.DataFrame]]:
+    """Mean silhouettes of the data and of `DRAWS` draws of every null.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+    ks : sequence of int
+        All >= 2.
+
+    Returns
+    -------
+    own : Series indexed by k
+    nulls : mapping of a name in `NULLS` to a DataFrame of shape (DRAWS, len(ks))
+    """
+    ks = [k for k in ks if k < len(X)]
+    own = mean_silhouettes(X[None], fit_path(X[None], ks, rng)).iloc[0]
+    nulls = {}
+    for name, null in NULLS.items():
+        draws = null.draw(X, DRAWS, rng)
+        nulls[name] = mean_silhouettes(draws, fit_path(draws, ks, rng))
+    return own, nulls
+
+
+def mean_silhouettes(X: Array, fits: Mapping[int, Fits]) -> pd.DataFrame:
+    """Mean silhouette (Rousseeuw 1987, eq. 2) of B data sets for every k, 0 for a lone point.
+
+    Parameters
+    ----------
+    X : ndarray of shape (B, n, d)
+    fits : mapping of k to `Fits`
+
+    Returns
+    -------
+    DataFrame of shape (B, number of ks), columns k
+    """
+    ks = list(fits)
+    values = np.empty((len(X), len(ks)))
+    for b, rows in enumerate(X):
+        distances = cdist(rows, rows)
+        members = [np.eye(k)[fits[k].labels[b]] for k in ks]
+        # One matrix product for all k: the distances are read once.
+        sums = np.split(distances @ np.hstack(members), np.cumsum(ks)[:-1], axis=1)
+        for m, k in enumerate(ks):
+            values[b, m] = _silhouette(sums[m], members[m], fits[k].labels[b])
+    return pd.DataFrame(values, columns=pd.Index(ks, name="k"))
+
+
+def _silhouette(sums: Array, members: Array, labels: NDArray[np.intp]) -> float:
+    sizes = members.sum(axis=0)
+    own = np.arange(len(labels)), labels
+    a = sums[own] / np.maximum(sizes[labels] - 1, 1)
+    others = np.where(sizes > 0, sums / np.maximum(sizes, 1), np.inf)
+    others[own] = np.inf
+    b = others.min(axis=1)
+    scale = np.maximum(a, b)
+    defined = (sizes[labels] > 1) & (scale > 0) & np.isfinite(b)
+    return float(np.mean(np.where(defined, (b - a) / np.where(defined, scale, 1.0), 0.0)))

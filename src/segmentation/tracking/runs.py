@@ -1,0 +1,243 @@
+"""Runs read back from a store: to rank, to compare, to run again, and to end when left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import pandas as pd
+import yaml
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from segmentation.errors import TrackingError
+from segmentation.tracking import process
+from segmentation.tracking.store import Store, store_errors
+
+#: Files of a run that others read.
+CONFIG_FILE = "config.yaml"
+CUSTOMERS_FILE = "customers.csv"
+K_FILE = "tables/k.json"
+SEGMENTS_FILE = "tables/segments.json"
+REPORT_FILE = "report.html"
+
+_SETTINGS = ("seed", "choice", "k_min", "k_max", "engine", "effort", "data")
+
+
+def end(store: Store, run_id: str, status: str, reason: str) -> None:
+    """End a run that did not get through, with the reason as a tag."""
+    # The store may be what failed; the first error is the one to report.
+    with contextlib.suppress(Exception):
+        store.client.set_tag(run_id, "error", reason[:5000])
+        store.client.set_terminated(run_id, status)
+
+
+def mark_left_behind(store: Store) -> int:
+    """End as KILLED the runs of this experiment whose process is gone; returns how many.
+
+    Only a process that certainly ended counts: same host, and no process of that id and start.
+    """
+    with store_errors(store.uri):
+        running = _search(store, "attributes.status = 'RUNNING'")
+        left = [run.info.run_id for run in running if process.is_gone(run.data.tags)]
+    for run_id in left:
+        end(store, run_id, "KILLED", "its process ended without a word (killed?)")
+    return len(left)
+
+
+def running_in_sweep(store: Store, sweep_id: str) -> bool:
+    """Whether a job of the sweep is still marked as running; its parent run does not count."""
+    running = _search(store, f"attributes.status = 'RUNNING' and tags.sweep_id = '{sweep_id}'")
+    return any("mlflow.parentRunId" in run.data.tags for run in running)
+
+
+def _search(store: Store, where: str) -> list[Run]:
+    """All active runs of the experiment that match, page by page."""
+    found: list[Run] = []
+    token: str | None = None
+    while True:
+        page = store.client.search_runs([store.experiment_id], where, page_token=token)
+        found.extend(page)
+        token = page.token
+        if not token:
+            return found
+
+
+def local_path(artifact_uri: str) -> Path | None:
+    """Folder of this machine that holds the artifacts, or None when they lie on a server."""
+    parts = urlsplit(artifact_uri)
+    return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
+
+
+def artifact_file(artifact_uri: str, name: str) -> str | None:
+    """Path of a run's artifact as a ``file://`` link, or None when it lies on a server."""
+    folder = local_path(artifact_uri)
+    return None if folder is None else (folder / name).as_uri()
+
+
+def find_run(store: Store, run_id: str) -> Run:
+    """The run with this id.
+
+    Raises
+    ------
+    TrackingError
+        There is none.
+    """
+    try:
+        return store.client.get_run(run_id)
+    except MlflowException as error:
+        raise TrackingError(
+            f"there is no run {run_id} in {store.uri}. `segment compare` lists the run ids."
+        ) from error
+
+
+def stored_config(store: Store, run_id: str) -> dict[str, Any]:
+    """The resolved config a run was made from.
+
+    Raises
+    ------
+    TrackingError
+        No such run, or it was logged without a config (by a notebook).
+    """
+    run = find_run(store, run_id)
+    try:
+        with tempfile.TemporaryDirectory(prefix="segment-") as folder:
+            path = store.client.download_artifacts(run.info.run_id, CONFIG_FILE, folder)
+            loaded: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            return loaded
+    except (MlflowException, OSError) as error:
+        raise TrackingError(
+            f"run {run_id} has no stored config ({CONFIG_FILE}): it was logged from a notebook "
+            "or did not get that far. Give the configuration itself instead of run_id."
+        ) from error
+
+
+def finished_runs(
+    store: Store, *, sweep_id: str | None = None, where: str | None = None
+) -> pd.DataFrame:
+    """All finished runs of the experiment that fitted a configuration, one row each.
+
+    Parameters
+    ----------
+    store : Store
+    sweep_id : str, optional
+        Only the runs of this sweep.
+    where : str, optional
+        A filter in MLflow's syntax, such as ``metrics.k > 3``.
+
+    Returns
+    -------
+    DataFrame
+        ``run_id``, ``run``, ``start`` and what `segmentation.experiments.ranking` ranks by and
+        shows; the newest first.
+
+    Raises
+    ------
+    TrackingError
+        The filter is not MLflow's syntax.
+    """
+    conditions = [] if sweep_id is None else [f"tags.sweep_id = '{sweep_id}'"]
+    if where:
+        conditions.append(where)
+    try:
+        return pd.DataFrame(_finished(store, *conditions))
+    except MlflowException as error:
+        raise TrackingError(
+            f"filter={where!r} was refused by MLflow: {str(error).splitlines()[0]} "
+            """Write for example 'filter="metrics.k > 3"' or """
+            """'filter="tags.scaling = \'standard\'"'."""
+        ) from error
+
+
+def newly_finished(
+    store: Store, sweep_id: str, *, ended_after: int | None, besides: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Rows of `finished_runs` of a sweep that ended later, newest first.
+
+    Parameters
+    ----------
+    store : Store
+    sweep_id : str
+    ended_after : int or None
+        Milliseconds since the epoch; None for all.
+    besides : sequence of str
+        Ids of runs to leave out.
+    """
+    conditions = [f"tags.sweep_id = '{sweep_id}'"]
+    if ended_after is not None:
+        conditions.append(f"attributes.end_time > {ended_after}")
+    if besides:
+        conditions.append(f"attributes.run_id NOT IN ({', '.join(map(repr, besides))})")
+    return _finished(store, *conditions)
+
+
+def _finished(store: Store, *conditions: str) -> list[dict[str, Any]]:
+    where = ("attributes.status = 'FINISHED'", "metrics.k > 0", *conditions)
+    return [_row(run) for run in _search(store, " and ".join(where))]
+
+
+def customer_segments(store: Store, run_id: str, artifact_uri: str) -> pd.Series | None:
+    """Segment of each customer by id, or None when the run kept the customer rows back."""
+    with _artifact(store, run_id, artifact_uri, CUSTOMERS_FILE) as path:
+        if path is None:
+            return None
+        table = pd.read_csv(path, dtype={0: "str"})
+    return table.set_index(table.columns[0])["segment"]
+
+
+def logged_table(store: Store, run_id: str, artifact_uri: str, name: str) -> pd.DataFrame | None:
+    """A table of a run, `K_FILE` or `SEGMENTS_FILE`, or None where it cannot be read."""
+    with _artifact(store, run_id, artifact_uri, name) as path:
+        if path is None:
+            return None
+        return pd.DataFrame(**json.loads(path.read_text(encoding="utf-8")))
+
+
+@contextlib.contextmanager
+def _artifact(store: Store, run_id: str, artifact_uri: str, name: str) -> Iterator[Path | None]:
+    """A file of a run, where it lies or in a scratch folder; None where there is none."""
+    folder = local_path(artifact_uri)
+    if folder is not None:
+        yield folder / name if (folder / name).is_file() else None
+        return
+    with tempfile.TemporaryDirectory(prefix="segment-") as scratch:
+        path = None
+        with contextlib.suppress(MlflowException, OSError):
+            path = Path(store.client.download_artifacts(run_id, name, scratch))
+        yield path
+
+
+def _row(run: Run) -> dict[str, Any]:
+    data = run.data
+    return {
+        "run": run.info.run_name,
+        "features": data.tags.get("features"),
+        "scaling": data.tags.get("scaling"),
+        "k": int(data.metrics["k"]),
+        "structure": data.tags.get("structure"),
+        "confidence": data.tags.get("confidence"),
+        "stability": data.metrics.get("stability", np.nan),
+        "gap": data.metrics.get("gap", np.nan),
+        "silhouette": data.metrics.get("silhouette", np.nan),
+        "explained_variance": data.metrics.get("explained_variance", np.nan),
+        "wcss": data.metrics.get("wcss", np.nan),
+        "smallest_share": data.metrics.get("smallest_share", np.nan),
+        "reference_silhouette": data.metrics.get("reference/silhouette", np.nan),
+        "reference_explained_variance": data.metrics.get("reference/explained_variance", np.nan),
+        "reference_wcss": data.metrics.get("reference/wcss", np.nan),
+        **{name: data.params.get(name) for name in _SETTINGS},
+        "config_hash": data.tags.get("config_hash"),
+        "code_version": data.tags.get("code_version"),
+        "careful": data.tags.get("careful"),
+        "sweep_id": data.tags.get("sweep_id"),
+        "data_sha256": data.tags.get("data_sha256"),
+        "start": pd.Timestamp(run.info.start_time, unit="ms"),
+        "run_id": run.info.run_id,
+        "artifact_uri": run.info.artifact_uri,
+    }

@@ -1,0 +1,149 @@
+"""A sweep at a glance: all curves, the grid of feature sets and scalings, who agrees with whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from segmentation.visualization.scales import k_axis
+from segmentation.visualization.style import (
+    INK,
+    MARK,
+    MUTED,
+    headline,
+    panels,
+    shorten,
+    single,
+    styled,
+)
+
+MOST_PANELS = 24
+
+
+@styled
+def all_curves(curves: Mapping[str, pd.DataFrame], chosen: Mapping[str, int], runs: int) -> Figure:
+    """Small multiples: WCSS (as a share of k=1) and silhouette over k, one panel a run.
+
+    Parameters
+    ----------
+    curves : mapping of str to DataFrame
+        By run, `MOST_PANELS` at most; indexed by k, columns ``wcss`` and ``silhouette``.
+    chosen : mapping of str to int
+        The run's k.
+    runs : int
+        Of how many runs these are the first.
+    """
+    shown = list(curves)
+    columns = min(4, len(shown))
+    figure, axes = panels(len(shown), columns, size=(2.3, 1.5), gap=(0.2, 0.4))
+    ks = sorted({int(k) for name in shown for k in curves[name].index})
+    for place, (ax, name) in enumerate(zip(axes, shown, strict=True)):
+        curve = curves[name]
+        wcss, silhouette = curve["wcss"].to_numpy(), curve["silhouette"].to_numpy()
+        ax.plot(curve.index, wcss / wcss.max(), color=MUTED, linewidth=1.4)
+        ax.plot(curve.index, silhouette, color="#0072b2", marker="o", markersize=2.5)
+        ax.axvline(chosen[name], color=MARK, linestyle="--", linewidth=1)
+        ax.set_ylim(0, 1.05)
+        k_axis(ax, ks)
+        ax.set_title(shorten(name, 34), fontsize=8, color=INK)
+        # All panels have the same axes: numbers stand at the outer ones.
+        ax.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= len(shown))
+    more = f"; the first {len(shown)} of {runs} runs" if runs > len(shown) else ""
+    headline(
+        figure,
+        "Silhouette and WCSS of every run",
+        f"blue: silhouette; grey: WCSS as a share of k = 1; dashed: chosen k{more}",
+    )
+    return figure
+
+
+@styled
+def grid(ranked: pd.DataFrame) -> Figure | None:
+    """Feature sets by scalings: the best rank of each pair, with its k and confidence.
+
+    None unless both vary.
+
+    Parameters
+    ----------
+    ranked : DataFrame
+        From `segmentation.experiments.ranking.rank`, best first.
+    """
+    features, scalings = ranked["features"].unique(), ranked["scaling"].unique()
+    if len(features) < 2 or len(scalings) < 2:
+        return None
+    best = ranked.assign(rank=range(1, len(ranked) + 1)).drop_duplicates(["features", "scaling"])
+    table = best.pivot(index="features", columns="scaling", values="rank")
+    words = {
+        (str(row.features), str(row.scaling)): f"#{row.rank}   k = {row.k}\n{_verdict(row)}"
+        for row in best.itertuples()
+    }
+    left = 0.35 + 0.075 * max(len(shorten(name, 28)) for name in table.index)
+    figure, ax = single(
+        left + 1.25 * len(table.columns) + 0.3, 1.5 + 0.55 * len(table), left=left, bottom=0.4
+    )
+    text = pd.DataFrame(
+        [[words.get((str(y), str(x)), "") for x in table.columns] for y in table.index]
+    )
+    _heatmap(ax, table, text, cmap="Blues_r", low=1, high=max(2.0, 1.2 * len(ranked)))
+    first = ranked.iloc[0]
+    headline(
+        figure,
+        f"{shorten(first['features'], 30)} with {shorten(first['scaling'], 20)} scaling is first",
+        "rank by structure, confidence, stability and gap",
+    )
+    return figure
+
+
+@styled
+def agreement_heatmap(table: pd.DataFrame) -> Figure | None:
+    """Adjusted Rand index between runs; None for fewer than two.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `segmentation.evaluation.agreement.agreement`.
+    """
+    if len(table) < 2:
+        return None
+    names = [shorten(name, 34) for name in table.index]
+    left = 0.35 + 0.075 * max(len(name) for name in names)
+    figure, ax = single(
+        left + 0.75 * len(table) + 0.4, 1.5 + 0.45 * len(table), left=left, bottom=0.4
+    )
+    plain = table.set_axis(names, axis=0).set_axis(range(1, len(names) + 1), axis=1)
+    _heatmap(ax, plain, (plain.round(2) + 0).map("{:.2f}".format), cmap="Blues", low=0, high=1)
+    headline(figure, "Do the first runs tell the same story?", "adjusted Rand index, 1: the same")
+    return figure
+
+
+def _verdict(row: object) -> str:
+    structure, confidence = getattr(row, "structure", None), getattr(row, "confidence", None)
+    if structure == "no":
+        return "no structure"
+    return confidence if isinstance(confidence, str) else "untested"
+
+
+def _heatmap(
+    ax: Axes, table: pd.DataFrame, text: pd.DataFrame, *, cmap: str, low: float, high: float
+) -> None:
+    # Its import takes as long as a run; only the end of a sweep needs it.
+    import seaborn as sns
+
+    sns.heatmap(
+        table.astype(float),
+        annot=text.to_numpy(),
+        fmt="",
+        annot_kws={"fontsize": 7.5},
+        cmap=cmap,
+        vmin=low,
+        vmax=high,
+        cbar=False,
+        ax=ax,
+        xticklabels=[shorten(column, 16) for column in table.columns],
+        yticklabels=[shorten(row, 40) for row in table.index],
+    )
+    ax.set(xlabel="", ylabel="")
+    ax.tick_params(length=0, labelrotation=0)
