@@ -111,7 +111,7 @@ def at_work(process: psutil.Process) -> bool:
 def test_no_process_outlives_the_one_it_helps(how: signal.Signals) -> None:
     waiting = """
 import time, numpy as np, psutil
-from segmentation import interrupts
+from segmentation.runtime import interrupts
 from segmentation.clustering.workers import Crew
 from segmentation.clustering.coresets import Rows
 interrupts.listen()

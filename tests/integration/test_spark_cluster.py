@@ -207,5 +207,5 @@ def test_without_pyspark_there_is_one_clear_error(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "pyspark", None)
     monkeypatch.setitem(sys.modules, "pyspark.sql", None)
     monkeypatch.setitem(sys.modules, "pyspark.errors", None)
-    with pytest.raises(ConfigError, match=r"segmentation\[spark\]"):
+    with pytest.raises(ConfigError, match=r"customer-segments\[spark\]"):
         session.open_session(EngineConfig("spark", master="local[1]"), lambda line: None)

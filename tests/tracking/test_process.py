@@ -13,7 +13,9 @@ def test_this_process_is_here() -> None:
 
 
 def test_an_ended_process_is_gone() -> None:
-    code = "from segmentation import process; import json; print(json.dumps(process.tags()))"
+    code = (
+        "from segmentation.tracking import process; import json; print(json.dumps(process.tags()))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     import json
 

@@ -1,1 +1,5 @@
-"""The ``segment`` command."""
+"""The ``segment`` command; `run` takes its arguments and gives its exit code."""
+
+from segmentation.cli.main import run
+
+__all__ = ["run"]

@@ -40,8 +40,7 @@ def rank(runs: pd.DataFrame, *, sort: str | None = None) -> pd.DataFrame:
     the newest first; a split by one single column (`segmentation.profiling.importance`) comes after
     all other runs with structure, since a column of two values is always found again. WCSS,
     silhouette and explained variance take no part: measured in different scaled spaces they are
-    different
-    quantities.
+    different quantities.
 
     Parameters
     ----------
