@@ -166,7 +166,7 @@ def run(arguments: list[str]) -> int:
     if command == "--version":
         from importlib.metadata import version
 
-        print(f"segment {version('segmentation')}")
+        print(f"segment {version('customer-segments')}")
         return 0
     if {"-m", "--multirun"} & {*rest} and {"-c", "--cfg"} & {*rest}:
         return _fail("--cfg shows one configuration: leave out -m, or the lists of values.", 2)
