@@ -1,0 +1,124 @@
+"""Stores, runs and models that version 0.1.0 made go on working.
+
+`assets/store_0_1_0.tar.xz` was written by that version's own commands: two runs on 120 generated
+customers, the first one champion, a third run with another scaling, and a sweep of two runs.
+Figures and reports are left out to keep it small.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import tarfile
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from conftest import REPO
+from segmentation import cli
+from segmentation.data.demo import generate_customers
+from segmentation.model import flavor
+from segmentation.tracking.runs import finished_runs
+from segmentation.tracking.store import open_store
+
+ASSET = REPO / "tests" / "assets" / "store_0_1_0.tar.xz"
+#: Where the artifacts lay when the store was made: an address no machine has.
+MADE_AT = "/segment-0.1.0"
+#: Columns of the database that hold addresses of artifacts.
+ADDRESSES = (
+    ("runs", "artifact_uri"),
+    ("experiments", "artifact_location"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+    ("model_versions", "source"),
+)
+
+
+@pytest.fixture
+def old_store(tmp_path: Path) -> str:
+    """The store, unpacked and told where it lies now."""
+    with tarfile.open(ASSET) as packed:
+        packed.extractall(tmp_path, filter="data")
+    folder = tmp_path / "store"
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        for table, column in ADDRESSES:
+            moved = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
+            database.execute(moved, (MADE_AT, str(folder)))
+    for path in folder.rglob("MLmodel"):
+        path.write_text(path.read_text("utf-8").replace(MADE_AT, str(folder)), "utf-8")
+    return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+def runs_of(uri: str) -> pd.DataFrame:
+    return finished_runs(open_store(uri, "customer-segments")).set_index("run_id")
+
+
+def run_named(uri: str, name: str) -> str:
+    runs = runs_of(uri)
+    return str(runs.index[runs["run"] == name][0])
+
+
+def test_its_champion_loads_and_says_the_same(old_store: str) -> None:
+    customers = generate_customers(120)
+    version = flavor.load("models:/customer-segments@champion", tracking_uri=old_store)
+    assert version.version == "1"
+    mlflow.set_tracking_uri(old_store)
+    answer = mlflow.pyfunc.load_model("models:/customer-segments@champion").predict(customers)
+    run = Path(old_store.removeprefix("sqlite:///")).parent / "artifacts"
+    tables = [pd.read_csv(path) for path in run.glob("*/artifacts/customers.csv")]
+    told = [table["segment"].to_numpy() for table in tables]
+    assert any(np.array_equal(answer["segment"].to_numpy(), labels) for labels in told)
+
+
+def test_its_runs_are_compared(old_store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["compare", f"tracking.uri={old_store}"]) == 0
+    shown = capsys.readouterr().out
+    runs = runs_of(old_store)
+    assert len(runs) == 5
+    assert all(name in shown for name in runs["run"])
+
+
+def test_its_champion_scores(old_store: str, tmp_path: Path) -> None:
+    out = tmp_path / "scored.csv"
+    customers = tmp_path / "customers.csv"
+    generate_customers(50, seed=3).to_csv(customers, index=False)
+    to = f"tracking.uri={old_store}"
+    assert cli.run(["score", "data=csv", f"data.path={customers}", f"out={out}", to]) == 0
+    assert len(pd.read_csv(out)) == 50
+
+
+@pytest.mark.slow
+def test_its_champion_is_monitored(old_store: str, tmp_path: Path) -> None:
+    customers = tmp_path / "customers.csv"
+    generate_customers(300).to_csv(customers, index=False)
+    to = f"tracking.uri={old_store}"
+    assert cli.run(["monitor", "data=csv", f"data.path={customers}", to]) == 0
+
+
+@pytest.mark.slow
+def test_its_runs_run_again_with_the_same_numbers(old_store: str) -> None:
+    before = runs_of(old_store)
+    for run_id, row in before.iterrows():
+        assert cli.run(["fit", f"run_id={run_id}", f"tracking.uri={old_store}"]) == 0
+        after = runs_of(old_store)
+        again = after.loc[[each for each in after.index if each not in before.index]]
+        new = again[again["run"] == row["run"]].iloc[0]
+        for metric in ("k", "wcss", "silhouette", "smallest_share", "stability", "gap"):
+            if not pd.isna(row[metric]):
+                assert new[metric] == pytest.approx(row[metric], rel=1e-9)
+        assert new["data_sha256"] == row["data_sha256"]
+
+
+@pytest.mark.slow
+def test_its_run_is_promoted_against_its_champion_and_back(
+    old_store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to = f"tracking.uri={old_store}"
+    challenger = run_named(old_store, "income_spending·quantile·k5")
+    code = cli.run(["promote", f"run_id={challenger}", "override=trial", to])
+    assert code == 0, capsys.readouterr().err
+    assert "version 2 is champion now (was version 1)" in capsys.readouterr().out
+    assert cli.run(["rollback", to]) == 0
+    assert "version 1 is champion again" in capsys.readouterr().out
