@@ -1,7 +1,8 @@
 """The schema every command's config is checked against: a typo or a wrong type is refused.
 
 Plain dataclasses; `segmentation.cli` stores them with Hydra. Hydra checks types while composing;
-`load` checks again what Hydra lets pass (keys added with ``+``) and what types cannot say.
+`load` checks again what Hydra lets pass (keys added with ``+``) and what types cannot say. The keys
+of `data` come from `segmentation.data.sources.SOURCES`.
 """
 
 from __future__ import annotations
@@ -9,41 +10,61 @@ from __future__ import annotations
 import contextlib
 import difflib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, TypeVar, get_type_hints
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, make_dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from segmentation.errors import ConfigError
+from segmentation.data import sources
+from segmentation.data.sources import SOURCES, DataOptions
+from segmentation.errors import ConfigError, not_set
 
 
-@dataclass
-class DataConfig:
-    """Where the customers come from and how the file is read."""
+def _composed(name: str, common: type, table: Mapping[str, Any]) -> type:
+    """The schema of a group whose options have keys of their own: all keys of all of them.
 
-    source: str = MISSING  # demo | csv | parquet | transactions | sql | spark_table
-    path: str | None = None
-    table: str | None = None
-    format: str | None = None
-    url: str | None = None
-    query: str | None = None
-    id: str | None = None
-    delimiter: str | None = None
-    decimal: str | None = None
-    encoding: str | None = None
-    missing: str = "error"  # error | drop | median
-    rename: dict[str, str] = field(default_factory=dict)
-    default_features: dict[str, Any] | None = None
-    customers: int | None = None
-    seed: int | None = None
-    date: str | None = None
-    amount: str | None = None
-    price: str | None = None
-    quantity: str | None = None
-    as_of: str | None = None
-    returns: str | None = None
-    date_format: str | None = None
+    Parameters
+    ----------
+    name : str
+        Of the dataclass.
+    common : type
+        Dataclass with the keys all options take.
+    table : mapping
+        Options by name; `options` of each is a dataclass with its own keys. None, the default of
+        all of these, stands for the default there.
+    """
+    known = {each.name for each in fields(common)}
+    hints = {k: v for line in table.values() for k, v in get_type_hints(line.options).items()}
+    new = [(key, kind | None, None) for key, kind in hints.items() if key not in known]
+    if not new:
+        return common
+    made = make_dataclass(name, new, bases=(common,))
+    # Where pickle finds it again, for the processes of a parallel launcher.
+    made.__module__ = __name__
+    return made
+
+
+if TYPE_CHECKING:
+
+    class DataConfig(DataOptions):
+        """Where the customers come from and how they are read: the keys of all sources."""
+
+        def __init__(self, source: str = MISSING, **keys: Any) -> None: ...
+
+        def __getattr__(self, key: str) -> Any: ...
+
+else:
+    DataConfig = _composed("DataConfig", DataOptions, SOURCES)
+
+
+def data_schema() -> type[DataConfig]:
+    """`DataConfig`, with the keys of sources added to `SOURCES` since this module was loaded."""
+    return _composed("DataConfig", DataConfig, SOURCES)
+
+
+def _data() -> Any:
+    return data_schema()()
 
 
 @dataclass
@@ -112,7 +133,7 @@ class ReferenceConfig:
 class FitConfig:
     """`segment fit`."""
 
-    data: DataConfig = MISSING
+    data: DataConfig = field(default_factory=_data)
     features: FeaturesConfig = MISSING
     # A name of the scaling table, or `_target_` and its arguments: free keys, checked when built.
     scaling: dict[str, Any] = MISSING
@@ -132,7 +153,7 @@ class FitConfig:
 class DataOnly:
     """The part of `FitConfig` that says where the customers are; a sweep reads them first."""
 
-    data: DataConfig = MISSING
+    data: DataConfig = field(default_factory=_data)
 
 
 @dataclass
@@ -194,7 +215,7 @@ class CleanConfig:
 class ScoreConfig:
     """`segment score`."""
 
-    data: DataConfig = MISSING
+    data: DataConfig = field(default_factory=_data)
     tracking: TrackingConfig = MISSING
     engine: EngineConfig = MISSING
     model: str = "models:/customer-segments@champion"
@@ -226,7 +247,7 @@ class MonitoringConfig:
 class MonitorConfig:
     """`segment monitor`."""
 
-    data: DataConfig = MISSING
+    data: DataConfig = field(default_factory=_data)
     monitoring: MonitoringConfig = MISSING
     tracking: TrackingConfig = MISSING
     model: str = "models:/customer-segments@champion"
@@ -253,28 +274,13 @@ SCHEMAS: dict[str, type] = {
     "ui": UiConfig,
 }
 
-#: Keys of `data` that mean something for one source only.
-SOURCE_KEYS = {
-    "demo": ("customers", "seed"),
-    "csv": ("path", "id", "delimiter", "decimal", "encoding"),
-    "parquet": ("path", "id"),
-    "transactions": (
-        *("path", "id", "date", "amount", "price", "quantity", "as_of", "returns", "date_format"),
-        *("delimiter", "decimal", "encoding"),
-    ),
-    "sql": ("url", "query", "id"),
-    "spark_table": ("path", "table", "format", "id", "delimiter", "encoding"),
-}
 #: Keys of `engine` that mean something for Spark only.
 SPARK_KEYS = ("master", "partitions", "sample")
 #: A sample below this loses WCSS in silence.
 LEAST_SAMPLE = 50_000
 
 _EXAMPLES = {
-    "data.path": "customers.csv",
     "out": "scored.csv",
-    "data.url": "sqlite:///shop.db",
-    "data.query": "customers.sql",
     "choice.k": "5",
     "tracking.uri": "http://127.0.0.1:5000",
 }
@@ -324,7 +330,9 @@ def load(
     except ConfigKeyError as error:
         raise ConfigError(unknown_key(str(error.full_key), schema)) from error
     except MissingMandatoryValue as error:
-        raise ConfigError(not_set(error.full_key or "a value")) from error
+        key = error.full_key or "a value"
+        known = _EXAMPLES | sources.examples()
+        raise ConfigError(not_set(key, known.get(key, "VALUE"))) from error
     except OmegaConfBaseException as error:
         raise ConfigError(f"config key {error.full_key}: {first_line(error)}") from error
     assert isinstance(config, schema)
@@ -334,20 +342,15 @@ def load(
 def _checked(config: Config) -> Config:
     """See that keys which hang together fit."""
     if isinstance(config, FitConfig | DataOnly | ScoreConfig | MonitorConfig):
-        _check_source(config.data)
+        sources.check_keys(config.data)
     if isinstance(config, FitConfig | ScoreConfig):
         _check_engine(config.engine, config.data)
-    elif isinstance(config, MonitorConfig) and config.data.source == "spark_table":
+    elif isinstance(config, MonitorConfig) and SOURCES[config.data.source].read is None:
         raise ConfigError(
             "segment monitor does not read Spark tables: write a sample of the new customers to a "
             "file and name it with data=parquet data.path=…"
         )
     return config
-
-
-def not_set(key: str) -> str:
-    """Message for a key that must be given."""
-    return f"{key} is not set; give it, for example {key}={_EXAMPLES.get(key, 'VALUE')}"
 
 
 def first_line(error: BaseException) -> str:
@@ -359,6 +362,8 @@ def unknown_key(full_key: str, schema: type) -> str:
     """Message for a key that is not in the schema, with what is allowed there."""
     parent, _, key = full_key.rpartition(".")
     owner = get_type_hints(schema).get(parent, schema if "." not in parent else None)
+    if owner is DataConfig:
+        owner = data_schema()
     if not is_dataclass(owner):
         # `choice`, `scaling`, `naming.words`: which keys there are depends on the option chosen.
         group = parent.partition(".")[0]
@@ -370,27 +375,14 @@ def unknown_key(full_key: str, schema: type) -> str:
     return f"there is no config key {full_key}. Allowed {where}: {', '.join(allowed)}.{hint}"
 
 
-def _check_source(data: DataConfig) -> None:
-    if data.source not in SOURCE_KEYS:
-        raise ConfigError(f"data.source={data.source}: allowed are {', '.join(SOURCE_KEYS)}.")
-    foreign = {key for keys in SOURCE_KEYS.values() for key in keys}
-    for key in sorted(foreign - set(SOURCE_KEYS[data.source])):
-        if getattr(data, key) is not None:
-            owners = [source for source, keys in SOURCE_KEYS.items() if key in keys]
-            raise ConfigError(
-                f"data.{key} has no meaning for data.source={data.source}; "
-                f"it belongs to {' and '.join(owners)}: add data={owners[0]}."
-            )
-
-
 def _check_engine(engine: EngineConfig, data: DataConfig) -> None:
     if engine.name != "spark":
         for key in SPARK_KEYS:
             if getattr(engine, key) is not None:
                 raise ConfigError(f"engine.{key} has no meaning without Spark: add engine=spark.")
-        if data.source == "spark_table":
+        if SOURCES[data.source].read is None:
             raise ConfigError(
-                "data=spark_table is read by Spark: add engine=spark, or read a file with "
+                f"data={data.source} is read by Spark: add engine=spark, or read a file with "
                 "data=parquet or data=csv."
             )
         return

@@ -9,7 +9,7 @@ import pickle
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -86,6 +86,8 @@ class ForkLauncher(Launcher):
         return done
 
     def _in_forks(self, jobs: list[list[str]], first: int, processes: int) -> list[JobReturn]:
+        from segmentation.cli.commands import sweep
+
         team = _Team(len(jobs), processes)
         try:
             for number in range(processes):
@@ -95,7 +97,8 @@ class ForkLauncher(Launcher):
                 # Here once more, for the exception itself.
                 self._compose(jobs[unfit])
                 raise RuntimeError(f"{jobs[unfit]} was composed here and not in a fork")
-            return [_returned(jobs[i], error) for i, error in enumerate(team.errors())]
+            errors = team.errors(tell=sweep.reported)
+            return [_returned(jobs[i], error) for i, error in enumerate(errors)]
         finally:
             team.end()
 
@@ -108,6 +111,9 @@ class ForkLauncher(Launcher):
         first: int,
     ) -> None:
         """What a forked process does: compose its share of the jobs, then run what it is told."""
+        from segmentation.cli.commands import sweep
+
+        sweep.report_to(lambda finished: results.send(("finished", None, finished)))
         composed: dict[int, DictConfig] = {}
         for index in share:
             try:
@@ -167,8 +173,14 @@ class _Team:
                 waiting.discard(connection)
         return None
 
-    def errors(self) -> list[BaseException | None]:
-        """Deal the jobs out as processes become free; gives what each raised, in their order."""
+    def errors(self, *, tell: Callable[[Any], None]) -> list[BaseException | None]:
+        """Deal the jobs out as processes become free; gives what each raised, in their order.
+
+        Parameters
+        ----------
+        tell : callable
+            Takes what the processes report of finished jobs.
+        """
         lost = RuntimeError("a process of the sweep ended before its job did (killed? no memory?)")
         errors: dict[int, BaseException | None] = dict.fromkeys(range(self.jobs), lost)
         at_work = set(self.members)
@@ -177,7 +189,9 @@ class _Team:
         while at_work:
             for connection in wait(list(at_work)):
                 what, index, error = self._receive(connection)
-                if what == "done":
+                if what == "finished":
+                    tell(error)
+                elif what == "done":
                     errors[index] = error
                     self._order(connection)
                 else:
@@ -195,7 +209,7 @@ class _Team:
             if index is not None:
                 self.left.remove(index)
 
-    def _receive(self, connection: Any) -> tuple[str, int, BaseException | None]:
+    def _receive(self, connection: Any) -> tuple[str, int, Any]:
         try:
             what, index, error = connection.recv()
         except (EOFError, ConnectionResetError):

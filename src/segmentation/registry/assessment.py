@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from segmentation.config import PromotionConfig
 from segmentation.data.customers import Customers
 from segmentation.errors import GateRefused, SegmentationError
-from segmentation.experiments import run as fit
+from segmentation.experiments.read import CustomerTable, stored_table
 from segmentation.model import model_files
 from segmentation.model.model_files import ModelFolder
 from segmentation.registry import comparison, gates, lineage, versions
@@ -127,8 +127,8 @@ def assess(
     old = None
     if champion is not None:
         old = model_files.fetch(f"models:/{name}/{champion.version}", scratch / "champion")
-    customers, problem = _customers(store, run, folder.columns)
-    compared = _compare(store, run, customers, problem, folder, old)
+    table, customers, problem = _customers(store, run, folder.columns)
+    compared = _compare(table, customers, problem, folder, old)
     counts, matched = _match(store, run, champion, compared, folder, old, name)
     names = _names(matched, folder, old)
     relabelled = (matched.ids, names) != (folder.ids, folder.names)
@@ -162,18 +162,20 @@ def assess(
 
 def _customers(
     store: Store, run: Run, columns: tuple[str, ...]
-) -> tuple[Customers | None, str | None]:
-    """The customers the run was fitted on, or why they are not known any more."""
+) -> tuple[CustomerTable | None, Customers | None, str | None]:
+    """The table the run was fitted on and its customers, or why they are not known any more."""
     try:
         stored = runs.stored_config(store, run.info.run_id)
-        customers = fit.stored_customers(stored, _read_columns(stored))
+        table = stored_table(stored)
+        customers = table.customers(_read_columns(stored))
     except SegmentationError as error:
-        return None, f"the run's customers cannot be read again ({error})"
+        return None, None, f"the run's customers cannot be read again ({error})"
     if customers.digest != run.data.tags.get("data_sha256"):
-        return None, f"{customers.source} holds other customers now than when the run was made"
+        problem = f"{customers.source} holds other customers now than when the run was made"
+        return None, None, problem
     if any(column not in customers.frame for column in columns):
-        return None, f"{customers.source} lacks columns of the model"
-    return customers, None
+        return None, None, f"{customers.source} lacks columns of the model"
+    return table, customers, None
 
 
 def _read_columns(stored: dict[str, Any]) -> tuple[str, ...] | None:
@@ -187,15 +189,14 @@ def _read_columns(stored: dict[str, Any]) -> tuple[str, ...] | None:
 
 
 def _compare(
-    store: Store,
-    run: Run,
+    table: CustomerTable | None,
     customers: Customers | None,
     problem: str | None,
     folder: ModelFolder,
     old: ModelFolder | None,
 ) -> _Compared:
     """Ask both models about the challenger's customers."""
-    if customers is None:
+    if table is None or customers is None:
         return _Compared(problem=problem)
     answer = folder.answers(customers.frame)
     index = folder.indices(answer["segment"])
@@ -204,7 +205,8 @@ def _compare(
     try:
         frame, asked = customers.frame, answer
         if any(column not in frame for column in old.columns):
-            frame = _wider(store, run, (*folder.columns, *old.columns))
+            both = tuple(dict.fromkeys((*folder.columns, *old.columns)))
+            frame = table.customers(both).frame
             asked = folder.answers(frame)
         theirs = old.answers(frame)
     except SegmentationError as error:
@@ -223,12 +225,6 @@ def _compare(
         champion_single=len(old.ids) == 1,
         differs=not (same and near and set(folder.columns) == set(old.columns)),
     )
-
-
-def _wider(store: Store, run: Run, columns: tuple[str, ...]) -> pd.DataFrame:
-    """The run's customers with more of the file's columns."""
-    stored = runs.stored_config(store, run.info.run_id)
-    return fit.stored_customers(stored, tuple(dict.fromkeys(columns))).frame
 
 
 def _match(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from segmentation.features.scaling import scaling_name
 from segmentation.pipeline import Encoded, segment_encoded
 from segmentation.profiling.naming import Naming
 from segmentation.result import SegmentationResult
+from segmentation.runtime.progress import Say, silent
 from segmentation.spark.encoder import fit_encoder
 from segmentation.spark.sample import SparkCustomers
 from segmentation.spark.table import Facts, spark_errors
@@ -40,7 +41,7 @@ def segment_table(
     polish: str = "passes",
     naming: Naming | None = None,
     seed: int = 0,
-    say: Callable[[str], None] = lambda line: None,
+    say: Say = silent,
 ) -> SegmentationResult:
     """Segment the customers of a Spark table; parameters as in `segmentation.pipeline.segment`.
 
@@ -50,7 +51,7 @@ def segment_table(
     Parameters
     ----------
     customers : SparkCustomers
-        From `segmentation.spark.sample.customers_of` or `from_memory`.
+        From `segmentation.spark.sample.SparkSampler` or `from_memory`.
     say : callable
         Takes lines of progress.
     """

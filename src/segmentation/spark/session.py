@@ -11,7 +11,6 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 from segmentation.config import EngineConfig
 from segmentation.errors import ConfigError
 from segmentation.runtime import interrupts
+from segmentation.runtime.progress import Say
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -41,8 +41,6 @@ appender.stderr.layout.pattern = %d{yy/MM/dd HH:mm:ss} %p %c{1}: %m%n%ex
 GRACE_SECONDS = 30
 INSTALL = 'install it with: pip install "customer-segments[spark]"'
 
-Say = Callable[[str], None]
-
 
 @dataclass
 class _Opened:
@@ -53,6 +51,7 @@ class _Opened:
     folders: list[str] = field(default_factory=list)
 
 
+# A process can have one Spark session at a time, and has to stop the one it has opened.
 _opened = _Opened()
 
 

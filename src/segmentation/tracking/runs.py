@@ -179,7 +179,7 @@ def newly_finished(
 
 def _finished(store: Store, *conditions: str) -> list[dict[str, Any]]:
     where = ("attributes.status = 'FINISHED'", "metrics.k > 0", *conditions)
-    return [_row(run) for run in _search(store, " and ".join(where))]
+    return [row_of(run) for run in _search(store, " and ".join(where))]
 
 
 def customer_segments(store: Store, run_id: str, artifact_uri: str) -> pd.Series | None:
@@ -213,7 +213,8 @@ def _artifact(store: Store, run_id: str, artifact_uri: str, name: str) -> Iterat
         yield path
 
 
-def _row(run: Run) -> dict[str, Any]:
+def row_of(run: Run) -> dict[str, Any]:
+    """The row of `finished_runs` for a run."""
     data = run.data
     return {
         "run": run.info.run_name,

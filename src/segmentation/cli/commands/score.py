@@ -7,9 +7,9 @@ import tempfile
 from pathlib import Path
 
 from segmentation.cli.commands.call import Call
-from segmentation.cli.commands.customers import open_customers
 from segmentation.cli.commands.output import say
 from segmentation.config import ScoreConfig
+from segmentation.data.sources import open_stream
 from segmentation.errors import ConfigError
 from segmentation.model import flavor, model_files
 from segmentation.scoring.chunks import require_headers
@@ -28,7 +28,7 @@ def run(config: ScoreConfig, call: Call) -> None:
         _run_in_spark(config, call)
         return
     output = choose_output(config.out, config.data.path, overwrite=config.overwrite)
-    stream = open_customers(config.data)
+    stream = open_stream(config.data)
     loaded = flavor.load(config.model, tracking_uri=call.open_store(config.tracking).uri)
     model = loaded.model
     found = require_headers(stream, model, config.data.rename)
