@@ -20,6 +20,7 @@ if shutil.which("java") is None:
 from segmentation.cli.commands import fit as fit_command
 from segmentation.cli.commands import promote, score
 from segmentation.cli.commands.call import Call
+from segmentation.clustering import ENGINES
 from segmentation.clustering.spark import SparkRows
 from segmentation.config import (
     DataConfig,
@@ -182,8 +183,6 @@ def test_the_squared_silhouette_is_sparks(spark, frame: pd.DataFrame) -> None:
 
 
 def fit_rows(spark: Any, frame: pd.DataFrame, Z: np.ndarray) -> dict[int, Any]:
-    from segmentation.clustering import spark as engine
-
     mean, std = frame.mean().to_numpy(), frame.std(ddof=0).to_numpy()
     rows = SparkRows.of(
         spark.createDataFrame(frame),
@@ -193,7 +192,7 @@ def fit_rows(spark: Any, frame: pd.DataFrame, Z: np.ndarray) -> dict[int, Any]:
         say=lambda line: None,
     )
     try:
-        return engine.fit_k_range(rows, range(1, 5), seed=0)
+        return ENGINES["spark"].fit_k_range(rows, range(1, 5), seed=0)
     finally:
         rows.release()
 

@@ -78,8 +78,7 @@ def segment_table(
                 choice=choice,
                 k=k,
                 engine="spark",
-                effort=effort,
-                large={"polish": polish},
+                options={"effort": effort, "polish": polish},
                 naming=naming,
                 seed=seed,
             )
