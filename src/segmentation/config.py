@@ -10,12 +10,15 @@ import contextlib
 import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from segmentation.errors import ConfigError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 @dataclass
@@ -148,25 +151,12 @@ class CompareConfig:
 
 
 @dataclass
-class PromotionConfig:
-    """The gates a challenger must pass; False or None switches one off."""
-
-    data_known: bool = True
-    structure: bool = True
-    several_columns: bool = True
-    min_stability: float | None = 0.6
-    min_smallest_share: float | None = 0.02
-    max_quality_loss: float | None = 0.02
-    max_moved: float | None = 0.3
-    loads: bool = True
-
-
-@dataclass
 class PromoteConfig:
     """`segment promote`."""
 
     tracking: TrackingConfig = MISSING
-    promotion: PromotionConfig = field(default_factory=PromotionConfig)
+    # One key a gate: `segmentation.cli.schemas` types it from the table of gates.
+    promotion: Any = None
     run_id: str | None = None
     model: str = "customer-segments"
     dry_run: bool = False
@@ -242,17 +232,6 @@ class UiConfig:
     port: int = 5000
 
 
-SCHEMAS: dict[str, type] = {
-    "fit": FitConfig,
-    "compare": CompareConfig,
-    "promote": PromoteConfig,
-    "rollback": RollbackConfig,
-    "clean": CleanConfig,
-    "score": ScoreConfig,
-    "monitor": MonitorConfig,
-    "ui": UiConfig,
-}
-
 #: Keys of `data` that mean something for one source only.
 SOURCE_KEYS = {
     "demo": ("customers", "seed"),
@@ -279,18 +258,7 @@ _EXAMPLES = {
     "tracking.uri": "http://127.0.0.1:5000",
 }
 
-Config = TypeVar(
-    "Config",
-    FitConfig,
-    DataOnly,
-    CompareConfig,
-    PromoteConfig,
-    RollbackConfig,
-    CleanConfig,
-    ScoreConfig,
-    MonitorConfig,
-    UiConfig,
-)
+Config = TypeVar("Config", bound="DataclassInstance")
 
 
 def load(
@@ -303,7 +271,7 @@ def load(
     plain : mapping
         The config as plain containers, interpolations resolved.
     schema : type
-        One of `SCHEMAS`.
+        The dataclass: a command's, or one for a part of its config.
     composed : DictConfig, optional
         The same as Hydra has merged it into the schema: where nothing is wrong with it, that is
         not done again, which takes twenty times as long as all else here.

@@ -86,7 +86,7 @@ def segment(
     scaling: str | Mapping[str, Any] | TransformerMixin = "standard",
     k_min: int = 1,
     k_max: int = 12,
-    choice: str = "evidence",
+    choice: str | Mapping[str, Any] = "evidence",
     k: int | None = None,
     engine: str = "sklearn",
     effort: str = "default",
@@ -109,8 +109,8 @@ def segment(
         ``{"_target_": "sklearn.preprocessing.…"}`` or an unfitted transformer.
     k_min, k_max : int
         Every k from `k_min` to `k_max` is fitted, and k=1 always.
-    choice : str
-        A rule of `segmentation.selection.choice.CHOICES`.
+    choice : str or mapping
+        A rule of `segmentation.selection.choice.CHOICES`; a mapping has its ``name`` and options.
     k : int, optional
         The number of segments, for ``choice="fixed"`` only.
     engine : str
@@ -145,6 +145,7 @@ def segment(
     5
     """
     check_options(k_min=k_min, k_max=k_max, engine=engine, effort=effort)
+    choices.check(choice, k)
     if engine == "spark":
         raise ConfigError(
             "engine=spark segments a table in Spark, not one in memory: use `segment fit`, or "
@@ -173,7 +174,7 @@ def segment_encoded(
     *,
     k_min: int,
     k_max: int,
-    choice: str,
+    choice: str | Mapping[str, Any],
     k: int | None,
     engine: str,
     effort: str,

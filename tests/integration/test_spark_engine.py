@@ -28,7 +28,6 @@ from segmentation.config import (
     FitConfig,
     KConfig,
     PromoteConfig,
-    PromotionConfig,
     ScoreConfig,
     TrackingConfig,
 )
@@ -37,6 +36,7 @@ from segmentation.errors import DataError, GateRefused
 from segmentation.experiments import run as fit
 from segmentation.features.encoding import build_encoder
 from segmentation.features.feature_set import FeatureSet, resolve
+from segmentation.registry import gates
 from segmentation.spark import session
 from segmentation.spark.encoder import fit_encoder
 from segmentation.spark.sample import SparkCustomers, customers_of
@@ -322,7 +322,7 @@ def test_promote_and_score_work_as_for_other_runs(
     assert run.data.params["customers"] == str(ROWS)
     assert run.data.params["sample"] == "50000"
     assert run.data.metrics["silhouette_squared"] > run.data.metrics["silhouette"]
-    asked_to = PromoteConfig(tracking=tracking, promotion=PromotionConfig(loads=False))
+    asked_to = PromoteConfig(tracking=tracking, promotion=gates.rules(loads=False))
     frame.head(ROWS - 1).to_parquet(path)
     with pytest.raises(GateRefused, match="holds other customers now"):
         promote.run(asked_to, call)

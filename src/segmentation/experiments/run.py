@@ -24,6 +24,7 @@ from segmentation.pipeline import check_options, segment
 from segmentation.profiling.naming import Naming
 from segmentation.result import SegmentationResult
 from segmentation.runtime.redaction import kept_url, masked
+from segmentation.selection import choice as choices
 from segmentation.tracking import run_logger
 from segmentation.tracking.run_items import run_name
 from segmentation.tracking.run_logger import LoggedRun
@@ -105,15 +106,15 @@ def compute(config: FitConfig, say: Say = _silent) -> SegmentationResult:
     DataError, ConfigError
         The file, a column or an option cannot be used.
     """
-    scaling, choice = _scaling(config.scaling), _choice(config.choice)
+    scaling = _scaling(config.scaling)
+    choices.check(config.choice)
     naming = Naming(**{key: value or {} for key, value in asdict(config.naming).items()})
     options: dict[str, Any] = {
         "features": _feature_set(config),
         "scaling": scaling,
         "k_min": config.k.min,
         "k_max": config.k.max,
-        "choice": choice[0],
-        "k": choice[1],
+        "choice": config.choice,
         "effort": config.engine.effort,
         "polish": config.engine.polish,
         "naming": naming,
@@ -393,17 +394,3 @@ def _scaling(chosen: Mapping[str, Any]) -> str | dict[str, Any]:
             f"scaling takes a name alone, or a _target_ and its arguments; not {', '.join(others)}."
         )
     return str(chosen["name"])
-
-
-def _choice(chosen: Mapping[str, Any]) -> tuple[str, int | None]:
-    allowed = ("name", "k") if chosen.get("name") == "fixed" else ("name",)
-    others = [key for key in chosen if key not in allowed]
-    if others:
-        raise ConfigError(
-            f"choice={chosen.get('name')} has no key {', '.join(others)}; choice.k exists only "
-            "with choice=fixed."
-        )
-    k = chosen.get("k")
-    if k is not None and not isinstance(k, int):
-        raise ConfigError(f"choice.k={k}: a whole number is wanted.")
-    return str(chosen["name"]), k

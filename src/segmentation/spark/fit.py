@@ -34,7 +34,7 @@ def segment_table(
     scaling: str | Mapping[str, Any] | TransformerMixin = "standard",
     k_min: int = 1,
     k_max: int = 12,
-    choice: str = "evidence",
+    choice: str | Mapping[str, Any] = "evidence",
     k: int | None = None,
     effort: str = "default",
     polish: str = "passes",
