@@ -2,7 +2,8 @@
 
 Plain dataclasses; `segmentation.cli` stores them with Hydra. Hydra checks types while composing;
 `load` checks again what Hydra lets pass (keys added with ``+``) and what types cannot say. The keys
-of `data` come from `segmentation.data.sources.SOURCES`.
+of `data` come from `segmentation.data.sources.SOURCES`, those of `engine` from
+`segmentation.clustering.ENGINES`.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
+from segmentation.clustering.engine_table import ENGINES
 from segmentation.data import sources
 from segmentation.data.sources import SOURCES, DataOptions
 from segmentation.errors import ConfigError, not_set
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
-def _composed(name: str, common: type, table: Mapping[str, Any]) -> type:
+
+def _composed(name: str, common: type, keys: Mapping[str, tuple[Any, Any]]) -> Any:
     """The schema of a group whose options have keys of their own: all keys of all of them.
 
     Parameters
@@ -30,19 +35,37 @@ def _composed(name: str, common: type, table: Mapping[str, Any]) -> type:
         Of the dataclass.
     common : type
         Dataclass with the keys all options take.
-    table : mapping
-        Options by name; `options` of each is a dataclass with its own keys. None, the default of
-        all of these, stands for the default there.
+    keys : mapping
+        Type and default of the others.
     """
     known = {each.name for each in fields(common)}
-    hints = {k: v for line in table.values() for k, v in get_type_hints(line.options).items()}
-    new = [(key, kind | None, None) for key, kind in hints.items() if key not in known]
+    new = [(key, kind, default) for key, (kind, default) in keys.items() if key not in known]
     if not new:
         return common
     made = make_dataclass(name, new, bases=(common,))
     # Where pickle finds it again, for the processes of a parallel launcher.
     made.__module__ = __name__
     return made
+
+
+def _data_keys() -> dict[str, tuple[Any, Any]]:
+    # None stands for the source's own default.
+    return {
+        key: (kind | None, None)
+        for line in SOURCES.values()
+        for key, kind in get_type_hints(line.options).items()
+    }
+
+
+def _engine_keys() -> dict[str, tuple[Any, Any]]:
+    lines = [ENGINES.line(name) for name in ENGINES]
+    types = {k: kind for line in lines for k, kind in get_type_hints(line.options).items()}
+    return {key: (types[key], each.default) for key, each in ENGINES.fields.items()}
+
+
+@dataclass
+class _EngineName:
+    name: str = MISSING
 
 
 if TYPE_CHECKING:
@@ -54,17 +77,34 @@ if TYPE_CHECKING:
 
         def __getattr__(self, key: str) -> Any: ...
 
+    class EngineConfig(_EngineName):
+        """What fits K-Means, and how hard it searches: the options of all engines."""
+
+        def __init__(self, name: str = MISSING, **options: Any) -> None: ...
+
 else:
-    DataConfig = _composed("DataConfig", DataOptions, SOURCES)
+    DataConfig = _composed("DataConfig", DataOptions, _data_keys())
+    EngineConfig = _composed("EngineConfig", _EngineName, _engine_keys())
 
 
-def data_schema() -> type[DataConfig]:
-    """`DataConfig`, with the keys of sources added to `SOURCES` since this module was loaded."""
-    return _composed("DataConfig", DataConfig, SOURCES)
+def latest(schema: Any) -> Any:
+    """The schema of `data` or `engine` with the keys of lines added since this was imported."""
+    if schema is DataConfig:
+        return _composed("DataConfig", DataConfig, _data_keys())
+    if schema is EngineConfig:
+        return _composed("EngineConfig", EngineConfig, _engine_keys())
+    return schema
 
 
-def _data() -> Any:
-    return data_schema()()
+def engine_options(engine: EngineConfig) -> Any:
+    """The options of the chosen engine, as `segmentation.clustering.ENGINES` takes them.
+
+    Raises
+    ------
+    ConfigError
+        There is no such engine, or an option is not one of its own or not allowed.
+    """
+    return ENGINES.options(engine.name, {k: v for k, v in vars(engine).items() if k != "name"})
 
 
 @dataclass
@@ -85,19 +125,6 @@ class KConfig:
 
     min: int = 1
     max: int = 12
-
-
-@dataclass
-class EngineConfig:
-    """What fits K-Means, and how hard it searches."""
-
-    name: str = MISSING
-    effort: str = "default"  # fast | default | thorough
-    path: str = "auto"  # auto | exact | sampled
-    polish: str = "passes"  # passes | full
-    master: str | None = None
-    partitions: int | None = None
-    sample: int | None = None
 
 
 @dataclass
@@ -133,13 +160,13 @@ class ReferenceConfig:
 class FitConfig:
     """`segment fit`."""
 
-    data: DataConfig = field(default_factory=_data)
+    data: DataConfig = field(default_factory=lambda: latest(DataConfig)())
     features: FeaturesConfig = MISSING
     # A name of the scaling table, or `_target_` and its arguments: free keys, checked when built.
     scaling: dict[str, Any] = MISSING
     k: KConfig = MISSING
     choice: dict[str, Any] = MISSING
-    engine: EngineConfig = MISSING
+    engine: EngineConfig = field(default_factory=lambda: latest(EngineConfig)())
     tracking: TrackingConfig = MISSING
     compare: ReferenceConfig = field(default_factory=ReferenceConfig)
     # With a default, so that a run logged without one can be run again.
@@ -153,7 +180,7 @@ class FitConfig:
 class DataOnly:
     """The part of `FitConfig` that says where the customers are; a sweep reads them first."""
 
-    data: DataConfig = field(default_factory=_data)
+    data: DataConfig = field(default_factory=lambda: latest(DataConfig)())
 
 
 @dataclass
@@ -169,25 +196,12 @@ class CompareConfig:
 
 
 @dataclass
-class PromotionConfig:
-    """The gates a challenger must pass; False or None switches one off."""
-
-    data_known: bool = True
-    structure: bool = True
-    several_columns: bool = True
-    min_stability: float | None = 0.6
-    min_smallest_share: float | None = 0.02
-    max_quality_loss: float | None = 0.02
-    max_moved: float | None = 0.3
-    loads: bool = True
-
-
-@dataclass
 class PromoteConfig:
     """`segment promote`."""
 
     tracking: TrackingConfig = MISSING
-    promotion: PromotionConfig = field(default_factory=PromotionConfig)
+    # One key a gate: `segmentation.cli.schemas` types it from the table of gates.
+    promotion: Any = None
     run_id: str | None = None
     model: str = "customer-segments"
     dry_run: bool = False
@@ -215,9 +229,9 @@ class CleanConfig:
 class ScoreConfig:
     """`segment score`."""
 
-    data: DataConfig = field(default_factory=_data)
+    data: DataConfig = field(default_factory=lambda: latest(DataConfig)())
     tracking: TrackingConfig = MISSING
-    engine: EngineConfig = MISSING
+    engine: EngineConfig = field(default_factory=lambda: latest(EngineConfig)())
     model: str = "models:/customer-segments@champion"
     out: str = MISSING
     overwrite: bool = False
@@ -247,7 +261,7 @@ class MonitoringConfig:
 class MonitorConfig:
     """`segment monitor`."""
 
-    data: DataConfig = field(default_factory=_data)
+    data: DataConfig = field(default_factory=lambda: latest(DataConfig)())
     monitoring: MonitoringConfig = MISSING
     tracking: TrackingConfig = MISSING
     model: str = "models:/customer-segments@champion"
@@ -263,40 +277,13 @@ class UiConfig:
     port: int = 5000
 
 
-SCHEMAS: dict[str, type] = {
-    "fit": FitConfig,
-    "compare": CompareConfig,
-    "promote": PromoteConfig,
-    "rollback": RollbackConfig,
-    "clean": CleanConfig,
-    "score": ScoreConfig,
-    "monitor": MonitorConfig,
-    "ui": UiConfig,
-}
-
-#: Keys of `engine` that mean something for Spark only.
-SPARK_KEYS = ("master", "partitions", "sample")
-#: A sample below this loses WCSS in silence.
-LEAST_SAMPLE = 50_000
-
 _EXAMPLES = {
     "out": "scored.csv",
     "choice.k": "5",
     "tracking.uri": "http://127.0.0.1:5000",
 }
 
-Config = TypeVar(
-    "Config",
-    FitConfig,
-    DataOnly,
-    CompareConfig,
-    PromoteConfig,
-    RollbackConfig,
-    CleanConfig,
-    ScoreConfig,
-    MonitorConfig,
-    UiConfig,
-)
+Config = TypeVar("Config", bound="DataclassInstance")
 
 
 def load(
@@ -309,7 +296,7 @@ def load(
     plain : mapping
         The config as plain containers, interpolations resolved.
     schema : type
-        One of `SCHEMAS`.
+        The dataclass: a command's, or one for a part of its config.
     composed : DictConfig, optional
         The same as Hydra has merged it into the schema: where nothing is wrong with it, that is
         not done again, which takes twenty times as long as all else here.
@@ -343,13 +330,19 @@ def _checked(config: Config) -> Config:
     """See that keys which hang together fit."""
     if isinstance(config, FitConfig | DataOnly | ScoreConfig | MonitorConfig):
         sources.check_keys(config.data)
-    if isinstance(config, FitConfig | ScoreConfig):
-        _check_engine(config.engine, config.data)
-    elif isinstance(config, MonitorConfig) and SOURCES[config.data.source].read is None:
-        raise ConfigError(
-            "segment monitor does not read Spark tables: write a sample of the new customers to a "
-            "file and name it with data=parquet data.path=…"
-        )
+        spark_only = SOURCES[config.data.source].read is None
+        if isinstance(config, FitConfig | ScoreConfig):
+            engine_options(config.engine)
+            if spark_only and config.engine.name != "spark":
+                raise ConfigError(
+                    f"data={config.data.source} is read by Spark: add engine=spark, or read a file "
+                    "with data=parquet or data=csv."
+                )
+        elif isinstance(config, MonitorConfig) and spark_only:
+            raise ConfigError(
+                "segment monitor does not read Spark tables: write a sample of the new customers "
+                "to a file and name it with data=parquet data.path=…"
+            )
     return config
 
 
@@ -362,38 +355,12 @@ def unknown_key(full_key: str, schema: type) -> str:
     """Message for a key that is not in the schema, with what is allowed there."""
     parent, _, key = full_key.rpartition(".")
     owner = get_type_hints(schema).get(parent, schema if "." not in parent else None)
-    if owner is DataConfig:
-        owner = data_schema()
     if not is_dataclass(owner):
         # `choice`, `scaling`, `naming.words`: which keys there are depends on the option chosen.
         group = parent.partition(".")[0]
         return f"the chosen {parent} has no key {full_key}; see conf/{group}/ for those it has."
-    allowed = [item.name for item in fields(owner)]
+    allowed = [item.name for item in fields(latest(owner))]
     close = difflib.get_close_matches(key, allowed, n=1)
     hint = f" Did you mean {parent + '.' if parent else ''}{close[0]}?" if close else ""
     where = f"in {parent}" if parent else "at the top"
     return f"there is no config key {full_key}. Allowed {where}: {', '.join(allowed)}.{hint}"
-
-
-def _check_engine(engine: EngineConfig, data: DataConfig) -> None:
-    if engine.name != "spark":
-        for key in SPARK_KEYS:
-            if getattr(engine, key) is not None:
-                raise ConfigError(f"engine.{key} has no meaning without Spark: add engine=spark.")
-        if SOURCES[data.source].read is None:
-            raise ConfigError(
-                f"data={data.source} is read by Spark: add engine=spark, or read a file with "
-                "data=parquet or data=csv."
-            )
-        return
-    if engine.path != "auto":
-        raise ConfigError(
-            f"engine.path={engine.path} is for tables in memory; engine=spark has one path."
-        )
-    if engine.partitions is not None and engine.partitions < 1:
-        raise ConfigError(f"engine.partitions={engine.partitions}: at least 1 is needed.")
-    if engine.sample is not None and engine.sample < LEAST_SAMPLE:
-        raise ConfigError(
-            f"engine.sample={engine.sample}: at least {LEAST_SAMPLE:,} customers are needed; a "
-            "smaller sample leads to segments that are worse for all the others."
-        )

@@ -85,14 +85,13 @@ def segment(
     scaling: str | Mapping[str, Any] | TransformerMixin = "standard",
     k_min: int = 1,
     k_max: int = 12,
-    choice: str = "evidence",
+    choice: str | Mapping[str, Any] = "evidence",
     k: int | None = None,
     engine: str = "sklearn",
     effort: str = "default",
-    path: str = "auto",
-    polish: str = "passes",
     naming: Naming | None = None,
     seed: int = 0,
+    **options: Any,
 ) -> SegmentationResult:
     """Segment customers with K-Means: fit a range of k, choose one, describe the segments.
 
@@ -108,22 +107,21 @@ def segment(
         ``{"_target_": "sklearn.preprocessing.…"}`` or an unfitted transformer.
     k_min, k_max : int
         Every k from `k_min` to `k_max` is fitted, and k=1 always.
-    choice : str
-        A rule of `segmentation.selection.choice.CHOICES`.
+    choice : str or mapping
+        A rule of `segmentation.selection.choice.CHOICES`; a mapping has its ``name`` and options.
     k : int, optional
         The number of segments, for ``choice="fixed"`` only.
     engine : str
         A name of `segmentation.clustering.ENGINES`.
     effort : {"fast", "default", "thorough"}
         How long the engine searches.
-    path : {"auto", "exact", "sampled"}
-    polish : {"passes", "full"}
-        For large data, see `segmentation.clustering.engine_table.SklearnOptions`. An engine that
-        has no such option takes its default alone.
     naming : Naming, optional
         Words, thresholds and names of the segments; by default plain English.
     seed : int
         Seeds every random step.
+    **options
+        Other options of the engine, such as ``path`` and ``polish`` of
+        `segmentation.clustering.engine_table.SklearnOptions`.
 
     Returns
     -------
@@ -144,8 +142,9 @@ def segment(
     >>> result.k
     5
     """
-    options = {"effort": effort, "path": path, "polish": polish}
-    check_options(k_min=k_min, k_max=k_max, engine=engine, **options)
+    options = {"effort": effort, **options}
+    check_options(k_min=k_min, k_max=k_max, engine=engine, options=options)
+    choices.check(choice, k)
     if not ENGINES.line(engine).in_memory:
         raise ConfigError(
             f"engine={engine} segments a table in Spark, not one in memory: use `segment fit`, or "
@@ -173,7 +172,7 @@ def segment_encoded(
     *,
     k_min: int,
     k_max: int,
-    choice: str,
+    choice: str | Mapping[str, Any],
     k: int | None,
     engine: str,
     options: Mapping[str, Any],
@@ -258,7 +257,9 @@ def segment_encoded(
     )
 
 
-def check_options(*, k_min: int, k_max: int, engine: str, **options: Any) -> None:
+def check_options(
+    *, k_min: int, k_max: int, engine: str, options: Mapping[str, Any] | None = None
+) -> None:
     """Refuse what `segment` cannot do, before any data is touched; `options` are the engine's."""
     if k_min < 1:
         raise ConfigError(f"k.min={k_min}: the smallest number of segments is 1; set k.min=1.")
@@ -266,7 +267,7 @@ def check_options(*, k_min: int, k_max: int, engine: str, **options: Any) -> Non
         raise ConfigError(
             f"k.min={k_min} is above k.max={k_max}: give a range upwards, such as k.min=1 k.max=12."
         )
-    ENGINES.options(engine, options)
+    ENGINES.options(engine, options or {})
 
 
 def _checked(frame: pd.DataFrame, features: FeatureSet | Sequence[str] | None) -> Customers:

@@ -29,7 +29,6 @@ from segmentation.config import (
     FitConfig,
     KConfig,
     PromoteConfig,
-    PromotionConfig,
     ScoreConfig,
     TrackingConfig,
 )
@@ -39,6 +38,7 @@ from segmentation.experiments.read import customers_of
 from segmentation.experiments.run import compute
 from segmentation.features.encoding import build_encoder
 from segmentation.features.feature_set import FeatureSet, resolve
+from segmentation.registry import gates
 from segmentation.result import SegmentationResult
 from segmentation.spark import session
 from segmentation.spark.encoder import fit_encoder
@@ -327,7 +327,7 @@ def test_promote_and_score_work_as_for_other_runs(
     assert run.data.params["customers"] == str(ROWS)
     assert run.data.params["sample"] == "50000"
     assert run.data.metrics["silhouette_squared"] > run.data.metrics["silhouette"]
-    asked_to = PromoteConfig(tracking=tracking, promotion=PromotionConfig(loads=False))
+    asked_to = PromoteConfig(tracking=tracking, promotion=gates.rules(loads=False))
     frame.head(ROWS - 1).to_parquet(path)
     with pytest.raises(GateRefused, match="holds other customers now"):
         promote.run(asked_to, call)

@@ -28,7 +28,7 @@ def option(
     allowed: tuple[str, ...] = (),
     least: int = 0,
     why: str = "",
-    elsewhere: str = "belongs to engine={owner}: add engine={owner}.",
+    elsewhere: str = "engine.{key}={value} belongs to engine={owner}: add engine={owner}.",
 ) -> Any:
     """A field of an engine's options.
 
@@ -44,13 +44,13 @@ def option(
     why : str
         The end of the message for a smaller one.
     elsewhere : str
-        The end of the message where an engine that has no such option, ``{engine}``, is given it.
+        The message where an engine that has no such option, ``{engine}``, is given it.
     """
     limits = {"allowed": allowed, "least": least, "why": why, "elsewhere": elsewhere}
     return field(default=default, metadata={"help": words, **limits})
 
 
-_NO_SPARK = "has no meaning without Spark: add engine=spark."
+_NO_SPARK = "engine.{key} has no meaning without Spark: add engine=spark."
 _EFFORT = "how hard to search for the best WCSS of every k"
 _POLISH = (
     "how samples are settled on all rows: passes (until one gains next to nothing) or full "
@@ -68,7 +68,7 @@ class SklearnOptions:
         "many rows: exact (every candidate on all rows) or sampled (solve samples, then pass over "
         "all rows)",
         allowed=("auto", "exact", "sampled"),
-        elsewhere="is for tables in memory; engine={engine} has one path.",
+        elsewhere="engine.{key}={value} is for tables in memory; engine={engine} has one path.",
     )
     polish: str = option("passes", _POLISH, allowed=("passes", "full"))
 
@@ -235,8 +235,10 @@ class EngineTable(Mapping[str, "Engine"]):
             for key in mine.keys() & (owner.fields.keys() - own.keys()):
                 value, known = mine.pop(key), owner.fields[key]
                 if value is not None and value != known.default:
-                    words = known.metadata["elsewhere"].format(owner=owner.name, engine=name)
-                    raise ConfigError(f"engine.{key}={value} {words}")
+                    words: str = known.metadata["elsewhere"]
+                    raise ConfigError(
+                        words.format(key=key, value=value, owner=owner.name, engine=name)
+                    )
         return changed(self.line(name).options(), mine)
 
     def configured(self, name: str, given: Mapping[str, Any]) -> Engine:

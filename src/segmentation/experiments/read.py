@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from segmentation.config import DataConfig, DataOnly, EngineConfig, FitConfig, load
+from segmentation.config import (
+    DataConfig,
+    DataOnly,
+    EngineConfig,
+    FitConfig,
+    engine_options,
+    load,
+)
 from segmentation.data import sources
 from segmentation.data.customers import Customers, require_columns
 from segmentation.data.sources import SOURCES
@@ -17,10 +24,11 @@ from segmentation.features.feature_set import FeatureSet
 from segmentation.runtime.progress import Say, silent
 
 if TYPE_CHECKING:
+    from segmentation.clustering.engine_table import SparkOptions
     from segmentation.spark.sample import SparkCustomers, SparkSampler
 
-#: Which table: its data config, and for one that Spark samples the engine and the seed.
-Key = tuple[DataConfig, EngineConfig | None, int]
+#: Which table: its data config, and for one that Spark samples its options and the seed.
+Key = tuple[DataConfig, "SparkOptions | None", int]
 
 
 @dataclass(frozen=True)
@@ -61,20 +69,20 @@ class CustomerTable:
 
     def __init__(self, key: Key, say: Say = silent) -> None:
         self.key = key
-        data, engine, seed = key
+        data, spark_options, seed = key
         # Runs of one sweep ask for the same columns again.
         self._known: dict[tuple[str, ...] | None, Customers] = {}
         self._sampler: SparkSampler | None = None
-        if engine is None:
+        if spark_options is None:
             self._select = sources.read(data, say)
         else:
             # Lazily: whoever works without Spark need not have it.
             from segmentation.spark.session import open_session
 
-            spark = open_session(engine, say)
+            spark = open_session(spark_options, say)
             from segmentation.spark.source import read
 
-            self._sampler = read(spark, data, engine, seed=seed, say=say)
+            self._sampler = read(spark, data, spark_options, seed=seed, say=say)
 
     def customers(self, columns: tuple[str, ...] | None) -> Customers:
         """The customers with these columns checked and complete; of a table in Spark a sample.
@@ -133,7 +141,7 @@ class CustomerTable:
 def table_key(data: DataConfig, engine: EngineConfig, seed: int) -> Key:
     """Which table a config names: two of one key are the same customers, and the same sample."""
     if engine.name == "spark" and "fit" in SOURCES[data.source].spark:
-        return data, engine, seed
+        return data, engine_options(engine), seed
     return data, None, 0
 
 

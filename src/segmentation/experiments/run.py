@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from sklearn.preprocessing import StandardScaler
 
-from segmentation.config import FitConfig
+from segmentation.config import FitConfig, engine_options
 from segmentation.errors import ConfigError
 from segmentation.evaluation import metrics
 from segmentation.experiments.read import RunCustomers, feature_set
@@ -20,6 +20,7 @@ from segmentation.profiling.naming import Naming
 from segmentation.result import SegmentationResult
 from segmentation.runtime.progress import Say, silent
 from segmentation.runtime.redaction import kept_url, masked
+from segmentation.selection import choice as choices
 from segmentation.tracking import run_logger
 from segmentation.tracking.run_items import run_name
 from segmentation.tracking.run_logger import LoggedRun
@@ -55,38 +56,33 @@ def compute(customers: RunCustomers, config: FitConfig, say: Say = silent) -> Se
     DataError, ConfigError
         A column or an option cannot be used.
     """
-    scaling, choice = _scaling(config.scaling), _choice(config.choice)
+    scaling = _scaling(config.scaling)
+    choices.check(config.choice)
     naming = Naming(**{key: value or {} for key, value in asdict(config.naming).items()})
-    options: dict[str, Any] = {
+    engine, options = config.engine.name, engine_options(config.engine)
+    what: dict[str, Any] = {
         "features": feature_set(config),
         "scaling": scaling,
         "k_min": config.k.min,
         "k_max": config.k.max,
-        "choice": choice[0],
-        "k": choice[1],
-        "effort": config.engine.effort,
-        "polish": config.engine.polish,
+        "choice": config.choice,
         "naming": naming,
         "seed": config.seed,
     }
-    if config.engine.name == "spark":
-        check_options(
-            k_min=config.k.min, k_max=config.k.max, engine="spark", effort=config.engine.effort
-        )
-        # Lazily: whoever works without Spark need not have it.
-        from segmentation.spark.session import open_session
+    if engine != "spark":
+        return segment(customers.customers, engine=engine, **what, **asdict(options))
+    check_options(k_min=config.k.min, k_max=config.k.max, engine=engine)
+    # Lazily: whoever works without Spark need not have it.
+    from segmentation.spark.session import open_session
 
-        spark = open_session(config.engine, say)
-        from segmentation.spark.fit import from_memory, segment_table
-        from segmentation.spark.source import SAMPLE
+    spark = open_session(options, say)
+    from segmentation.spark.fit import from_memory, segment_table
+    from segmentation.spark.source import SAMPLE
 
-        in_spark = customers.in_spark or from_memory(
-            spark, customers.customers, size=config.engine.sample or SAMPLE, seed=config.seed
-        )
-        return segment_table(in_spark, say=say, **options)
-    return segment(
-        customers.customers, engine=config.engine.name, path=config.engine.path, **options
+    in_spark = customers.in_spark or from_memory(
+        spark, customers.customers, size=options.sample or SAMPLE, seed=config.seed
     )
+    return segment_table(in_spark, options=options, say=say, **what)
 
 
 def reference_metrics(
@@ -178,17 +174,3 @@ def _scaling(chosen: Mapping[str, Any]) -> str | dict[str, Any]:
             f"scaling takes a name alone, or a _target_ and its arguments; not {', '.join(others)}."
         )
     return str(chosen["name"])
-
-
-def _choice(chosen: Mapping[str, Any]) -> tuple[str, int | None]:
-    allowed = ("name", "k") if chosen.get("name") == "fixed" else ("name",)
-    others = [key for key in chosen if key not in allowed]
-    if others:
-        raise ConfigError(
-            f"choice={chosen.get('name')} has no key {', '.join(others)}; choice.k exists only "
-            "with choice=fixed."
-        )
-    k = chosen.get("k")
-    if k is not None and not isinstance(k, int):
-        raise ConfigError(f"choice.k={k}: a whole number is wanted.")
-    return str(chosen["name"]), k

@@ -16,14 +16,13 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
-from segmentation.config import PromotionConfig
 from segmentation.data.customers import Customers
 from segmentation.errors import GateRefused, SegmentationError
 from segmentation.experiments.read import CustomerTable, stored_table
 from segmentation.model import model_files
 from segmentation.model.model_files import ModelFolder
 from segmentation.registry import comparison, gates, lineage, versions
-from segmentation.registry.gates import Answer, Findings
+from segmentation.registry.gates import GATES, Answer, Findings
 from segmentation.registry.lineage import Lineage
 from segmentation.tracking import runs
 from segmentation.tracking.store import Store, store_errors
@@ -88,9 +87,7 @@ class _Compared:
     problem: str | None = None
 
 
-def assess(
-    store: Store, run_id: str, *, name: str, rules: PromotionConfig, scratch: Path
-) -> Assessment:
+def assess(store: Store, run_id: str, *, name: str, rules: object, scratch: Path) -> Assessment:
     """Measure a run's model against the gates and against the champion.
 
     Parameters
@@ -100,8 +97,8 @@ def assess(
         A finished run with a model.
     name : str
         Registered model.
-    rules : PromotionConfig
-        Thresholds of the gates.
+    rules : object
+        Limits of the gates, see `segmentation.registry.gates.rules`.
     scratch : Path
         An empty folder for the files of both models; `promote` needs them.
 
@@ -140,7 +137,7 @@ def assess(
     )
     if relabelled:
         folder = model_files.relabel(folder, matched.ids, names)
-    if rules.loads:
+    if _asked("loads", rules):
         findings = replace(findings, load_problem=model_files.fresh_process_problem(folder))
     if counts is not None:
         counts = counts.set_axis(list(matched.ids), axis=1)
@@ -272,21 +269,23 @@ def _findings(
     problem: str | None,
     folder: ModelFolder,
     compared: _Compared,
-    rules: PromotionConfig,
+    rules: object,
 ) -> Findings:
-    """All that the gates ask for but what depends on the new ids."""
+    """Everything that the gates need, except what depends on the new ids."""
     tags, metrics = run.data.tags, run.data.metrics
     tested = {"yes": True, "no": False}.get(tags.get("structure", ""))
     found = Findings(
         first=False,
         structure=tested,
         structure_reason=f"the run found {'' if tested else 'no '}cluster structure",
-        one_column=run.data.tags.get("careful"),
+        one_column=tags.get("careful"),
         stability=metrics.get("stability"),
         smallest_share=metrics.get("smallest_share"),
         differs=compared.differs,
         incomparable=compared.problem,
         data_problem=problem,
+        metrics=metrics,
+        tags=tags,
     )
     if tested is None:
         found = replace(found, structure_reason=f"the run did not test it, and {problem}")
@@ -294,17 +293,17 @@ def _findings(
         return found
     frame, index = compared.frame, compared.challenger
     seed = int(run.data.params.get("seed", 0))
-    if tested is None and rules.structure:
+    if tested is None and _asked("structure", rules):
         k_max = int(run.data.params.get("k_max", len(folder.ids)))
         gate = comparison.structure(folder.pipeline(), frame, k_max=k_max, seed=seed)
         found = replace(found, structure=gate.structure, structure_reason=gate.reason)
-    if found.stability is None and rules.min_stability is not None and len(folder.ids) > 1:
+    if found.stability is None and _asked("stability", rules) and len(folder.ids) > 1:
         measured = comparison.stability(folder.pipeline(), frame, seed=seed)
         found = replace(found, stability=measured.stability)
     if found.smallest_share is None:
         sizes = np.bincount(index, minlength=len(folder.ids))
         found = replace(found, smallest_share=float(sizes.min() / len(index)))
-    if compared.champion is None or rules.max_quality_loss is None:
+    if compared.champion is None or not _asked("quality", rules):
         return found
     X = comparison.reference_space(frame, compared.columns)
     ours, theirs = comparison.silhouettes(X, index, compared.champion, seed=seed)
@@ -314,3 +313,8 @@ def _findings(
         champion_silhouette=theirs,
         champion_single=compared.champion_single,
     )
+
+
+def _asked(gate: str, rules: object) -> bool:
+    """Whether a gate is on: what it needs may take long to compute."""
+    return GATES[gate].limit(rules) is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 from sklearn.base import TransformerMixin
 
+from segmentation.clustering.engine_table import SparkOptions
 from segmentation.clustering.spark import SparkRows
 from segmentation.data.customers import Customers
 from segmentation.features.feature_set import FeatureSet, resolve
@@ -35,10 +36,9 @@ def segment_table(
     scaling: str | Mapping[str, Any] | TransformerMixin = "standard",
     k_min: int = 1,
     k_max: int = 12,
-    choice: str = "evidence",
+    choice: str | Mapping[str, Any] = "evidence",
     k: int | None = None,
-    effort: str = "default",
-    polish: str = "passes",
+    options: SparkOptions | None = None,
     naming: Naming | None = None,
     seed: int = 0,
     say: Say = silent,
@@ -52,6 +52,8 @@ def segment_table(
     ----------
     customers : SparkCustomers
         From `segmentation.spark.sample.SparkSampler` or `from_memory`.
+    options : SparkOptions, optional
+        Of the engine.
     say : callable
         Takes lines of progress.
     """
@@ -78,7 +80,7 @@ def segment_table(
                 choice=choice,
                 k=k,
                 engine="spark",
-                options={"effort": effort, "polish": polish},
+                options=asdict(options or SparkOptions()),
                 naming=naming,
                 seed=seed,
             )

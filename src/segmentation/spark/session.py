@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segmentation.config import EngineConfig
+from segmentation.clustering.engine_table import SparkOptions
 from segmentation.errors import ConfigError
 from segmentation.runtime import interrupts
 from segmentation.runtime.progress import Say
@@ -55,14 +55,14 @@ class _Opened:
 _opened = _Opened()
 
 
-def open_session(engine: EngineConfig, say: Say) -> SparkSession:
+def open_session(options: SparkOptions, say: Say) -> SparkSession:
     """The Spark session of this process.
 
     A session that is there already, as in a Databricks notebook, is used as it is and not stopped.
 
     Parameters
     ----------
-    engine : EngineConfig
+    options : SparkOptions
         ``master`` and ``partitions``; everything else about Spark stands in ``spark-defaults.conf``
         of ``SPARK_CONF_DIR``, as for any Spark program.
     say : callable
@@ -81,7 +81,7 @@ def open_session(engine: EngineConfig, say: Say) -> SparkSession:
     # PySpark says so on every call; what we use of it is tested with pandas 3.
     for message in ("PySpark does not yet fully support pandas", "The copy keyword is deprecated"):
         warnings.filterwarnings("ignore", message=message)
-    asked = (engine.master, engine.partitions)
+    asked = (options.master, options.partitions)
     if _opened.spark is not None:
         if asked == _opened.asked:
             return _opened.spark
@@ -89,12 +89,12 @@ def open_session(engine: EngineConfig, say: Say) -> SparkSession:
     there = SparkSession.getActiveSession()
     if there is not None:
         return there
-    master = engine.master or "local[*]"
+    master = options.master or "local[*]"
     _require_java()
     say(f"Starting Spark ({master}) …")
-    options = _options(master, engine.partitions or PARTITIONS)
+    settings = _settings(master, options.partitions or PARTITIONS)
     builder = SparkSession.builder.appName("segment").master(master)
-    for name, value in options.items():
+    for name, value in settings.items():
         builder = builder.config(name, value)
     # The driver's Python is the executors', unless their place for it is said.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -158,7 +158,7 @@ def _stop(spark: SparkSession) -> None:
         process.wait()
 
 
-def _options(master: str, partitions: int) -> dict[str, str]:
+def _settings(master: str, partitions: int) -> dict[str, str]:
     options = {
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",

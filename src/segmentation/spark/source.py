@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pyspark.sql import SparkSession
 
-from segmentation.config import DataConfig, EngineConfig
+from segmentation.clustering.engine_table import SparkOptions
+from segmentation.config import DataConfig
 from segmentation.runtime.progress import Say
 from segmentation.spark.sample import SparkSampler
 from segmentation.spark.table import read_table
@@ -14,14 +15,15 @@ SAMPLE = 100_000
 
 
 def read(
-    spark: SparkSession, data: DataConfig, engine: EngineConfig, *, seed: int, say: Say
+    spark: SparkSession, data: DataConfig, options: SparkOptions, *, seed: int, say: Say
 ) -> SparkSampler:
     """Read a table, of which samples are drawn.
 
     Parameters
     ----------
     spark : SparkSession
-    data, engine : DataConfig, EngineConfig
+    data : DataConfig
+    options : SparkOptions
     seed : int
         Of the sample.
     say : callable
@@ -34,4 +36,4 @@ def read(
     """
     say(f"Reading all rows of {data.table or data.path} …")
     table = read_table(spark, data)
-    return SparkSampler(table, missing=data.missing, size=engine.sample or SAMPLE, seed=seed)
+    return SparkSampler(table, missing=data.missing, size=options.sample or SAMPLE, seed=seed)
