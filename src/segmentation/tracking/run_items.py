@@ -15,6 +15,7 @@ from segmentation.reporting.run_report import render_report
 from segmentation.result import SegmentationResult
 from segmentation.runtime.blocks import parts
 from segmentation.tracking.items import File, LogItem, Metric, Param, Table, Tag
+from segmentation.tracking.run_metrics import RUN_METRICS
 from segmentation.visualization import DATA_FIGURES, FIGURES, styled, to_png
 
 #: Figures of the data alone as PNG, by name and the data's digest.
@@ -101,12 +102,10 @@ def _metrics(result: SegmentationResult) -> Iterator[Metric]:
     yield Metric("k", float(result.k))
     for name, value in result.curve.loc[result.k].dropna().to_dict().items():
         yield Metric(str(name), float(value))
-    if result.stability is not None:
-        yield Metric("stability", float(result.stability.stability))
-    if result.choice.evidence is not None and result.choice.evidence.gap is not None:
-        yield Metric("gap", float(result.choice.evidence.gap))
-    if result.rules is not None:
-        yield Metric("rules_fidelity", result.rules.fidelity)
+    for metric in RUN_METRICS.values():
+        number = metric.function(result)
+        if number is not None:
+            yield Metric(metric.name, float(number))
 
 
 def _tags(result: SegmentationResult) -> Iterator[Tag]:
