@@ -15,11 +15,12 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
+from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from hydra_plugins.segment_sweep._compat import error_of, returned
 from segmentation.runtime import interrupts
 from segmentation.runtime.forks import forked
 
@@ -95,7 +96,7 @@ class ForkLauncher(Launcher):
                 # Here once more, for the exception itself.
                 self._compose(jobs[unfit])
                 raise RuntimeError(f"{jobs[unfit]} was composed here and not in a fork")
-            return [_returned(jobs[i], error) for i, error in enumerate(team.errors())]
+            return [returned(jobs[i], error) for i, error in enumerate(team.errors())]
         finally:
             team.end()
 
@@ -232,20 +233,13 @@ class _Member:
     share: range
 
 
-def _returned(overrides: list[str], error: BaseException | None) -> JobReturn:
-    status = JobStatus.COMPLETED if error is None else JobStatus.FAILED
-    return JobReturn(overrides=overrides, status=status, _return_value=error)
-
-
 def _error_of(done: JobReturn) -> BaseException | None:
-    if done.status != JobStatus.FAILED:
-        return None
-    error = done._return_value
+    error = error_of(done)
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
-    return error  # type: ignore[no-any-return]
+    return error
 
 
 def _end_with_parent(alive: int) -> None:
