@@ -12,7 +12,7 @@ from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from hydra_plugins.segment_sweep.sweeper import JobLoader
+from hydra_plugins.segment_sweep._compat import JobLoader
 from segmentation.cli import hydra_app
 from segmentation.cli.paths import ROOT
 

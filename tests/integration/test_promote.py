@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 
 from segmentation.cli import main
 from segmentation.data.demo import generate_customers
+from segmentation.registry import gates
 
 NAME = "customer-segments"
 COLUMNS = "features.columns=[annual_income,spending_score]"
@@ -387,3 +388,33 @@ def test_killed_at_any_moment_a_champion_loads(shop: Shop, customers) -> None:
     assert shop.aliases()["champion"] == 2
     assert shop.segment("rollback") == 0
     assert shop.aliases()["champion"] == 1
+
+
+def few_segments(found: gates.Findings, most: float) -> gates.Answer:
+    k = found.metrics["k"]
+    return gates.passed(k <= most, f"it has {k:g} segments")
+
+
+def test_a_gate_of_ones_own_is_one_line(shop: Shop, capfd, monkeypatch) -> None:
+    line = gates.Gate(
+        few_segments,
+        key="max_segments",
+        default=4.0,
+        asked="at most {limit}",
+        advice="fit again with k.max=4",
+    )
+    monkeypatch.setitem(gates.GATES, "few_segments", line)
+    assert shop.promote("five") == 3
+    out, err = capfd.readouterr()
+    shown = next(row for row in out.splitlines() if "few_segments" in row)
+    assert "failed" in shown
+    assert shown.endswith("it has 5 segments   (asked: at most 4)")
+    assert "few_segments: it has 5 segments; asked: at most 4." in err
+    assert "What to do: fit again with k.max=4." in err
+    logged = shop.table("five", "gates").set_index("gate")["answer"]
+    assert logged["few_segments"] == "failed"
+    assert shop.promote("five", "promotion.max_segments=many") == 2
+    assert shop.promote("five", "promotion.max_segments=5", "dry_run=true") == 0
+    assert "few_segments" in capfd.readouterr().out
+    assert shop.promote("five", "promotion.max_segments=null") == 0
+    assert "switched off" in capfd.readouterr().out

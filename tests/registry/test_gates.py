@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import get_type_hints
 
 import pytest
+import yaml
 
+from conftest import REPO
+from segmentation.cli.schemas import promote_schema
 from segmentation.registry import gates
 from segmentation.registry.gates import FAILED, NOTHING, OFF, PASSED, Findings
 
@@ -112,3 +116,37 @@ def test_the_table_says_in_words_what_was_found_and_asked() -> None:
     assert table.loc["migration", "found"] == "40 % of the customers change their segment"
     assert table.loc["migration", "asked"] == "at most 30 %"
     assert "promotion.max_moved" in table.loc["migration", "advice"]
+
+
+def test_the_config_files_say_what_the_table_says() -> None:
+    folder = REPO / "conf" / "promotion"
+    default = yaml.safe_load((folder / "default.yaml").read_text(encoding="utf-8"))
+    strict = yaml.safe_load((folder / "strict.yaml").read_text(encoding="utf-8"))
+    assert default == asdict(ASKED)
+    assert [*strict] == [*default] == [line.key for line in gates.GATES.values() if line.key]
+
+
+def few_segments(found: Findings, most: float) -> gates.Answer:
+    k = found.metrics["k"]
+    return gates.passed(k <= most, f"it has {k:g} segments")
+
+
+def test_a_gate_of_ones_own_is_one_line(monkeypatch) -> None:
+    line = gates.Gate(
+        few_segments,
+        key="max_segments",
+        default=4.0,
+        asked="at most {limit}",
+        advice="set k.max lower",
+    )
+    monkeypatch.setitem(gates.GATES, "few_segments", line)
+    found = replace(GOOD, metrics={"k": 5.0})
+    assert answers(found, gates.rules())["few_segments"] == FAILED
+    assert answers(found, gates.rules(max_segments=5.0))["few_segments"] == PASSED
+    assert answers(found, gates.rules(max_segments=None))["few_segments"] == OFF
+    (refused,) = [one for one in gates.check(found, gates.rules()) if one.failed]
+    assert (refused.found, refused.asked) == ("it has 5 segments", "at most 4")
+    # It is seen by its promotion config too, and gone with its line.
+    assert "max_segments" in get_type_hints(promote_schema())["promotion"].__dataclass_fields__
+    monkeypatch.undo()
+    assert not hasattr(gates.rules(), "max_segments")

@@ -6,11 +6,12 @@ import pickle
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
+from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from hydra_plugins.segment_sweep._compat import error_of, returned
 from segmentation.runtime.forks import Team
 
 if TYPE_CHECKING:
@@ -129,20 +130,13 @@ class ForkLauncher(Launcher):
                 deal(fork)
                 for each in finished:
                     sweep.reported(each)
-        return [_returned(jobs[job], error) for job, error in errors.items()]
-
-
-def _returned(overrides: list[str], error: BaseException | None) -> JobReturn:
-    status = JobStatus.COMPLETED if error is None else JobStatus.FAILED
-    return JobReturn(overrides=overrides, status=status, _return_value=error)
+        return [returned(jobs[job], error) for job, error in errors.items()]
 
 
 def _error_of(done: JobReturn) -> BaseException | None:
-    if done.status != JobStatus.FAILED:
-        return None
-    error = done._return_value
+    error = error_of(done)
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
-    return error  # type: ignore[no-any-return]
+    return error

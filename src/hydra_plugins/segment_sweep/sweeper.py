@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.default_element import GroupDefault, InputDefault, ResultDefault
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf import DictConfig
 
+from hydra_plugins.segment_sweep._compat import BasicSweeper, ConfigLoaderImpl, JobLoader
 from hydra_plugins.segment_sweep.launcher import ForkLauncher
 
 
 class ComposeOnceSweeper(BasicSweeper):
-    """Hydra's `BasicSweeper`, which composes every job to check it and leaves the launcher to
-    compose it again, each time reading and parsing all files anew.
+    """Hydra's `BasicSweeper` without its double work.
+
+    Hydra's composes every job to check it, and the launcher composes it again; each time all files
+    are read and parsed anew.
     """
 
     def setup(
@@ -35,150 +28,9 @@ class ComposeOnceSweeper(BasicSweeper):
         super().setup(hydra_context=context, task_function=task_function, config=config)
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Compose every job, so that a mistake in the last one is told before the first runs."""
+        """Compose every job, so that a mistake in the last one is found before the first runs."""
         if isinstance(self.launcher, ForkLauncher):
             return  # Its processes do so, side by side, before the first job.
         assert self.config is not None
         for overrides in batch:
             self.loader.prepare(self.config, list(overrides))
-
-
-class JobLoader(ConfigLoaderImpl):
-    """Hydra's config loader for the jobs of a sweep: it gives out what was composed ahead.
-
-    Hydra's own settings are the same in all jobs, and composing them is a third of the work: they
-    are taken from the sweep.
-    """
-
-    #: Hydra's settings of the sweep whose job is being composed.
-    settings: DictConfig
-
-    def __init__(self, loader: ConfigLoaderImpl) -> None:
-        # Not as Hydra makes one: in a process of joblib it does not know its plugins yet.
-        self.loader = loader
-        self.config_search_path = loader.config_search_path
-        self.repository = copy.copy(loader.repository)
-        # Schemas are Python classes: nothing is parsed, and Hydra knows them by their class.
-        sources: list[Any] = [
-            source if source.scheme() == "structured" else ParsedOnce(source)
-            for source in loader.get_sources()
-        ]
-        self.repository.sources = sources
-        self.composed: dict[tuple[str, ...], DictConfig] = {}
-        self.parsed: dict[str, Override] = {}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Nothing of what was composed: composing is quicker than unpickling.
-        return (JobLoader, (self.loader,))
-
-    def prepare(self, master_config: DictConfig, sweep_overrides: list[str]) -> None:
-        """Compose a job ahead."""
-        composed = self.load_sweep_config(master_config, sweep_overrides)
-        self.composed[tuple(sweep_overrides)] = composed
-
-    def load_sweep_config(
-        self, master_config: DictConfig, sweep_overrides: list[str]
-    ) -> DictConfig:
-        """The config of a job; given out once, since a launcher writes into it."""
-        ahead = self.composed.pop(tuple(sweep_overrides), None)
-        if ahead is not None:
-            return ahead
-        self.settings = master_config.hydra
-        return super().load_sweep_config(master_config, sweep_overrides)
-
-    def _parse_overrides_and_create_caching_repo(
-        self, config_name: str | None, overrides: list[str]
-    ) -> tuple[list[Override], CachingConfigRepository]:
-        parsed = [self._parse(override) for override in overrides]
-        repository = JobRepository(self.repository)
-        self._process_config_searchpath(config_name, parsed, repository)
-        return [each for each in parsed if not each.is_hydra_override()], repository
-
-    def _parse(self, override: str) -> Override:
-        # Most are those of the command, the same in every job.
-        if override not in self.parsed:
-            (self.parsed[override],) = OverridesParser.create().parse_overrides([override])
-        return self.parsed[override]
-
-    def _compose_config_from_defaults_list(
-        self, defaults: list[ResultDefault], repo: IConfigRepository
-    ) -> DictConfig:
-        config = super()._compose_config_from_defaults_list(defaults, repo)
-        own = copy.deepcopy(self.settings)
-        OmegaConf.set_readonly(own, None)
-        own.overrides.task = []
-        with flag_override(config, "no_deepcopy_set_nodes", True):
-            config["hydra"] = own
-        return config
-
-    @staticmethod
-    def _embed_result_config(ret: ConfigResult, package_override: str | None) -> ConfigResult:
-        # Each file of a job is its own copy already: Hydra would copy it into its package.
-        package = package_override if package_override is not None else ret.header["package"]
-        if not package or ret.config._get_parent() is not None:
-            return ConfigLoaderImpl._embed_result_config(ret, package_override)
-        config = OmegaConf.create()
-        with flag_override(config, "no_deepcopy_set_nodes", True):
-            OmegaConf.update(config, package, ret.config, merge=False)
-        return replace(ret, config=config)
-
-
-class JobRepository(CachingConfigRepository):
-    """The files of one job's config, without Hydra's settings, whatever files choose.
-
-    They come last: each file that is merged goes through all that is there.
-    """
-
-    def __init__(self, files: IConfigRepository) -> None:
-        # Deep, as Hydra does it, it would copy all schemas for each job.
-        self.delegate = copy.copy(files)
-        none = OmegaConf.create({"hydra": {}})
-        result = ConfigResult("hydra", "", none, {"package": None}, [], True)
-        self.cache = {"config_path=hydra/config": result}
-
-    def load_config(self, config_path: str) -> ConfigResult | None:
-        """A file, with the entries of its defaults list that are not Hydra's."""
-        result = super().load_config(config_path)
-        if result is not None and result.defaults_list is not None:
-            result.defaults_list = [
-                entry for entry in result.defaults_list if not _is_hydras(entry)
-            ]
-        return result
-
-
-def _is_hydras(entry: InputDefault) -> bool:
-    group = entry.group if isinstance(entry, GroupDefault) else None
-    return group is not None and group.lstrip("/").startswith("hydra/")
-
-
-class ParsedOnce:
-    """A config source whose files do not change during a sweep.
-
-    No subclass of Hydra's `ConfigSource`: that would offer it to every Hydra application here.
-    """
-
-    def __init__(self, source: ConfigSource) -> None:
-        self.source = source
-        self.known: dict[tuple[str, str], Any] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.source, name)
-
-    def _once(self, question: str, config_path: str) -> Any:
-        key = (question, config_path)
-        if key not in self.known:
-            self.known[key] = getattr(self.source, question)(config_path)
-        return self.known[key]
-
-    def load_config(self, config_path: str) -> ConfigResult:
-        """A copy: the reader takes the defaults list out of it."""
-        result: ConfigResult = copy.deepcopy(self._once("load_config", config_path))
-        return result
-
-    def is_group(self, config_path: str) -> bool:
-        """Whether there is such a folder."""
-        return bool(self._once("is_group", config_path))
-
-    def is_config(self, config_path: str) -> bool:
-        """Whether there is such a file."""
-        return bool(self._once("is_config", config_path))

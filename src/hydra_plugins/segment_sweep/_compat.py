@@ -1,0 +1,200 @@
+"""What rests on private names of Hydra and OmegaConf; `tests/cli/test_compat.py` holds them.
+
+Checked on hydra-core 1.3.2 to 1.3.8 with omegaconf 2.3. A public way is missing for each:
+
+==========================================  =======================================  ===============
+private name                                the public way that is missing           what it buys
+==========================================  =======================================  ===============
+``BasicSweeper``                            to make a sweeper that splits overrides  no splitting of
+                                            as Hydra does                            our own
+``ConfigLoaderImpl`` and four methods of    to hand a sweep's launcher configs that  composing a job
+it, ``CachingConfigRepository`` and its     are composed already, and to compose     36 ms, once,
+``cache``, ``IConfigRepository``            from files parsed once                   not 93 ms twice
+``DictConfig._get_parent``, the flag        to put one config into another without   part of the
+``no_deepcopy_set_nodes``                   a copy of it                             same 36 ms
+``JobReturn._return_value``                 to read what a failed job raised: the    the reason why
+                                            public property prints and raises it     a job failed
+==========================================  =======================================  ===============
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.default_element import GroupDefault, InputDefault, ResultDefault
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.config_source import ConfigResult, ConfigSource
+from omegaconf import DictConfig, OmegaConf, flag_override
+
+__all__ = ["BasicSweeper", "ConfigLoaderImpl", "JobLoader", "error_of", "returned"]
+
+
+def returned(overrides: list[str], error: BaseException | None) -> JobReturn:
+    """What Hydra wants back from a job that has run in another process.
+
+    Parameters
+    ----------
+    overrides : list of str
+    error : BaseException or None
+        What the job raised, if it failed.
+    """
+    status = JobStatus.COMPLETED if error is None else JobStatus.FAILED
+    done = JobReturn(overrides=overrides, status=status)
+    done.return_value = error
+    return done
+
+
+def error_of(done: JobReturn) -> BaseException | None:
+    """What a job raised; None when it was completed."""
+    if done.status != JobStatus.FAILED:
+        return None
+    error: BaseException = done._return_value
+    return error
+
+
+class JobLoader(ConfigLoaderImpl):
+    """Hydra's config loader for the jobs of a sweep: it gives out what was composed ahead.
+
+    Hydra's own settings are the same in all jobs, and composing them is a third of the work: they
+    are taken from the sweep.
+    """
+
+    #: Hydra's settings of the sweep whose job is being composed.
+    settings: DictConfig
+
+    def __init__(self, loader: ConfigLoaderImpl) -> None:
+        # Not as Hydra makes one: in a process of joblib it does not know its plugins yet.
+        self.loader = loader
+        self.config_search_path = loader.config_search_path
+        self.repository = copy.copy(loader.repository)
+        # Schemas are Python classes: nothing is parsed, and Hydra knows them by their class.
+        sources: list[Any] = [
+            source if source.scheme() == "structured" else ParsedOnce(source)
+            for source in loader.get_sources()
+        ]
+        self.repository.sources = sources
+        self.composed: dict[tuple[str, ...], DictConfig] = {}
+        self.parsed: dict[str, Override] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Nothing of what was composed: composing is quicker than unpickling.
+        return (JobLoader, (self.loader,))
+
+    def prepare(self, master_config: DictConfig, sweep_overrides: list[str]) -> None:
+        """Compose a job ahead."""
+        composed = self.load_sweep_config(master_config, sweep_overrides)
+        self.composed[tuple(sweep_overrides)] = composed
+
+    def load_sweep_config(
+        self, master_config: DictConfig, sweep_overrides: list[str]
+    ) -> DictConfig:
+        """The config of a job; given out once, since a launcher writes into it."""
+        ahead = self.composed.pop(tuple(sweep_overrides), None)
+        if ahead is not None:
+            return ahead
+        self.settings = master_config.hydra
+        return super().load_sweep_config(master_config, sweep_overrides)
+
+    def _parse_overrides_and_create_caching_repo(
+        self, config_name: str | None, overrides: list[str]
+    ) -> tuple[list[Override], CachingConfigRepository]:
+        parsed = [self._parse(override) for override in overrides]
+        repository = JobRepository(self.repository)
+        self._process_config_searchpath(config_name, parsed, repository)
+        return [each for each in parsed if not each.is_hydra_override()], repository
+
+    def _parse(self, override: str) -> Override:
+        # Most are those of the command, the same in every job.
+        if override not in self.parsed:
+            (self.parsed[override],) = OverridesParser.create().parse_overrides([override])
+        return self.parsed[override]
+
+    def _compose_config_from_defaults_list(
+        self, defaults: list[ResultDefault], repo: IConfigRepository
+    ) -> DictConfig:
+        config = super()._compose_config_from_defaults_list(defaults, repo)
+        own = copy.deepcopy(self.settings)
+        OmegaConf.set_readonly(own, None)
+        own.overrides.task = []
+        with flag_override(config, "no_deepcopy_set_nodes", True):
+            config["hydra"] = own
+        return config
+
+    @staticmethod
+    def _embed_result_config(ret: ConfigResult, package_override: str | None) -> ConfigResult:
+        # Each file of a job is its own copy already: Hydra would copy it into its package.
+        package = package_override if package_override is not None else ret.header["package"]
+        if not package or ret.config._get_parent() is not None:
+            return ConfigLoaderImpl._embed_result_config(ret, package_override)
+        config = OmegaConf.create()
+        with flag_override(config, "no_deepcopy_set_nodes", True):
+            OmegaConf.update(config, package, ret.config, merge=False)
+        return replace(ret, config=config)
+
+
+class JobRepository(CachingConfigRepository):
+    """The files of one job's config, without Hydra's settings, whatever files choose.
+
+    They come last: each file that is merged goes through all that is there.
+    """
+
+    def __init__(self, files: IConfigRepository) -> None:
+        # Deep, as Hydra does it, it would copy all schemas for each job.
+        self.delegate = copy.copy(files)
+        none = OmegaConf.create({"hydra": {}})
+        result = ConfigResult("hydra", "", none, {"package": None}, [], True)
+        self.cache = {"config_path=hydra/config": result}
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        """A file, with the entries of its defaults list that are not Hydra's."""
+        result = super().load_config(config_path)
+        if result is not None and result.defaults_list is not None:
+            result.defaults_list = [
+                entry for entry in result.defaults_list if not _is_hydras(entry)
+            ]
+        return result
+
+
+def _is_hydras(entry: InputDefault) -> bool:
+    group = entry.group if isinstance(entry, GroupDefault) else None
+    return group is not None and group.lstrip("/").startswith("hydra/")
+
+
+class ParsedOnce:
+    """A config source whose files do not change during a sweep.
+
+    No subclass of Hydra's `ConfigSource`: that would offer it to every Hydra application here.
+    """
+
+    def __init__(self, source: ConfigSource) -> None:
+        self.source = source
+        self.known: dict[tuple[str, str], Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.source, name)
+
+    def _once(self, question: str, config_path: str) -> Any:
+        key = (question, config_path)
+        if key not in self.known:
+            self.known[key] = getattr(self.source, question)(config_path)
+        return self.known[key]
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """A copy: the reader takes the defaults list out of it."""
+        result: ConfigResult = copy.deepcopy(self._once("load_config", config_path))
+        return result
+
+    def is_group(self, config_path: str) -> bool:
+        """Whether there is such a folder."""
+        return bool(self._once("is_group", config_path))
+
+    def is_config(self, config_path: str) -> bool:
+        """Whether there is such a file."""
+        return bool(self._once("is_config", config_path))
