@@ -16,7 +16,7 @@ from segmentation.result import SegmentationResult
 from segmentation.runtime.blocks import parts
 from segmentation.tracking.items import File, LogItem, Metric, Param, Table, Tag
 from segmentation.tracking.run_metrics import RUN_METRICS
-from segmentation.visualization import DATA_FIGURES, FIGURES, styled, to_png
+from segmentation.visualization import FIGURES, styled, to_png
 
 #: MLflow keeps 8,000 characters of a tag.
 LONGEST_NOTE = 7900
@@ -67,7 +67,7 @@ def iter_log_items(
         yield File("customers_sample.csv" if sampled else "customers.csv", customer_csv(result))
     figures = _figures(result)
     for name, png in figures.items():
-        if data_figures or name not in DATA_FIGURES:
+        if data_figures or not FIGURES[name].of_data:
             yield File(f"figures/{name}.png", png)
     page = render_report(result, figures=figures, meta=meta, show_customers=log_customers)
     yield File("report.html", page.encode())
@@ -243,14 +243,14 @@ _drawn: dict[tuple[str, str], bytes | None] = {}
 def _figures(result: SegmentationResult) -> dict[str, bytes]:
     """Every figure that applies to the result, as PNG."""
     pngs = {}
-    for name, draw in FIGURES.items():
+    for name, line in FIGURES.items():
         key = (name, result.customers.digest)
         if key in _drawn:
             png = _drawn[key]
         else:
-            figure = draw(result)
+            figure = line.draw(result)
             png = None if figure is None else to_png(figure)
-        if name in DATA_FIGURES:
+        if line.of_data:
             if key not in _drawn:
                 _drawn.clear()
             _drawn[key] = png
