@@ -78,8 +78,8 @@ def _typical(result: SegmentationResult) -> dict[int, list[tuple[str, list[str]]
     ids = result.customers.ids.iloc[rows].astype(str).tolist()
     customers: dict[int, list[tuple[str, list[str]]]] = {}
     for segment, customer, *values in zip(shown["segment"].tolist(), ids, *columns, strict=True):
-        told = [value if isinstance(value, str) else in_units(float(value)) for value in values]
-        customers.setdefault(segment, []).append((customer, told))
+        texts = [value if isinstance(value, str) else in_units(float(value)) for value in values]
+        customers.setdefault(segment, []).append((customer, texts))
     return customers
 
 

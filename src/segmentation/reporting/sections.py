@@ -1,7 +1,7 @@
 """The sections of a run's report. To add one, write a line in `SECTIONS`.
 
-A section shows the figures whose line names it. One that says more has a template of its own in
-``templates/sections`` and a function that gives what the template names.
+A section shows the figures whose line names it, below the paragraphs of ``text`` that its content
+may hold. One that shows more has a template of its own in ``templates/sections``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segmentation.evaluation.metrics import ANY, METRICS, REPORT
+from segmentation.features.scaling import SCALINGS
 from segmentation.reporting.cards import TYPICAL_COLUMNS, cards, comparison
 from segmentation.reporting.page import sentence
 from segmentation.selection.evidence import CRITERIA, Criterion
@@ -32,7 +33,7 @@ class Section:
         What figures call it.
     title : str
     content : callable, optional
-        From the result, and whether single customers may be shown, to what `template` names.
+        From the result, and whether single customers may be shown, to the variables of `template`.
         A section without content is shown where it has figures.
     template : str
         File of ``templates/sections``.
@@ -43,7 +44,7 @@ class Section:
     name: str
     title: str
     content: Callable[[SegmentationResult, bool], dict[str, Any]] | None = None
-    template: str = "figures.html.j2"
+    template: str = "plain.html.j2"
     title_of_one: str = ""
 
 
@@ -103,7 +104,7 @@ def _k_table(result: SegmentationResult) -> dict[str, Any]:
 def _data(result: SegmentationResult, _: bool) -> dict[str, Any]:
     features = result.features
     gaps = [(n, int(result.customers.column(n).isna().sum())) for n in features.profile or ()]
-    told = [
+    facts = [
         ("source", result.customers.source),
         ("customers", f"{result.customers.population:,}"),
         ("SHA-256", result.customers.digest),
@@ -113,12 +114,16 @@ def _data(result: SegmentationResult, _: bool) -> dict[str, Any]:
         ("described only", ", ".join(features.profile or ())),
         ("of these without a value", ", ".join(f"{name} {n:,}" for name, n in gaps if n)),
         ("not described", ", ".join(f"{name} ({why})" for name, why in features.left_out.items())),
-        ("scaling", result.scaling),
+        ("scaling", _scaling(result.scaling)),
     ]
     return {
-        "facts": [(label, text) for label, text in told if text],
+        "facts": [(label, text) for label, text in facts if text],
         "notes": result.customers.notes,
     }
+
+
+def _scaling(name: str) -> str:
+    return f"{name}: {SCALINGS[name].description}" if name in SCALINGS else name
 
 
 #: The sections in the order of the report; figures of an unknown section are shown in the last.

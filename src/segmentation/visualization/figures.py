@@ -197,7 +197,7 @@ FIGURES: dict[str, Figure] = {
             _pair_plot,
             section="segments",
             title="Pair plot",
-            caption="The customers in every pair of features; on the diagonal the histogram of each.",
+            caption="Every pair of features; on the diagonal the histogram of each feature.",
             alt="Customers in every pair of features, coloured by segment",
         ),
         Figure(
@@ -251,7 +251,7 @@ FIGURES: dict[str, Figure] = {
             _silhouette_curve,
             section="choice",
             title="Silhouette curve",
-            caption="The mean silhouette over k: the higher, the better the segments are separated.",
+            caption="The mean silhouette over k; high where the segments are well separated.",
             alt="Mean silhouette over the number of segments",
         ),
         Figure(
