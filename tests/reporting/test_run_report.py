@@ -12,7 +12,8 @@ import pytest
 from pages import Page, seen_in_chromium
 from segmentation.features.feature_set import FeatureSet
 from segmentation.pipeline import segment
-from segmentation.reporting.run_report import FIGURE_PLACES, render_report
+from segmentation.reporting.run_report import render_report
+from segmentation.reporting.sections import SECTIONS
 from segmentation.result import SegmentationResult
 from segmentation.visualization import FIGURES, to_png
 
@@ -34,7 +35,7 @@ def customers() -> pd.DataFrame:
 
 
 def render(result: SegmentationResult) -> str:
-    drawn = {name: draw(result) for name, draw in FIGURES.items()}
+    drawn = {name: figure.draw(result) for name, figure in FIGURES.items()}
     pngs = {name: to_png(figure) for name, figure in drawn.items() if figure is not None}
     return render_report(result, figures=pngs, meta=META)
 
@@ -148,11 +149,13 @@ def test_every_figure_is_inline_once_with_an_alternative_text(
     assert len(images) == len(FIGURES)
     assert all(len(image["alt"] or "") > 20 for image in images)
     assert all(int(image["width"] or 0) > 100 for image in images)
-    assert set(FIGURE_PLACES) == set(FIGURES)
+    assert {figure.section for figure in FIGURES.values()} == set(SECTIONS)
+    captions = {figure.caption for figure in FIGURES.values()}
+    assert all(caption in Page(html).text for caption in captions)
 
 
 def test_a_figure_nobody_placed_is_shown_all_the_same(result: SegmentationResult) -> None:
-    png = to_png(FIGURES["elbow"](result))  # type: ignore[arg-type]
+    png = to_png(FIGURES["elbow"].draw(result))  # type: ignore[arg-type]
     page = Page(render_report(result, figures={"my_own figure": png}, meta=META))
     assert [image["alt"] for image in page.all("img")] == ["my own figure"]
 

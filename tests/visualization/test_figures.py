@@ -25,7 +25,7 @@ from segmentation.features.feature_set import FeatureSet
 from segmentation.pipeline import segment
 from segmentation.profiling.decision_rules import Condition, Rule, Rules
 from segmentation.result import SegmentationResult
-from segmentation.visualization import DATA_FIGURES, FIGURES, segment_color, to_png
+from segmentation.visualization import FIGURES, segment_color, to_png
 from segmentation.visualization.clustergram import clustergram
 from segmentation.visualization.distributions import distributions
 from segmentation.visualization.explanations import feature_weights, rule_chart
@@ -92,8 +92,8 @@ def decoded(png: bytes) -> np.ndarray:
 
 
 def test_every_figure_of_a_run_draws_and_repeats_bit_for_bit(result: SegmentationResult) -> None:
-    for name, draw in FIGURES.items():
-        first, second = draw(result), draw(result)
+    for name, line in FIGURES.items():
+        first, second = line.draw(result), line.draw(result)
         assert first is not None, name
         assert second is not None, name
         png = to_png(first)
@@ -107,14 +107,14 @@ def test_data_figures_are_those_that_the_segments_do_not_change(
     result: SegmentationResult,
 ) -> None:
     other = segment(result.customers, features=["income"], choice="fixed", k=2, k_max=3)
-    for name, draw in FIGURES.items():
-        a, b = draw(result), draw(other)
+    for name, line in FIGURES.items():
+        a, b = line.draw(result), line.draw(other)
         same = a is not None and b is not None and to_png(a) == to_png(b)
-        assert same == (name in DATA_FIGURES), name
+        assert same == line.of_data, name
 
 
 def test_a_single_segment_has_no_figures_of_segments(one_segment: SegmentationResult) -> None:
-    drawn = {name for name, draw in FIGURES.items() if draw(one_segment) is not None}
+    drawn = {name for name, line in FIGURES.items() if line.draw(one_segment) is not None}
     assert drawn == {
         "segment_map",
         "pair_plot",
@@ -124,24 +124,24 @@ def test_a_single_segment_has_no_figures_of_segments(one_segment: SegmentationRe
         "distributions",
         "feature_importance",
     }
-    assert "One segment" in texts(FIGURES["elbow"](one_segment))
+    assert "One segment" in texts(FIGURES["elbow"].draw(one_segment))
 
 
 def test_titles_say_the_finding(result: SegmentationResult) -> None:
     explained = percent(float(result.curve.loc[3, "explained_variance"]))
     assert result.k == 3
-    assert f"3 segments explain {explained} of the variance" in texts(FIGURES["elbow"](result))
+    assert f"3 segments explain {explained} of the variance" in texts(FIGURES["elbow"].draw(result))
     largest = percent(result.segments[0].share)
-    assert f"The largest segment holds {largest}" in texts(FIGURES["segment_sizes"](result))
+    assert f"The largest segment holds {largest}" in texts(FIGURES["segment_sizes"].draw(result))
 
 
 def test_the_callers_settings_neither_change_a_figure_nor_are_changed(
     result: SegmentationResult,
 ) -> None:
-    before = to_png(FIGURES["elbow"](result))  # type: ignore[arg-type]
+    before = to_png(FIGURES["elbow"].draw(result))  # type: ignore[arg-type]
     with mpl.rc_context({"font.size": 30, "text.parse_math": True, "axes.grid": True}):
         kept = dict(mpl.rcParams)
-        assert to_png(FIGURES["elbow"](result)) == before  # type: ignore[arg-type]
+        assert to_png(FIGURES["elbow"].draw(result)) == before  # type: ignore[arg-type]
         assert dict(mpl.rcParams) == kept
 
 
@@ -178,7 +178,7 @@ def test_names_from_a_file_are_text_never_formulas(name: str) -> None:
 def test_a_segment_has_one_colour_in_all_figures(result: SegmentationResult) -> None:
     want = [np.round(np.array(colors.to_rgb(segment_color(i))) * 255) for i in range(result.k)]
     for name in ("segment_sizes", "silhouette_plot", "segment_map", "pair_plot", "stability"):
-        pixels = decoded(to_png(FIGURES[name](result))).astype(int)  # type: ignore[arg-type]
+        pixels = decoded(to_png(FIGURES[name].draw(result))).astype(int)  # type: ignore[arg-type]
         for segment_id, color in enumerate(want):
             near = (np.abs(pixels - color) <= 2).all(axis=-1).sum()
             assert near > 30, f"{name}: no pixels in the colour of segment {segment_id}"
@@ -470,7 +470,7 @@ def test_rules_of_many_segments_and_features_fit_on_a_page() -> None:
     result = segment(
         pd.DataFrame(values, columns=columns), choice="fixed", k=12, k_max=12, effort="fast"
     )
-    figure = FIGURES["rules"](result)
+    figure = FIGURES["rules"].draw(result)
     assert figure is not None
     height, width, _ = decoded(to_png(figure)).shape
     assert width < 1800
@@ -491,13 +491,17 @@ def test_widths_of_flows_in_the_clustergram_are_the_customers_they_carry() -> No
 
 def test_a_figure_that_does_not_apply_is_none_in_the_table(one_segment: SegmentationResult) -> None:
     alone = SimpleNamespace(**{**vars(one_segment), "curve": one_segment.curve.iloc[:1], "k": 1})
-    assert FIGURES["elbow"](alone) is None  # type: ignore[arg-type]
+    assert FIGURES["elbow"].draw(alone) is None  # type: ignore[arg-type]
 
 
-def test_every_figure_has_its_sentence_in_the_gallery() -> None:
+def test_the_gallery_shows_every_figure_with_its_caption() -> None:
     spec = importlib.util.spec_from_file_location("gallery", REPO / "docs" / "make_figures.py")
     assert spec is not None
     assert spec.loader is not None
     gallery = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(gallery)
-    assert set(gallery.SENTENCES) == set(FIGURES)
+    page = (REPO / "docs" / "figures.md").read_text(encoding="utf-8")
+    assert page == gallery.page(), "run `make docs-figures`"
+    for name, figure in FIGURES.items():
+        assert figure.caption in page
+        assert (REPO / "docs" / "images" / f"{name}.png").is_file()

@@ -29,9 +29,8 @@ from segmentation.tracking import process, run_logger, runs
 from segmentation.tracking.identity import code_version, versions
 from segmentation.tracking.items import File, LogItem, Table, Tag
 from segmentation.tracking.store import Store, store_errors
+from segmentation.visualization import data_figures, to_png
 from segmentation.visualization import sweep_grid as drawings
-from segmentation.visualization import to_png
-from segmentation.visualization.distributions import distributions
 
 #: Runs whose segmentations are compared with each other.
 COMPARED_RUNS = 8
@@ -93,8 +92,9 @@ def start(
         if table is not None and not found:
             customers = table.shared()
             drawn, _ = describing(customers, (), (), None)
-            png = to_png(distributions({name: customers.column(name) for name in drawn}))
-            run_logger.write_items(store, run, [File("figures/distributions.png", png)])
+            figures = data_figures(customers, drawn).items()
+            items = [File(f"figures/{name}.png", to_png(figure)) for name, figure in figures]
+            run_logger.write_items(store, run, items)
     job = SweepJob(
         sweep_id=identity,
         parent_run_id=parent,

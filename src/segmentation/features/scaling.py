@@ -6,6 +6,7 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,14 +36,44 @@ def _quantile(n_rows: int) -> TransformerMixin:
     return QuantileTransformer(n_quantiles=min(_MAX_QUANTILES, n_rows), subsample=None)
 
 
-# name -> function of the number of customers
-SCALINGS: dict[str, Callable[[int], TransformerMixin]] = {
-    "none": _unscaled,
-    "standard": lambda n_rows: StandardScaler(),
-    "minmax": lambda n_rows: MinMaxScaler(),
-    "robust": lambda n_rows: RobustScaler(),
-    "power": lambda n_rows: PowerTransformer(),
-    "quantile": _quantile,
+@dataclass(frozen=True)
+class Scaling:
+    """A way to scale the numeric columns.
+
+    Attributes
+    ----------
+    name : str
+        ``scaling=NAME`` chooses it.
+    build : callable
+        From the number of customers to the unfitted transformer.
+    description : str
+        One sentence on what it does.
+    """
+
+    name: str
+    build: Callable[[int], TransformerMixin]
+    description: str
+
+
+#: To add a scaling, write a line here and its file in ``conf/scaling``.
+SCALINGS = {
+    scaling.name: scaling
+    for scaling in (
+        Scaling("none", _unscaled, "As they are: columns in large units decide."),
+        Scaling("standard", lambda _: StandardScaler(), "Mean 0, standard deviation 1."),
+        Scaling("minmax", lambda _: MinMaxScaler(), "Smallest 0, largest 1."),
+        Scaling(
+            "robust",
+            lambda _: RobustScaler(),
+            "Median 0, interquartile range 1: outliers do not set the scale.",
+        ),
+        Scaling(
+            "power",
+            lambda _: PowerTransformer(),
+            "Yeo-Johnson towards a normal distribution, then standard.",
+        ),
+        Scaling("quantile", _quantile, "Ranks: every column uniform on 0..1."),
+    )
 }
 # Those of sklearn.preprocessing that treat each numeric column by itself and keep it one column.
 _TARGETS = (
@@ -65,7 +96,7 @@ def make_scaler(
     ----------
     scaling
         A name of `SCALINGS`; or `{"_target_": "sklearn.preprocessing.MaxAbsScaler", **arguments}`;
-        or, in Python, any scikit-learn transformer, of which a clone is used.
+        or, in Python, any scikit-learn transformer, which is cloned.
     n_rows
         Number of customers it will be fitted on.
 
@@ -81,7 +112,7 @@ def make_scaler(
             raise ConfigError(
                 f"scaling={scaling} is not known; use one of {', '.join(SCALINGS)}.{hint}"
             )
-        return SCALINGS[scaling](n_rows)
+        return SCALINGS[scaling].build(n_rows)
     if isinstance(scaling, Mapping):
         return _target(scaling, n_rows)
     if isinstance(scaling, BaseEstimator) and isinstance(scaling, TransformerMixin):
@@ -126,7 +157,7 @@ def _target(config: Mapping[str, Any], n_rows: int) -> TransformerMixin:
 
 
 def check_scalable(scaler: TransformerMixin, frame: pd.DataFrame) -> None:
-    """Refuse what scikit-learn would fail on with no column named, or leave unscaled in silence."""
+    """Refuse a column that scikit-learn would fail on without naming it, or leave unscaled."""
     if isinstance(scaler, PowerTransformer) and scaler.method == "box-cox":
         for name in frame.columns[(frame <= 0).any()]:
             raise DataError(

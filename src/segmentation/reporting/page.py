@@ -22,23 +22,27 @@ class Picture:
         The PNG as a ``data:`` address.
     text : str
         What it shows, for readers who do not see it.
+    caption : str
+        How to read it, shown below it; may be empty.
     width, height : int
         In CSS pixels.
     """
 
     source: str
     text: str
+    caption: str
     width: int
     height: int
 
 
-def picture(png: bytes, text: str) -> Picture:
+def picture(png: bytes, text: str, caption: str = "") -> Picture:
     """A PNG file made at the figures' resolution, to be put into a page."""
     # Width and height stand at fixed places of a PNG's header.
     width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
     return Picture(
         source="data:image/png;base64," + base64.b64encode(png).decode(),
         text=text,
+        caption=caption,
         width=round(width * 96 / DPI),
         height=round(height * 96 / DPI),
     )
@@ -52,7 +56,7 @@ def render(template: str, **content: Any) -> str:
     template : str
         Name of the file.
     **content
-        What it names; all text in it is escaped.
+        The template's variables; all text in them is escaped.
     """
     return _environment().get_template(template).render(**content)
 

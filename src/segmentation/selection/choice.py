@@ -15,17 +15,9 @@ from segmentation.clustering.base import Clustering
 from segmentation.errors import ConfigError
 from segmentation.runtime.threads import at_most, free_processes
 from segmentation.selection import criteria
-from segmentation.selection.evidence import Evidence, gather
+from segmentation.selection.evidence import CRITERIA, Evidence, gather
 
 Array = NDArray[np.float64]
-
-WORDS = {
-    "icl": "ICL",
-    "silhouette": "silhouette",
-    "calinski_harabasz": "Calinski-Harabasz",
-    "gap": "gap statistic",
-    "prediction_strength": "prediction strength",
-}
 
 
 @dataclass(frozen=True)
@@ -244,7 +236,7 @@ def _sentence(found: Evidence) -> str:
         return f"{found.k} segments, agreed by {found.agreeing} of {len(found.picks)} criteria"
     by_k: dict[int, list[str]] = {}
     for name, k in found.picks.items():
-        by_k.setdefault(k, []).append(WORDS[name])
+        by_k.setdefault(k, []).append(CRITERIA[name].label)
     # The chosen k first, then the alternatives, the most named first.
     order = sorted(by_k, key=lambda k: (k != found.k, -len(by_k[k]), k))
     named = "; ".join(f"k={k} by {', '.join(by_k[k])}" for k in order)

@@ -16,7 +16,7 @@ from segmentation.result import SegmentationResult
 from segmentation.runtime.blocks import parts
 from segmentation.tracking.items import File, LogItem, Metric, Param, Table, Tag
 from segmentation.tracking.run_metrics import RUN_METRICS
-from segmentation.visualization import DATA_FIGURES, FIGURES, styled, to_png
+from segmentation.visualization import FIGURES, styled, to_png
 
 #: Figures of the data alone as PNG, by name and the data's digest.
 DrawnFigures = dict[tuple[str, str], bytes | None]
@@ -72,7 +72,7 @@ def iter_log_items(
         yield File("customers_sample.csv" if sampled else "customers.csv", customer_csv(result))
     figures = _figures(result, {} if drawn is None else drawn)
     for name, png in figures.items():
-        if data_figures or name not in DATA_FIGURES:
+        if data_figures or not FIGURES[name].of_data:
             yield File(f"figures/{name}.png", png)
     page = render_report(result, figures=figures, meta=meta, show_customers=log_customers)
     yield File("report.html", page.encode())
@@ -244,14 +244,14 @@ def customer_csv(result: SegmentationResult) -> Iterator[bytes]:
 def _figures(result: SegmentationResult, drawn: DrawnFigures) -> dict[str, bytes]:
     """Every figure that applies to the result, as PNG."""
     pngs = {}
-    for name, draw in FIGURES.items():
+    for name, line in FIGURES.items():
         key = (name, result.customers.digest)
         if key in drawn:
             png = drawn[key]
         else:
-            figure = draw(result)
+            figure = line.draw(result)
             png = None if figure is None else to_png(figure)
-        if name in DATA_FIGURES:
+        if line.of_data:
             drawn[key] = png
         if png is not None:
             pngs[name] = png

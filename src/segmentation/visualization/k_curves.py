@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from segmentation.evaluation.formats import percent
+from segmentation.selection.evidence import CRITERIA
 from segmentation.visualization.scales import k_axis, number_axis
 from segmentation.visualization.style import (
     INK,
@@ -117,16 +118,6 @@ def silhouette_curve(curve: pd.DataFrame, k: int) -> Figure | None:
     return figure
 
 
-#: How each criterion of the evidence is read; those not named here are drawn under their own name.
-CRITERIA = {
-    "icl": "ICL (low is good)",
-    "silhouette": "silhouette",
-    "calinski_harabasz": "Calinski-Harabasz",
-    "gap": "gap statistic",
-    "prediction_strength": "prediction strength",
-}
-
-
 @styled
 def criteria(
     table: pd.DataFrame,
@@ -182,7 +173,7 @@ def criteria(
         pick = picks.get(name)
         if pick is not None and pick in values.index:
             ax.plot(pick, values[pick], marker="o", markersize=9, color=MARK, fillstyle="none")
-        title = CRITERIA.get(name, name.replace("_", " "))
+        title = _title(name)
         ax.set_title(title if pick is None else f"{title}: k = {pick}", pad=5)
         number_axis(ax.yaxis, 4)
         k_axis(ax, ks)
@@ -199,6 +190,14 @@ def criteria(
     finding = f"{agreeing} of {len(picks)} criteria name k = {k}"
     headline(figure, finding if picks else "No cluster structure found: k = 1", note)
     return figure
+
+
+def _title(criterion: str) -> str:
+    """A criterion's name, and its direction where low is good."""
+    if criterion not in CRITERIA:
+        return criterion.replace("_", " ")
+    line = CRITERIA[criterion]
+    return f"{line.label} (low is good)" if line.better == "lower" else line.label
 
 
 def _mark(ax: Axes, k: int, value: float) -> None:
