@@ -120,15 +120,15 @@ def totals(
 def squares(X: NDArray[Any], centers: Floats) -> Floats:
     """Squared distance of each row to its nearest centre, shape (n,)."""
     middle = centers.mean(axis=0)
-    left = _left(centers - middle)
+    left = score_matrix(centers - middle)
     whole = chunks(X, None, slice(0, len(X)), middle, np.float64)
     near = np.concatenate([(left @ x[:-1]).min(axis=0) + x[-1] for x, _ in whole])
     np.maximum(near, 0.0, out=near)
     return near
 
 
-def _left(centers: Floats) -> Floats:
-    """What a chunk's rows but the last are multiplied by to give |c - x|² - |x|²."""
+def score_matrix(centers: Floats) -> Floats:
+    """What a chunk's rows but the last are multiplied by to give |c - x|² - |x|², (k, d + 1)."""
     return np.column_stack([-2.0 * centers, (centers**2).sum(axis=1)])
 
 
@@ -155,6 +155,26 @@ def chunks(
         np.subtract(X[part].T, origin[:, None], out=x[:d], casting="same_kind")
         np.einsum("dn,dn->n", x[:d], x[:d], out=x[d + 1])
         yield x, None if weights is None else weights[part].astype(dtype)
+
+
+def own_centers(
+    scores: NDArray[Any], members: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], NDArray[Any]]:
+    """Which centre each row is nearest to, one a row, and its score.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (k, m)
+        Of rows side by side, as `chunks` gives them; smallest for the nearest centre.
+    members : ndarray of shape (k, m)
+        Is filled and returned.
+    """
+    nearest = scores.min(axis=0)
+    own = np.equal(scores, nearest, out=members)
+    if np.count_nonzero(own) != scores.shape[1]:
+        # A row exactly between two centres belongs to the first of them.
+        own &= np.cumsum(own, axis=0) == 1
+    return own, nearest
 
 
 @dataclass(frozen=True)
@@ -192,7 +212,7 @@ class Asked:
         d, dtype = len(self.origin), self.dtype
         ends = np.cumsum([len(c) for c in self.centers])
         of = [slice(end - len(c), end) for end, c in zip(ends, self.centers, strict=True)]
-        left = [_left(c).astype(dtype) for c in self.centers]
+        left = [score_matrix(c).astype(dtype) for c in self.centers]
         largest = max(map(len, left))
         scores = np.empty((largest, CHUNK), dtype)
         members = np.empty((largest, CHUNK), bool)
@@ -204,11 +224,7 @@ class Asked:
                 for own_sums, product in zip(of, left, strict=True):
                     k = len(product)
                     score = np.matmul(product, x[: d + 1], out=scores[:k, :m])
-                    nearest = score.min(axis=0)
-                    own = np.equal(score, nearest, out=members[:k, :m])
-                    if np.count_nonzero(own) != m:
-                        # A row exactly between two centres belongs to the first of them.
-                        own &= np.cumsum(own, axis=0) == 1
+                    own, nearest = own_centers(score, members[:k, :m])
                     mine = share[:k, :m]
                     if w is None:
                         np.copyto(mine, own)

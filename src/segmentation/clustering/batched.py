@@ -14,6 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from segmentation.clustering import seeding
+from segmentation.clustering.seeding import nearest
+
 Array = NDArray[np.float64]
 _MAX_ITER = 60
 
@@ -47,47 +50,60 @@ def lloyd(X: Array, centers: Array, weights: Array | None = None) -> Fits:
     B, n = len(centers), X.shape[1]
     centers = centers.copy()
     labels = np.full((B, n), -1, dtype=np.intp)
-    nearest = np.zeros((B, n))
-    squares = np.einsum("bnd,bnd->bn", X, X)
-    active = np.arange(B)
+    near = np.zeros((B, n))
+    going, active = _Problems.of(X), np.arange(B)
     for _ in range(_MAX_ITER):
-        mine = slice(None) if X.shape[0] == 1 else active
-        rows = X[mine]
-        new, nearest[active] = assign(rows, centers[active], squares[mine])
+        new, near[active] = going.assign(centers[active])
         moved = (new != labels[active]).any(axis=1)
         labels[active] = new
         if not moved.any():
             break
-        if X.shape[0] > 1:
-            rows = rows[moved]
-        active = active[moved]
+        if not moved.all():
+            going, active = going.some(moved), active[moved]
         w = None if weights is None else weights[active]
-        centers[active] = _means(rows, labels[active], centers[active], w)
-    wcss = nearest.sum(axis=1) if weights is None else (nearest * weights).sum(axis=1)
+        centers[active] = _means(going.X, labels[active], centers[active], w)
+    wcss = near.sum(axis=1) if weights is None else (near * weights).sum(axis=1)
     return Fits(centers, labels, wcss)
 
 
-def assign(X: Array, centers: Array, squares: Array) -> tuple[NDArray[np.intp], Array]:
-    """Nearest centre of each row and the squared distance to it, each of shape (B, n)."""
-    half = _half_distances(X, centers)
-    best = half.min(axis=1)
-    labels = np.zeros(best.shape, dtype=np.int16)
-    # Looping over the few centres, the first of equals last, beats an argmin over a short axis.
-    for j in range(centers.shape[1] - 1, -1, -1):
-        np.putmask(labels, half[:, j] == best, j)
-    return labels.astype(np.intp), _from_half(best, squares)
+@dataclass(frozen=True)
+class _Problems:
+    """The rows of B problems, or (1, n, d) those that all of them share."""
 
+    X: Array
+    squares: Array
 
-def _half_distances(X: Array, centers: Array) -> Array:
-    """Half the squared distances less half the rows' squares, of shape (B, k, n)."""
-    product = np.matmul(centers, X.transpose(0, 2, 1))
-    half = 0.5 * np.einsum("bkd,bkd->bk", centers, centers)
-    distances: Array = np.subtract(half[:, :, None], product, out=product)
-    return distances
+    @classmethod
+    def of(cls, X: Array) -> _Problems:
+        return cls(X, np.einsum("bnd,bnd->bn", X, X))
 
+    def at(self, rows: NDArray[np.intp]) -> Array:
+        problem = 0 if self.X.shape[0] == 1 else np.arange(self.X.shape[0])
+        chosen: Array = self.X[problem, rows]
+        return chosen
 
-def _from_half(half: Array, squares: Array) -> Array:
-    return np.maximum(squares + 2 * half, 0.0)
+    def squares_to(self, centers: Array) -> Array:
+        half = self._half_distances(centers)
+        return self._from_half(half[:, 0] if centers.shape[1] == 1 else half.min(axis=1))
+
+    def some(self, kept: NDArray[np.bool_]) -> _Problems:
+        """The problems that go on."""
+        return self if self.X.shape[0] == 1 else _Problems(self.X[kept], self.squares[kept])
+
+    def assign(self, centers: Array) -> tuple[NDArray[np.intp], Array]:
+        """Nearest centre of each row and the squared distance to it, each of shape (B, n)."""
+        labels, best = nearest(self._half_distances(centers), axis=1)
+        return labels.astype(np.intp), self._from_half(best)
+
+    def _half_distances(self, centers: Array) -> Array:
+        """Half the squared distances less half the rows' squares, of shape (B, k, n)."""
+        product = np.matmul(centers, self.X.transpose(0, 2, 1))
+        half = 0.5 * np.einsum("bkd,bkd->bk", centers, centers)
+        distances: Array = np.subtract(half[:, :, None], product, out=product)
+        return distances
+
+    def _from_half(self, half: Array) -> Array:
+        return np.maximum(self.squares + 2 * half, 0.0)
 
 
 def _means(X: Array, labels: NDArray[np.intp], old: Array, weights: Array | None) -> Array:
@@ -113,59 +129,17 @@ def plus_plus(
     weights: Array | None = None,
     start: Array | None = None,
 ) -> Array:
-    """Centres by greedy k-means++ (Arthur & Vassilvitskii 2007), on B problems together.
+    """Centres by greedy k-means++ on B problems together, shape (B, k, d).
 
     Parameters
     ----------
     start : ndarray of shape (B, m, d), optional
         Centres already there; the missing k - m are added.
-
-    Returns
-    -------
-    ndarray of shape (B, k, d)
     """
-    B = X.shape[0] if weights is None else weights.shape[0]
-    n, d = X.shape[1:]
-    squares = np.einsum("bnd,bnd->bn", X, X)
-    mass = np.ones((B, n)) if weights is None else weights
-    centers = np.empty((B, k, d))
-    if start is None:
-        centers[:, 0] = _rows(X, _draw(mass, rng))
-        known = 1
-    else:
-        known = start.shape[1]
-        centers[:, :known] = start
-    nearest = _from_half(_half_distances(X, centers[:, :known]).min(axis=1), squares)
-    for j in range(known, k):
-        best_total = np.full(B, np.inf)
-        best_nearest = nearest.copy()
-        for _ in range(2 + int(np.log(k))):
-            candidate = _rows(X, _draw(nearest * mass, rng))
-            away = _from_half(_half_distances(X, candidate[:, None])[:, 0], squares)
-            trial = np.minimum(nearest, away)
-            total = (trial * mass).sum(axis=1)
-            better = total < best_total
-            best_total[better] = total[better]
-            best_nearest[better] = trial[better]
-            centers[better, j] = candidate[better]
-        nearest = best_nearest
-    return centers
-
-
-def _rows(X: Array, index: NDArray[np.intp]) -> Array:
-    problem = 0 if X.shape[0] == 1 else np.arange(X.shape[0])
-    chosen: Array = X[problem, index]
-    return chosen
-
-
-def _draw(mass: Array, rng: np.random.Generator) -> NDArray[np.intp]:
-    """One row of each problem, with probability proportional to its mass."""
-    total = np.cumsum(mass, axis=1)
-    point = rng.random(mass.shape[0]) * total[:, -1]
-    drawn: NDArray[np.intp] = (total <= point[:, None]).sum(axis=1)
-    # Nothing left to cover (every row is a centre): all totals are 0 and any row does.
-    drawn[drawn == mass.shape[1]] = 0
-    return drawn
+    mass = np.ones(X.shape[:2]) if weights is None else weights
+    candidates = 2 + int(np.log(k))
+    problems = _Problems.of(X)
+    return seeding.plus_plus(problems, mass, k, X.shape[2], rng, candidates=candidates, known=start)
 
 
 def best_of(first: Fits, second: Fits) -> Fits:

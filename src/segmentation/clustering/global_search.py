@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from segmentation.clustering import seeding
 from segmentation.clustering.local_search import (
     MAX_STEPS,
     SAME,
@@ -22,9 +22,9 @@ from segmentation.clustering.local_search import (
     Solution,
     WeightedRows,
     local_search,
-    nearest,
     own_places,
 )
+from segmentation.clustering.seeding import draw, nearest
 
 POOL = 12
 BROOD = 24
@@ -223,6 +223,7 @@ def relocate(rows: WeightedRows, centers: Floats, rng: np.random.Generator) -> F
     start = np.arange(b)
     D = rows.distances(centers)
     labels, near = nearest(D)
+    np.maximum(near, 0.0, out=near)
     D.reshape(-1)[own_places(labels)] = np.inf
     second = D.min(axis=0)
     own = (labels + k * start[:, None]).ravel()
@@ -241,8 +242,7 @@ def grow(
     """Starts of k + 1: half from the best solution, half from the others, and a row drawn by D²."""
     parents = [pool[0] if i % 2 == 0 else pool[i // 2 % len(pool)] for i in range(count)]
     centers = np.stack([parent.centers for parent in parents])
-    near = rows.distances(centers).min(axis=0)
-    new = rows.X[draw(near * rows.w, rng)]
+    new = rows.X[draw(rows.squares_to(centers) * rows.w, rng)]
     return np.concatenate([centers, new[:, None]], axis=1)
 
 
@@ -252,19 +252,6 @@ def shrink(solution: Solution) -> Floats:
 
 
 def plus_plus(rows: WeightedRows, k: int, starts: int, rng: np.random.Generator) -> Floats:
-    """Starts by k-means++ (Arthur & Vassilvitskii 2007), shape (starts, k, d)."""
-    centers = np.empty((starts, k, rows.X.shape[1]))
-    near = np.ones((starts, rows.m))
-    for j in range(k):
-        centers[:, j] = rows.X[draw(near * rows.w, rng)]
-        fresh = rows.distances(centers[:, j : j + 1])[0]
-        near = np.minimum(near, fresh) if j else fresh
-    return centers
-
-
-def draw(weights: Floats, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Draw one row for each line of weights (b, m), in proportion to those above 0."""
-    reach = np.cumsum(np.maximum(weights, 0.0), axis=1)
-    mark = rng.random(len(weights)) * reach[:, -1]
-    rows: NDArray[np.intp] = np.minimum((reach <= mark[:, None]).sum(axis=1), weights.shape[1] - 1)
-    return rows
+    """Starts by k-means++, shape (starts, k, d)."""
+    mass = np.broadcast_to(rows.w, (starts, rows.m))
+    return seeding.plus_plus(rows, mass, k, rows.X.shape[1], rng)

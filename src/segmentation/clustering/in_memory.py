@@ -310,6 +310,6 @@ def _search_rows(rows: WeightedRows, k_max: int, seed: int) -> WeightedRows:
     rng = np.random.default_rng([seed, k_max])
     careful = WeightedRows(rows.X, rows.w, by_difference=True)
     seeds = plus_plus(careful, min(k_max, rows.m), 1, rng)
-    left = float(careful.distances(seeds)[:, 0].min(axis=0) @ rows.w)
+    left = float(careful.squares_to(seeds)[0] @ rows.w)
     total = float(rows.w @ (rows.X**2).sum(axis=1))
     return careful if total * np.finfo(float).eps > 1e-10 * left else rows

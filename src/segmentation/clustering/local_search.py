@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from segmentation.clustering.seeding import Floats, nearest
+
 Labels = NDArray[np.int16]
 
 MAX_STEPS = 500
@@ -105,6 +105,15 @@ class WeightedRows:
         product: Floats = left.reshape(k * b, d + 2) @ self._product
         return product.reshape(k, b, self.m)
 
+    def at(self, rows: NDArray[np.intp]) -> Floats:
+        """Some of the rows."""
+        return self.X[rows]
+
+    def squares_to(self, centers: Floats) -> Floats:
+        """Squared distances to the nearest of the centres (b, k, d) of each start, (b, m)."""
+        D = self.distances(centers)
+        return D[0] if len(D) == 1 else D.min(axis=0)
+
     def means(self, labels: Labels, k: int) -> tuple[Floats, Floats]:
         """Cluster means (b, k, d) and weights (b, k) of labels (b, m); NaN for an empty cluster."""
         b = len(labels)
@@ -182,6 +191,7 @@ def _search_batch(
     for step in range(steps + 1):
         D = rows.distances(centers)
         labels, near = nearest(D)
+        np.maximum(near, 0.0, out=near)
         settled = (labels == previous).all(axis=1)
         is_late = len(active) <= LAST * starts and bool((near @ rows.w > best).all())
         is_over = is_late or step == steps
@@ -217,25 +227,6 @@ def _search_batch(
             centers, weights = rows.means(labels, k)
         previous = labels
     return [done[i] for i in range(starts)]
-
-
-def nearest(D: Floats) -> tuple[Labels, Floats]:
-    """Index of the smallest entry over the first axis and that entry, at least 0.
-
-    The first of equals wins. Whole arrays are compared and counted in bytes, several times faster
-    than ``argmin``, which walks the first axis element by element.
-    """
-    k = len(D)
-    smallest: Floats = D.min(axis=0)
-    # The first of equals has the highest count down from k.
-    labels = np.subtract(k, ((smallest == D) * _countdown(k)).max(axis=0), dtype=np.int16)
-    return labels, np.maximum(smallest, 0.0, out=smallest)
-
-
-@cache
-def _countdown(k: int) -> NDArray[np.unsignedinteger[Any]]:
-    """k, k - 1, ..., 1 in as few bytes as will do, along the first of three axes."""
-    return np.arange(k, 0, -1, dtype=np.min_scalar_type(k))[:, None, None]
 
 
 def own_places(labels: Labels) -> NDArray[np.intp]:
@@ -286,6 +277,7 @@ def hartigan_moves(
     joining = D * (W * w / (W + w))
     joining.reshape(-1)[own] = np.inf
     target, cost = nearest(joining)
+    np.maximum(cost, 0.0, out=cost)
     W_own = weights[start[:, None], labels]
     spare = W_own - rows.w
     shared = spare > W_own * 1e-12

@@ -15,9 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segmentation.clustering.assignment import Floats, Key, Totals
-
-CHUNK = 8192
+from segmentation.clustering.assignment import (
+    CHUNK,
+    Floats,
+    Key,
+    Totals,
+    chunks,
+    own_centers,
+    score_matrix,
+)
 
 
 def squared_silhouettes(
@@ -39,25 +45,18 @@ def squared_silhouettes(
     parts = {key: _Parts.of(centers[key], known[key], X.dtype) for key in centers}
     d = X.shape[1]
     largest = max(len(c) for c in centers.values())
-    # [x, 1, |x|²], so that one product gives the mean distances to all clusters.
-    rows = np.ones((CHUNK, d + 2), X.dtype)
     distances = np.empty((largest, CHUNK), X.dtype)
     scores = np.empty((largest, CHUNK), X.dtype)
     members = np.empty((largest, CHUNK), bool)
     sums = dict.fromkeys(centers, 0.0)
-    for start in range(0, len(X), CHUNK):
-        part = X[start : start + CHUNK]
-        m = len(part)
-        x = rows[:m]
-        x[:, :d] = part
-        np.einsum("nd,nd->n", part, part, out=x[:, d + 1])
+    # Columns [x, 1, |x|²], so that one product gives the mean distances to all clusters.
+    for x, _ in chunks(X, None, slice(0, len(X)), np.zeros(d), X.dtype):
+        m = x.shape[1]
         for key, own in parts.items():
             k = len(own.sizes)
-            score = np.matmul(own.nearest, x[:, : d + 1].T, out=scores[:k, :m])
-            mine = np.equal(score, score.min(axis=0), out=members[:k, :m])
-            if np.count_nonzero(mine) != m:
-                mine &= np.cumsum(mine, axis=0) == 1
-            mean = np.matmul(own.mean_distance, x.T, out=distances[:k, :m])
+            score = np.matmul(own.nearest, x[: d + 1], out=scores[:k, :m])
+            mine, _ = own_centers(score, members[:k, :m])
+            mean = np.matmul(own.mean_distance, x, out=distances[:k, :m])
             # Of the own cluster what is left once the row itself is not counted.
             np.multiply(mean, mine, out=score)
             a = np.maximum(own.others @ score, 0.0)
@@ -101,7 +100,7 @@ class _Parts:
         within = known.squares[full] - sizes * ((centers - means) ** 2).sum(axis=1)
         constant = (means**2).sum(axis=1) + np.maximum(within, 0.0) / sizes
         ones = np.ones(len(sizes))
-        nearest = np.column_stack([-2.0 * centers, (centers**2).sum(axis=1)])
+        nearest = score_matrix(centers)
         mean_distance = np.column_stack([-2.0 * means, constant, ones])
         others = sizes / np.maximum(sizes - 1, 1)
         return cls(

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.clustering.base import Clustering
-from segmentation.clustering.batched import Fits, assign, best_of, lloyd, plus_plus
+from segmentation.clustering.batched import Fits, best_of, lloyd, plus_plus
+from segmentation.clustering.rows import labels_of
 from segmentation.evaluation.sampling import sampled
 from segmentation.runtime.threads import at_most
 
@@ -103,7 +104,7 @@ def bootstrap_stability(
     counts = rng.multinomial(n, np.full(n, 1 / n), size=n_boot).astype(np.float64)
     with at_most(1):
         refits = _refit(X, clustering.centers, counts, rng)
-    own = assign(X[None], clustering.centers[None], np.zeros((1, n)))[0]
+    own = labels_of(X, clustering.centers)[None].astype(np.intp)
     jaccard = _jaccard(np.broadcast_to(own, refits.shape), refits, counts > 0, k)
     mean = jaccard.mean(axis=0)
     return Stability(

@@ -14,7 +14,8 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 
 from segmentation.clustering.base import Clustering
-from segmentation.clustering.batched import assign, fit_path
+from segmentation.clustering.batched import fit_path
+from segmentation.clustering.rows import labels_of
 from segmentation.evaluation.sampling import sampled, unround, varying
 from segmentation.selection.null_models import gaussian
 
@@ -80,7 +81,7 @@ def _lowest_mixture(X: Array, centers: Array) -> tuple[float, float]:
     """ICL and BIC of the covariance structure with the lowest ICL."""
     k, d = centers.shape
     floor = VARIANCE_FLOOR * float(X.var(axis=0).mean())
-    labels = assign(X[None], centers[None], np.zeros((1, len(X))))[0][0]
+    labels = labels_of(X, centers)
     sizes = np.maximum(np.bincount(labels, minlength=k), 1)
     within = np.empty((k, d, d))
     for j in range(k):
