@@ -1,13 +1,16 @@
-# Two commands do all the set-up: `make demo` and `make test`. Both make .venv when it is missing.
+# `make demo` and `make test` do all the set-up: they make .venv when it is missing.
 PYTHON ?= python3
-# What is installed beside the project itself; `make EXTRAS=dev,spark test` adds Spark.
+# Extras to install; `make EXTRAS=dev,spark test` adds Spark.
 EXTRAS ?= dev
 BIN := .venv/bin
-# Each process starts with tests that follow each other and share what they need.
-PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+OLDEST := .venv-oldest/bin
+# Each process starts with tests that follow each other and share fixtures.
+PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
+PYTEST := $(BIN)/python -m pytest $(PARALLEL)
 INSTALLED := .venv/installed
+OLDEST_INSTALLED := .venv-oldest/installed
 
-.PHONY: demo test test-slow check bench bench-quality docs-figures install clean
+.PHONY: demo test test-slow test-oldest coverage check bench bench-quality docs-figures install clean
 
 demo: install  ## segment generated customers, print the ranking and where to look
 	$(BIN)/segment fit sweep=demo
@@ -18,10 +21,18 @@ test: install  ## the tests, without the slow ones
 test-slow: install  ## the slow tests: fresh environments, servers, a browser
 	$(PYTEST) -m slow
 
-check: install  ## lint, format and types
+test-oldest: $(OLDEST_INSTALLED)  ## the quick tests on the oldest versions allowed, in .venv-oldest
+	@# Old packages warn about newer ones that they depend on; here that is no error.
+	$(OLDEST)/python -m pytest $(PARALLEL) -W default -m "not slow"
+
+coverage: install  ## line and branch coverage of the quick tests, with their child processes
+	$(PYTEST) -m "not slow" --cov --cov-report=term:skip-covered
+
+check: install  ## lint, format, types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: install  ## speed, side by side with the obvious script
 	$(BIN)/python benchmarks/run_cost.py
@@ -41,13 +52,21 @@ docs-figures: install  ## the pictures of docs/ from generated customers; the UI
 install: $(INSTALLED)  ## make .venv with the exact versions of constraints.txt
 
 $(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "segment needs Python 3.11 or newer; say which with: make PYTHON=python3.12 …")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable ".[$(EXTRAS)]"
-	@# On all cores, as pip does not. Where PYTHONDONTWRITEBYTECODE is set, every process would
-	@# compile what it imports: half of a small fit's time. A file for another Python may fail.
-	-$(BIN)/python -m compileall -q -j 0 .venv/lib src
-	@touch $@
+	$(call make-environment,.venv,constraints.txt,$(EXTRAS))
 
-clean:  ## remove .venv and caches; the store in mlruns/ stays
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+$(OLDEST_INSTALLED): pyproject.toml constraints-oldest.txt
+	$(call make-environment,.venv-oldest,constraints-oldest.txt,test)
+
+# A folder, its constraints, the extras. Compiled on all cores, which pip does not do: where
+# PYTHONDONTWRITEBYTECODE is set, every process would compile what it imports, half of the time of
+# a small fit. A file meant for another Python may fail to compile.
+define make-environment
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "segment needs Python 3.11 or newer; name one: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv $(1)
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint $(2) --editable ".[$(3)]"
+	-$(1)/bin/python -m compileall -q -j 0 $(1)/lib src
+	@touch $@
+endef
+
+clean:  ## remove environments and caches; the store in mlruns/ stays
+	rm -rf .venv .venv-oldest .coverage .coverage.* .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -2,27 +2,9 @@
 
 from __future__ import annotations
 
-import ast
-
 from conftest import REPO
 
 SOURCE = REPO / "src" / "segmentation"
-
-
-def test_the_portable_model_imports_nothing_of_ours() -> None:
-    tree = ast.parse((SOURCE / "model" / "segment_model.py").read_text(encoding="utf-8"))
-    imported = {
-        name
-        for node in ast.walk(tree)
-        for name in (
-            [alias.name for alias in node.names]
-            if isinstance(node, ast.Import)
-            else [node.module or "."]
-            if isinstance(node, ast.ImportFrom)
-            else []
-        )
-    }
-    assert not any(name.startswith(("segmentation", ".")) for name in imported)
 
 
 def test_no_file_name_twice_and_no_module_over_400_lines() -> None:
