@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, make_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
@@ -25,8 +26,12 @@ from segmentation.errors import ConfigError, not_set
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+Keys = tuple[tuple[str, Any, Any], ...]
 
-def _composed(name: str, common: type, keys: Mapping[str, tuple[Any, Any]]) -> Any:
+
+# The same keys are the same class: two configs are equal only if they are of one.
+@functools.lru_cache(maxsize=8)
+def _composed(name: str, common: type, keys: Keys) -> Any:
     """The schema of a group whose options have keys of their own: all keys of all of them.
 
     Parameters
@@ -35,11 +40,11 @@ def _composed(name: str, common: type, keys: Mapping[str, tuple[Any, Any]]) -> A
         Of the dataclass.
     common : type
         Dataclass with the keys all options take.
-    keys : mapping
-        Type and default of the others.
+    keys : tuple of (name, type, default)
+        All keys of all options.
     """
     known = {each.name for each in fields(common)}
-    new = [(key, kind, default) for key, (kind, default) in keys.items() if key not in known]
+    new = [key for key in keys if key[0] not in known]
     if not new:
         return common
     made = make_dataclass(name, new, bases=(common,))
@@ -48,19 +53,16 @@ def _composed(name: str, common: type, keys: Mapping[str, tuple[Any, Any]]) -> A
     return made
 
 
-def _data_keys() -> dict[str, tuple[Any, Any]]:
+def _data_keys() -> Keys:
+    types = {k: v for line in SOURCES.values() for k, v in get_type_hints(line.options).items()}
     # None stands for the source's own default.
-    return {
-        key: (kind | None, None)
-        for line in SOURCES.values()
-        for key, kind in get_type_hints(line.options).items()
-    }
+    return tuple((key, kind | None, None) for key, kind in types.items())
 
 
-def _engine_keys() -> dict[str, tuple[Any, Any]]:
+def _engine_keys() -> Keys:
     lines = [ENGINES.line(name) for name in ENGINES]
     types = {k: kind for line in lines for k, kind in get_type_hints(line.options).items()}
-    return {key: (types[key], each.default) for key, each in ENGINES.fields.items()}
+    return tuple((key, types[key], each.default) for key, each in ENGINES.fields.items())
 
 
 @dataclass

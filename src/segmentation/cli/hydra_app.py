@@ -35,6 +35,7 @@ from segmentation.cli.commands import COMMANDS
 from segmentation.cli.commands.call import Call, SweepDefinition
 from segmentation.cli.exit_codes import DONE, FAULT, guarded
 from segmentation.cli.paths import HOME, ROOT
+from segmentation.data import sources
 from segmentation.errors import ConfigError
 from segmentation.runtime import interrupts
 from segmentation.runtime.redaction import masked
@@ -115,9 +116,12 @@ def register(name: str) -> None:
     command, store = COMMANDS[name], ConfigStore.instance()
     schema = command.schema_type()
     store.store(name=f"{name}_schema", node=schema)
+    header = command.header
+    if "data" in get_type_hints(schema):
+        header += f"\n{sources.help_text()}"
     help_text = {
         "app_name": f"segment {name}",
-        "header": command.header,
+        "header": header,
         "footer": HELP_FOOTER,
         "template": HELP_TEMPLATE,
     }

@@ -12,7 +12,7 @@ source is a line (and a YAML file in ``conf/data`` that names it)::
         frame = pd.read_json(options.path, lines=True)
         return partial(from_frame, frame, source="customers.jsonl", **common.checks())
 
-    SOURCES["jsonl"] = Source(JsonLines, read_json_lines)
+    SOURCES["jsonl"] = Source("a file with a JSON object a line", JsonLines, read_json_lines)
 
 Readers import what they need when they are called: `segment --help` loads this module, and no
 pandas.
@@ -82,6 +82,8 @@ class Source(Generic[Options]):
 
     Attributes
     ----------
+    help : str
+        What it is, in a few words.
     options : type
         Dataclass with the keys of its own; one without a default must be given. ``example`` in a
         field's metadata is shown where it is missing.
@@ -95,6 +97,7 @@ class Source(Generic[Options]):
         Commands for which Spark reads it itself, with ``engine=spark``.
     """
 
+    help: str
     options: type[Options]
     read: Callable[[Options, DataOptions], Select] | None
     stream: Callable[[Options, DataOptions], CustomerStream] | None = None
@@ -210,12 +213,27 @@ def _stream_parquet(options: ParquetOptions, common: DataOptions) -> CustomerStr
 
 #: Every kind of data source by its name, ``data.source``.
 SOURCES: dict[str, Source[Any]] = {
-    "demo": Source(DemoOptions, _demo, without=("id",)),
-    "csv": Source(CsvOptions, _csv, stream=_stream_csv, spark=("score",)),
-    "parquet": Source(ParquetOptions, _parquet, stream=_stream_parquet, spark=("fit", "score")),
-    "transactions": Source(TransactionOptions, _transactions),
-    "sql": Source(SqlOptions, _sql),
-    "spark_table": Source(SparkTableOptions, None, spark=("fit", "score")),
+    "demo": Source("generated customers", DemoOptions, _demo, without=("id",)),
+    "csv": Source(
+        "a text file, plain or gzipped", CsvOptions, _csv, stream=_stream_csv, spark=("score",)
+    ),
+    "parquet": Source(
+        "a Parquet file",
+        ParquetOptions,
+        _parquet,
+        stream=_stream_parquet,
+        spark=("fit", "score"),
+    ),
+    "transactions": Source(
+        "a purchase log, CSV or Parquet, one line a purchase", TransactionOptions, _transactions
+    ),
+    "sql": Source("a query in a database", SqlOptions, _sql),
+    "spark_table": Source(
+        "a file, a folder or a table of the catalogue, with engine=spark",
+        SparkTableOptions,
+        None,
+        spark=("fit", "score"),
+    ),
 }
 
 
@@ -224,6 +242,16 @@ def source_keys() -> dict[str, set[str]]:
     own = {name: {each.name for each in fields(line.options)} for name, line in SOURCES.items()}
     partly = {key for line in SOURCES.values() for key in line.without}
     return {name: keys | (partly - {*SOURCES[name].without}) for name, keys in own.items()}
+
+
+def help_text() -> str:
+    """The sources and their keys, as `segment fit --help` lists them."""
+    lines = ["Where customers come from (data.source), with the keys each takes:", ""]
+    for name, line in SOURCES.items():
+        keys = [*(each.name for each in fields(line.options))]
+        lines += [f"  {name:<13} {line.help}:", f"  {'':<13} {', '.join(keys)}"]
+    common = ", ".join(each.name for each in fields(DataOptions) if each.name != "source")
+    return "\n".join([*lines, "", f"All of them take {common}.", ""])
 
 
 def examples() -> dict[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import pyarrow as pa
 
 from segmentation.config import (
     DataConfig,
@@ -159,7 +160,10 @@ def customers_of(config: FitConfig, say: Say = silent) -> RunCustomers:
     DataError, ConfigError
         The file, a column or an option cannot be used.
     """
-    return CustomerTable(table_key(config.data, config.engine, config.seed), say).of(config)
+    read = CustomerTable(table_key(config.data, config.engine, config.seed), say).of(config)
+    # What held the columns as they were read, of which customers are not made.
+    pa.default_memory_pool().release_unused()
+    return read
 
 
 def stored_table(stored: Mapping[str, Any], say: Say = silent) -> CustomerTable:
