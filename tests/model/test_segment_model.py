@@ -176,7 +176,13 @@ def test_categories_that_are_numbers(tmp_path):
         ("age", float("inf"), "inf"),
         ("age", "-inf", "-inf"),
         ("age", 1e308, "1e+308"),
-        pytest.param("age", 10**400, "index 2: 1000", id="age-huge"),
+        pytest.param(
+            *("age", 10**400, "index 2: 1000"),
+            id="age-huge",
+            marks=pytest.mark.skipif(
+                pd.__version__ < "3", reason="pandas 2 refuses the number before the model sees it"
+            ),
+        ),
         ("age", [1], "[1]"),
         ("gender", "Other", "'Other'"),
         ("gender", "male", "'male'"),

@@ -1,1 +1,6 @@
-"""The portable model and its files."""
+"""The model that loads without this package, and its files."""
+
+import os
+
+# Where tqdm is installed, MLflow shows a progress bar for every file it fetches.
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
