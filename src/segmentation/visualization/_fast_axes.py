@@ -1,9 +1,9 @@
 """Axes whose ticks are drawn without an object for each.
 
-matplotlib makes five artists a tick, two thirds of them never visible; with some 230 ticks a run
-they take longer to make than all else in its figures to draw. Here one line draws the marks of an
-axis, one its grid, and one text its labels in turn. What these figures do not use (minor ticks,
-ticks on the far side) is left to matplotlib.
+matplotlib makes five artists a tick, two thirds of them never visible; the 230 ticks of a run take
+longer to make than the rest of its figures to draw. Here one line draws the marks of an axis, one
+its grid, and one text all its labels in turn. matplotlib draws what these figures do not use (minor
+ticks, ticks on the far side).
 """
 
 # matplotlib's stubs leave out what subclasses of Axis share and change.
@@ -18,21 +18,21 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis, XAxis, YAxis
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.lines import TICKDOWN, TICKLEFT, Line2D
-from matplotlib.text import Text
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
-#: What of an axis' tick settings is drawn here.
+from segmentation.visualization._compat import OpenAxes, OpenAxis, OpenText
+
+#: The tick settings that are drawn here.
 KNOWN = {"size", "width", "color", "pad", "labelsize", "labelcolor", "labelrotation"}
 KNOWN |= {"gridOn", "tick1On", "tick2On", "label1On", "label2On"}
 #: Labels whose layout is kept.
 KEPT_LAYOUTS = 8192
 
 
-class _PlainTicks(Axis):
+class _PlainTicks(OpenAxis):
     """Major ticks at the bottom or the left."""
 
     _label_kw: Mapping[str, Any] = MappingProxyType({})
@@ -71,8 +71,8 @@ class _PlainTicks(Axis):
         self.get_major_ticks()
         return list(super().get_majorticklabels())
 
-    def _update_ticks(self) -> list[Any]:
-        return [] if self._is_plain() else list(super()._update_ticks())
+    def updated_ticks(self) -> list[Any]:
+        return [] if self._is_plain() else list(super().updated_ticks())
 
     def get_ticks_position(self) -> str:
         if self._is_plain():
@@ -81,7 +81,7 @@ class _PlainTicks(Axis):
         return str(super().get_ticks_position())
 
     def _is_plain(self) -> bool:
-        settings = self._major_tick_kw
+        settings = self.tick_settings
         return (
             not self.majorTicks
             and isinstance(self.get_minor_locator(), NullLocator)
@@ -106,19 +106,18 @@ class _PlainTicks(Axis):
             [text for text, is_seen in zip(texts, seen, strict=True) if is_seen],
         )
         if self.label.get_text():
-            self._update_label_position(renderer)
+            self.place_label(renderer)
             self.label.draw(renderer)
         self.offsetText.set_text(self.major.formatter.get_offset())
         if self.offsetText.get_text():
-            self._update_offset_text_position(self._boxes, [])
+            self.place_offset([*self._boxes])
             self.offsetText.draw(renderer)
         self.stale = False
 
-    def _get_tick_boxes_siblings(self, renderer: Any) -> tuple[list[Any], list[Any]]:
-        # Asked for when the axis' own label is placed beside those of the ticks.
+    def tick_label_boxes(self, renderer: Any) -> tuple[list[Any], list[Any]]:
         if self._is_plain():
             return [*self._boxes], []
-        return super()._get_tick_boxes_siblings(renderer)
+        return super().tick_label_boxes(renderer)
 
     def _seen(self, locations: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which of the locations lie within the view, its ends included."""
@@ -134,7 +133,7 @@ class _PlainTicks(Axis):
         """Draw grid, marks and labels; gives the boxes of the labels in pixels."""
         if not len(locations):
             return []
-        axes, settings, is_x = self.axes, self._major_tick_kw, self.axis_name == "x"
+        axes, settings, is_x = self.axes, self.tick_settings, self.axis_name == "x"
         name = "xtick" if is_x else "ytick"
         zeros = np.zeros(len(locations))
 
@@ -194,22 +193,18 @@ class _PlainTicks(Axis):
         return boxes
 
 
-class _Label(Text):
-    """A text that stands in many places: where its letters lie about its place is kept."""
+class _Label(OpenText):
+    """A text that stands in many places: matplotlib lays it out once."""
 
-    def _get_layout(self, renderer: Any) -> Any:
-        key = (
-            *(self.get_text(), self.get_fontproperties().copy(), self.get_figure(root=True).dpi),
-            *(self.get_ha(), self.get_va(), self.get_rotation(), self.get_rotation_mode()),
-            *(self._linespacing, self._get_multialignment()),
-        )
+    def layout(self, renderer: Any, key: tuple[Any, ...]) -> Any:
         if key not in _layouts:
             if len(_layouts) >= KEPT_LAYOUTS:
                 _layouts.clear()
-            _layouts[key] = super()._get_layout(renderer)
+            _layouts[key] = super().layout(renderer, key)
         return _layouts[key]
 
 
+# The runs of a sweep repeat each other's labels; a figure alone has few twice.
 _layouts: dict[tuple[Any, ...], Any] = {}
 
 
@@ -221,13 +216,10 @@ class _Y(_PlainTicks, YAxis):
     """The vertical axis."""
 
 
-class Panel(Axes):
+class Panel(OpenAxes):
     """matplotlib's Axes with plain ticks."""
 
-    def _init_axis(self) -> None:
-        super()._init_axis()
-        # Nothing has been set yet: matplotlib clears new axes after this.
-        self.xaxis.__class__, self.yaxis.__class__ = _X, _Y
+    x_class, y_class = _X, _Y
 
     def draw(self, renderer: Any) -> None:
         """Draw the panel; matplotlib places a spine when it makes the ticks beside it."""

@@ -1,7 +1,7 @@
-"""Pixels of a figure: matplotlib's Agg with texts drawn once, and a small exact PNG.
+"""matplotlib's Agg with texts drawn once.
 
-A run draws some 300 short texts, mostly the same ones as the run before: names, tick labels, notes.
-Laying out and rasterising them takes longer than all else in a picture, so the masks are kept.
+A run draws some 300 short texts, mostly those of the run before: names, tick labels, notes. Laying
+them out and drawing them takes longer than the rest of a picture, so the masks are kept.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg, get_hinting_flag
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from numpy.typing import NDArray
+
+from segmentation.visualization._compat import OpenRenderer, drawn_text
 
 #: Masks kept, some 2 kB each.
 KEPT_TEXTS = 8192
@@ -22,8 +24,22 @@ LONGEST = 300
 KEPT_RENDERERS = 24
 
 
-class _Renderer(RendererAgg):
+@lru_cache(64)
+def _heights(prop: FontProperties, dpi: float) -> tuple[float | None, ...]:
+    """Ascent, descent and gap between lines in pixels, as the font's tables name them."""
+    font = get_font(findfont(prop))
+    lines, head = font.get_sfnt_table("OS/2"), font.get_sfnt_table("head")
+    if lines is None or head is None:
+        return (None, None, None)
+    scale = prop.get_size_in_points() * dpi / 72 / head["unitsPerEm"]
+    ascent, descent = lines["sTypoAscender"] * scale, -lines["sTypoDescender"] * scale
+    return ascent, descent, lines["sTypoLineGap"] * scale
+
+
+class _Renderer(OpenRenderer):
     """Agg that remembers the sizes and masks of texts."""
+
+    font_heights = staticmethod(_heights)
 
     def get_text_width_height_descent(
         self, s: str, prop: FontProperties, ismath: Any
@@ -32,10 +48,6 @@ class _Renderer(RendererAgg):
             width, height, descent = super().get_text_width_height_descent(s, prop, ismath)  # type: ignore[no-untyped-call]
             return float(width), float(height), float(descent)
         return _text(s, prop.copy(), 0.0, self.dpi).size
-
-    def _get_font_height_metrics(self, prop: FontProperties) -> tuple[float | None, ...]:
-        # `Text` asks a renderer that has it, and else reads the font's tables for each text.
-        return _heights(prop.copy(), self.dpi)
 
     def draw_text(
         self,
@@ -55,19 +67,7 @@ class _Renderer(RendererAgg):
         # Texts start on whole pixels, so that a kept mask serves wherever the text stands.
         _, mask, left, bottom = _text(s, prop.copy(), float(angle), self.dpi)
         if mask.size:
-            self._renderer.draw_text_image(mask, round(x) + left, round(y) + bottom, 0, gc)
-
-
-@lru_cache(64)
-def _heights(prop: FontProperties, dpi: float) -> tuple[float | None, ...]:
-    """Ascent, descent and gap between lines in pixels, as the font's tables name them."""
-    font = get_font(findfont(prop))
-    lines, head = font.get_sfnt_table("OS/2"), font.get_sfnt_table("head")
-    if lines is None or head is None:
-        return (None, None, None)
-    scale = prop.get_size_in_points() * dpi / 72 / head["unitsPerEm"]
-    ascent, descent = lines["sTypoAscender"] * scale, -lines["sTypoDescender"] * scale
-    return ascent, descent, lines["sTypoLineGap"] * scale
+            self.draw_mask(mask, round(x) + left, round(y) + bottom, gc)
 
 
 class _Text(NamedTuple):
@@ -92,11 +92,8 @@ class _Text(NamedTuple):
 @lru_cache(KEPT_TEXTS)
 def _text(s: str, prop: FontProperties, angle: float, dpi: float) -> _Text:
     """Lay a text out and draw it once, turned by some degrees."""
-    # All letters at once: matplotlib's own `draw_text` takes three times as long, letter by letter.
-    font = RendererAgg(1, 1, dpi)._prepare_font(prop)  # type: ignore[no-untyped-call]
-    font.set_text(s, angle, flags=get_hinting_flag())  # type: ignore[no-untyped-call]
+    font = drawn_text(s, prop, angle, dpi)
     (width, height), descent = np.array(font.get_width_height()) / 64, font.get_descent() / 64
-    font.draw_glyphs_to_bitmap(antialiased=True)
     mask = font.get_image().copy()
     # FreeType cuts the letters' places to whole pixels, counted from the left and from the top.
     left = math.ceil(font.get_bitmap_offset()[0] / 64)
