@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-
-from segmentation.evaluation.stability import adjusted_rand
+from sklearn.metrics import adjusted_rand_score
 
 
 def agreement(segments: Mapping[str, pd.Series]) -> pd.DataFrame:
@@ -40,9 +39,7 @@ def _adjusted_rand(first: pd.Series, second: pd.Series) -> float:
         first, second = first.align(second, join="inner")
     if not len(first):
         return float("nan")
-    labels = [pd.factorize(segments)[0] for segments in (first, second)]
-    k = 1 + int(max(codes.max() for codes in labels))
-    return float(adjusted_rand(labels[0][None], labels[1][None], k)[0])
+    return float(adjusted_rand_score(first.to_numpy(), second.to_numpy()))
 
 
 def sentence(table: pd.DataFrame) -> str:

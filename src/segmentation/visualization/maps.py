@@ -60,7 +60,12 @@ def principal_components(
 def _principal_axes(
     Z: NDArray[np.float64], count: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """The mean (d,), and shares and loadings as of `principal_components`."""
+    """The mean (d,), and shares and loadings as of `principal_components`.
+
+    scikit-learn's ``PCA(svd_solver="covariance_eigh")`` subtracts the mean from sums of squares:
+    that takes half as long (1.1 s instead of 2.5 s for 1e7 x 8), but where a column lies a billion
+    spreads from zero, an unscaled time say, its first component is rounding. Neither copies `Z`.
+    """
     mean = Z.mean(axis=0, dtype=np.float64)
     squares = np.zeros((Z.shape[1], Z.shape[1]))
     for part in parts(len(Z)):
