@@ -25,16 +25,16 @@ from segmentation.data.columns import (
     parse,
     to_pandas,
 )
+from segmentation.data.csv_table import read_csv_table, read_typed_csv
 from segmentation.data.extra_columns import LARGEST, Others, other_columns
-from segmentation.data.files import RawTable, existing_file, read_csv_table, read_parquet_table
+from segmentation.data.files import RawTable, read_parquet_table
 from segmentation.data.sources import Select
-from segmentation.data.streamed_csv import read_typed_csv
 from segmentation.errors import ConfigError, DataError
 from segmentation.runtime.blocks import parts
 
 MISSING = ("error", "drop", "median")
 ID_NAME = re.compile(r"(?i)^(customer|client|user)?[ _-]?(id|no|number)$")
-#: A text file beyond is read a block at a time: as a whole it takes ten times its memory.
+#: Bytes of a file from which on reading takes seconds: callers may say that it goes on.
 LARGE_BYTES = 1 << 26
 _SAVED_INDEX = ("", "Unnamed: 0")
 _SHOWN = 5
@@ -146,16 +146,13 @@ def open_csv(
     """Read a CSV file once, to ask it for different columns; parameters as in `read_csv`."""
     if decimal not in (".", ","):
         raise ConfigError(f"data.decimal={decimal!r} is not allowed; use '.' or ','.")
-    raw = None
-    file = existing_file(path)
-    if file.stat().st_size > LARGE_BYTES:
-        raw = read_typed_csv(
-            file,
-            delimiter=delimiter,
-            encoding=encoding,
-            decimal=decimal,
-            is_text=partial(_may_be_id, id=id, rename=rename or {}),
-        )
+    raw = read_typed_csv(
+        path,
+        delimiter=delimiter,
+        encoding=encoding,
+        decimal=decimal,
+        is_text=partial(_may_be_id, id=id, rename=rename or {}),
+    )
     if raw is None:
         raw = read_csv_table(path, delimiter=delimiter, encoding=encoding)
     return partial(_check, raw, id=id, missing=missing, rename=rename, decimal=decimal)

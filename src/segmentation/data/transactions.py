@@ -18,9 +18,10 @@ import pyarrow.compute as pc
 
 from segmentation.data import customers
 from segmentation.data.columns import as_text, not_numbers, parse
+from segmentation.data.csv_table import read_csv_table
 from segmentation.data.customers import Customers
 from segmentation.data.extra_columns import LARGEST
-from segmentation.data.files import RawTable, existing_file, read_csv_table, read_parquet_table
+from segmentation.data.files import RawTable, existing_file, read_parquet_table
 from segmentation.data.rfm import RETURNS, Purchases, summarise
 from segmentation.data.sources import Select
 from segmentation.errors import ConfigError, DataError
