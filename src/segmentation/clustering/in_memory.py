@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
 from segmentation.clustering import large_data
+from segmentation.clustering.assignment import Floats
 from segmentation.clustering.base import Clustering
 from segmentation.clustering.coresets import (
     Rows,
@@ -30,14 +31,13 @@ from segmentation.clustering.coresets import (
 )
 from segmentation.clustering.engine_table import SklearnOptions, changed
 from segmentation.clustering.global_search import (
-    EFFORTS,
     Found,
     plus_plus,
     search_one,
     search_range,
 )
-from segmentation.clustering.local_search import Floats, WeightedRows, local_search
-from segmentation.clustering.nested_samples import SEARCH_ROWS, Samples
+from segmentation.clustering.local_search import WeightedRows, local_search
+from segmentation.clustering.nested_samples import Samples
 from segmentation.clustering.rows import (
     Table,
     check_ks,
@@ -46,15 +46,9 @@ from segmentation.clustering.rows import (
     labels_of,
     nearest_center,
 )
+from segmentation.clustering.search_settings import EFFORTS, EXACT_PATH, SAMPLES
 from segmentation.errors import ConfigError
 from segmentation.runtime.threads import at_most
-
-# Up to here polishing includes Hartigan moves; beyond, one row moves a mean by next to nothing.
-HARTIGAN_ROWS = 20_000
-# So many of the sample's best solutions are polished with Hartigan moves on all rows.
-POLISHED = 3
-# Lloyd steps on all rows after which the rest of the polishing goes to the leader alone.
-HEAT = 5
 
 
 @dataclass(frozen=True)
@@ -274,11 +268,11 @@ def _samples(table: Table, k_max: int, seed: int) -> AbstractContextManager[Samp
 
 def polish(rows: WeightedRows, starts: list[Floats]) -> Floats:
     """Run starts, each (k, d), to a local optimum on all rows; return the best one's centres."""
-    if rows.m <= HARTIGAN_ROWS:
-        few = np.stack(starts[:POLISHED])
+    if rows.m <= EXACT_PATH.hartigan_rows:
+        few = np.stack(starts[: EXACT_PATH.polished])
         return min(local_search(rows, few), key=lambda solution: solution.wcss).centers
     # The sample ranks close rivals by its own luck; a few steps on all rows rank them rightly.
-    heats = [_lloyd(rows, centers, max_iter=HEAT) for centers in starts]
+    heats = [_lloyd(rows, centers, max_iter=EXACT_PATH.heat) for centers in starts]
     leader = min(heats, key=lambda fit: float(fit.inertia_))
     centers: Floats = _lloyd(rows, leader.cluster_centers_, max_iter=300).cluster_centers_
     return centers
@@ -302,7 +296,7 @@ def cluster_means(points: Floats, w: Floats, labels: NDArray[np.int32], fallback
 
 def _search_rows(rows: WeightedRows, k_max: int, seed: int) -> WeightedRows:
     """All rows if they are few, else a coreset of them, so that no small, far cluster is missed."""
-    size = max(SEARCH_ROWS, 20 * k_max)
+    size = max(SAMPLES.search, 20 * k_max)
     if rows.m > size:
         every = Rows(rows.X, rows.w)
         chances = coreset_chances(every, np.zeros(rows.X.shape[1]))

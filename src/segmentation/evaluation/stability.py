@@ -160,7 +160,7 @@ def _jaccard(
 def adjusted_rand(first: NDArray[np.intp], second: NDArray[np.intp], k: int) -> Array:
     """Adjusted Rand index (Hubert & Arabie 1985, eq. 5) of B pairs of partitions, shape (B,).
 
-    scikit-learn's takes one pair at a time and ten times as long on 200 rows, most of it for checks.
+    scikit-learn's takes one pair at a time, and ten times as long on 200 rows for its checks.
 
     Parameters
     ----------
