@@ -18,6 +18,7 @@ from segmentation.clustering import ENGINES, global_search
 from segmentation.clustering import local_search as local
 from segmentation.clustering.base import Clustering
 from segmentation.clustering.local_search import WeightedRows, local_search
+from segmentation.clustering.search_settings import EFFORTS
 from segmentation.errors import ConfigError, DataError
 
 engine = ENGINES["sklearn"]
@@ -331,11 +332,11 @@ def test_starts_that_agree_need_no_generation(monkeypatch):
     X, _ = make_blobs(90, centers=3, cluster_std=0.1, random_state=0)
     rows, bred = WeightedRows(X - X.mean(axis=0), np.ones(90)), []
     monkeypatch.setattr(global_search, "evolve", lambda rows, pool, *_: bred.append(1) or pool)
-    clear = global_search.search_one(rows, 3, {}, global_search.EFFORTS["default"], seed=0)
+    clear = global_search.search_one(rows, 3, {}, EFFORTS["default"], seed=0)
     assert not bred
     assert clear.best.wcss == pytest.approx(KMeans(3, n_init=10).fit(X).inertia_)
     # With more centres than groups every start splits others of them.
-    global_search.search_one(rows, 8, {}, global_search.EFFORTS["default"], seed=0)
+    global_search.search_one(rows, 8, {}, EFFORTS["default"], seed=0)
     assert bred
 
 
@@ -356,10 +357,10 @@ def test_the_last_of_a_batch_are_left_only_above_the_best_known():
 
 def test_no_start_of_lloyd_steps_alone_is_left_above_a_known_solution():
     """On the samples of large data such starts are told apart later, on more rows."""
-    rows, lloyd = _rugged(), replace(global_search.EFFORTS["default"], hartigan=False)
+    rows, lloyd = _rugged(), replace(EFFORTS["default"], hartigan=False)
     starts = global_search.plus_plus(rows, 10, 24, _rng())
-    alone = lloyd.local(rows, starts)
-    beside = lloyd.local(rows, starts, [min(alone, key=lambda s: s.wcss)])
+    alone = global_search.local(lloyd, rows, starts)
+    beside = global_search.local(lloyd, rows, starts, [min(alone, key=lambda s: s.wcss)])
     assert [s.wcss for s in beside] == [s.wcss for s in alone]
 
 
@@ -370,7 +371,7 @@ def _rugged() -> WeightedRows:
 
 
 def test_breeding_ends_once_others_have_come_to_the_best(monkeypatch):
-    rows, effort, told = _rugged(), global_search.EFFORTS["thorough"], []
+    rows, effort, told = _rugged(), EFFORTS["thorough"], []
     first = global_search.merge(local_search(rows, global_search.plus_plus(rows, 10, 4, _rng())))
     original = global_search.local_search
     monkeypatch.setattr(

@@ -18,10 +18,10 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score
 
 from segmentation.clustering import ENGINES, large_data
-from segmentation.clustering import rows as table
 from segmentation.clustering.assignment import CHUNK, MOST_BLOCKS, Totals, blocks, totals
 from segmentation.clustering.coresets import Rows, coreset, coreset_chances, find_equals, lots
 from segmentation.clustering.lloyd import Settled, settle
+from segmentation.clustering.search_settings import EXACT_PATH, LARGE_DATA
 from segmentation.clustering.workers import Crew
 from segmentation.errors import ConfigError
 from segmentation.evaluation import metrics
@@ -37,7 +37,7 @@ GROUPS = np.concatenate(
 
 @pytest.fixture(scope="module")
 def fitted():
-    assert len(GROUPS) > table.SAMPLED_ROWS
+    assert len(GROUPS) > EXACT_PATH.sampled_rows
     return engine.fit_k_range(GROUPS, range(1, 8), seed=0)
 
 
@@ -233,7 +233,7 @@ def test_the_best_of_a_k_is_not_given_up_when_a_long_stride_overshoots() -> None
 def test_a_start_rests_when_its_steps_no_longer_bring_it_near_the_best() -> None:
     rivals = large_data.Rivals((np.inf,), noise=0.01)
     rivals.hopeless({(2, 0): standing(100.0), (2, 1): standing(104.0)}, 1)
-    assert rivals.enough((2, 1), 104.0) == pytest.approx(large_data.REST * 0.04)
+    assert rivals.enough((2, 1), 104.0) == pytest.approx(LARGE_DATA.rest * 0.04)
     assert rivals.enough((2, 0), 100.0) == 0.0
     assert rivals.enough((2, 2), 100.9) == 0.0
 
@@ -328,7 +328,7 @@ def test_the_same_seed_gives_the_same_bits(fitted) -> None:
 def test_equal_rows_are_worked_on_once() -> None:
     X = np.round(GROUPS * 4)
     distinct = find_equals(X).distinct
-    assert distinct < table.MERGED_SHARE * len(X)
+    assert distinct < EXACT_PATH.merged_share * len(X)
     once, counts = np.unique(X, axis=0, return_counts=True)
     repeated = engine.fit_k_range(X, range(1, 6), seed=1, path="sampled")
     weighted = engine.fit_k_range(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -96,8 +98,8 @@ def test_large_data_is_sampled_with_its_error(monkeypatch) -> None:
     Z = np.concatenate([rng.normal(at, 1, (n, 2)) for at, n in ((0, 900), (6, 900), (30, 20))])
     clusterings, exact, _ = fitted(Z, range(1, 4))
     assert exact.silhouette_se.isna().all()
-    monkeypatch.setattr(silhouette, "SILHOUETTE_ROWS", 600)
-    monkeypatch.setattr(silhouette, "SILHOUETTE_SAMPLE", 600)
+    few = replace(silhouette.SILHOUETTES, rows=600, sample=600)
+    monkeypatch.setattr(silhouette, "SILHOUETTES", few)
     _, sampled, measured = fitted(Z, range(1, 4))
     assert measured.sampled
     for k in (2, 3):

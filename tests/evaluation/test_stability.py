@@ -13,6 +13,7 @@ from sklearn.metrics import adjusted_rand_score
 from segmentation.clustering import ENGINES
 from segmentation.clustering.base import Clustering
 from segmentation.evaluation import stability
+from segmentation.evaluation.measure_settings import STABILITY
 from segmentation.evaluation.stability import bootstrap_stability
 
 
@@ -77,10 +78,10 @@ def test_a_segment_of_one_customer_has_a_defined_value() -> None:
 
 
 def test_large_data_are_sampled_and_say_so() -> None:
-    Z = np.random.default_rng(5).normal(size=(stability.MAX_ROWS + 500, 2))
+    Z = np.random.default_rng(5).normal(size=(STABILITY.rows + 500, 2))
     Z[: len(Z) // 2] += 20
     found = bootstrap_stability(Z, fit(Z, 2), seed=0, n_boot=5)
-    assert found.rows == stability.MAX_ROWS
+    assert found.rows == STABILITY.rows
     assert found.stability > 0.99
 
 

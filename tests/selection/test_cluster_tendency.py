@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -164,8 +165,7 @@ def test_a_kept_draw_of_many_rows_is_that_of_the_same_rows(monkeypatch) -> None:
     first, other = rng.normal(size=(900, 3)), rng.normal(size=(900, 3))
     limits = (80, 300, 250)
     plain = [sampling.sample_rows(first, limit, 4) for limit in limits]
-    monkeypatch.setattr(sampling, "MANY_ROWS", 500)
-    monkeypatch.setattr(sampling, "KEPT", 250)
+    monkeypatch.setattr(sampling, "SAMPLING", replace(sampling.SAMPLING, many_rows=500, kept=250))
     for limit, rows in zip(limits, plain, strict=True):
         np.testing.assert_array_equal(sampling.sample_rows(first, limit, 4), rows)
     assert not np.array_equal(sampling.sample_rows(first, 80, 5), plain[0])

@@ -18,7 +18,8 @@ from segmentation.clustering import seeding
 from segmentation.clustering.seeding import nearest
 
 Array = NDArray[np.float64]
-_MAX_ITER = 60
+# Lloyd steps at most. Not measured.
+MAX_ITER = 60
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def lloyd(X: Array, centers: Array, weights: Array | None = None) -> Fits:
     labels = np.full((B, n), -1, dtype=np.intp)
     near = np.zeros((B, n))
     going, active = _Problems.of(X), np.arange(B)
-    for _ in range(_MAX_ITER):
+    for _ in range(MAX_ITER):
         new, near[active] = going.assign(centers[active])
         moved = (new != labels[active]).any(axis=1)
         labels[active] = new

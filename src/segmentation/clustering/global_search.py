@@ -15,68 +15,15 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from segmentation.clustering import seeding
+from segmentation.clustering.assignment import Floats
 from segmentation.clustering.local_search import (
-    MAX_STEPS,
-    SAME,
-    Floats,
     Solution,
     WeightedRows,
     local_search,
     own_places,
 )
+from segmentation.clustering.search_settings import GENERATIONS, LOCAL_SEARCH, Effort
 from segmentation.clustering.seeding import draw, nearest
-
-POOL = 12
-BROOD = 24
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How hard to search at each k.
-
-    Attributes
-    ----------
-    starts : int
-        Independent k-means++ starts; they are also what the spread of the starts is read from.
-    grown : int
-        Starts made of solutions of k - 1 and one centre more.
-    rounds : int
-        Generations of `BROOD` offspring at most.
-    agreed : float
-        A generation of which this share came to the best known solution is the last: that one is
-        found from most parts of the pool, and would be found once more.
-    confirmed : float
-        So many offspring of other parents that came to it, over all generations since it was found,
-        are the end as well: where solutions are many, no single generation agrees.
-    settled : float
-        Where this share of the independent starts came to it there is no generation at all.
-    hartigan : bool
-        Whether starts go on from their Lloyd optimum by moves of single rows.
-    steps : int
-        Steps of a start at most.
-    """
-
-    starts: int
-    grown: int
-    rounds: int
-    agreed: float = 0.25
-    confirmed: float = 4
-    settled: float = 0.3
-    hartigan: bool = True
-    steps: int = MAX_STEPS
-
-    def local(
-        self, rows: WeightedRows, centers: Floats, known: Sequence[Solution] = ()
-    ) -> list[Solution]:
-        """`local_search` as hard as this."""
-        return local_search(rows, centers, known=known, hartigan=self.hartigan, steps=self.steps)
-
-
-EFFORTS = {
-    "fast": Effort(starts=10, grown=6, rounds=1),
-    "default": Effort(starts=10, grown=10, rounds=6),
-    "thorough": Effort(starts=20, grown=10, rounds=20, agreed=0.4, confirmed=np.inf, settled=1.0),
-}
 
 
 @dataclass(frozen=True)
@@ -110,12 +57,12 @@ def search_range(rows: WeightedRows, k_max: int, effort: Effort, seed: int) -> d
         rng = np.random.default_rng([seed, k, 0])
         independent = plus_plus(rows, k, effort.starts, rng)
         grown = grow(rows, found[k - 1].pool, effort.grown, rng)
-        first = effort.local(rows, np.concatenate([independent, grown]))
+        first = local(effort, rows, np.concatenate([independent, grown]))
         found[k] = _bred(rows, first, effort, rng)
     half = replace(effort, rounds=(effort.rounds + 1) // 2)
     for k in range(k_max - 1, 1, -1):
         rng = np.random.default_rng([seed, k, 1])
-        fewer = effort.local(rows, shrink(found[k + 1].best), found[k].pool)
+        fewer = local(effort, rows, shrink(found[k + 1].best), found[k].pool)
         pool = merge([*found[k].pool, *fewer])
         if pool[0].wcss < found[k].best.wcss:
             pool = evolve(rows, pool, half, rng)
@@ -146,6 +93,13 @@ def search_one(
     return _bred(rows, found, effort, rng)
 
 
+def local(
+    effort: Effort, rows: WeightedRows, centers: Floats, known: Sequence[Solution] = ()
+) -> list[Solution]:
+    """`local_search` as hard as this effort."""
+    return local_search(rows, centers, known=known, hartigan=effort.hartigan, steps=effort.steps)
+
+
 def _bred(
     rows: WeightedRows, first: list[Solution], effort: Effort, rng: np.random.Generator
 ) -> Found:
@@ -157,17 +111,17 @@ def _bred(
 
 
 def merge(solutions: list[Solution]) -> tuple[Solution, ...]:
-    """The `POOL` best solutions, each WCSS once, best first."""
+    """The `GENERATIONS.pool` best solutions, each WCSS once, best first."""
     pool: list[Solution] = []
     for solution in sorted(solutions, key=lambda s: s.wcss):
         if not pool or not is_same(solution.wcss, pool[-1].wcss):
             pool.append(solution)
-    return tuple(pool[:POOL])
+    return tuple(pool[: GENERATIONS.pool])
 
 
 def is_same(wcss: float, better: float) -> bool:
     """Whether two WCSS, the second no larger, are those of one solution but for rounding."""
-    return wcss <= better * (1 + SAME)
+    return wcss <= better * (1 + LOCAL_SEARCH.same)
 
 
 def hits(solutions: Sequence[Solution], best: float) -> int:
@@ -181,12 +135,12 @@ def evolve(
     """Let the pool breed until its offspring agree, or rounds are over; it never gets worse."""
     confirmed = 0
     for _ in range(effort.rounds):
-        mothers, fathers = rng.integers(len(pool), size=(2, BROOD, 2)).min(axis=2)
+        mothers, fathers = rng.integers(len(pool), size=(2, GENERATIONS.brood, 2)).min(axis=2)
         centers = np.stack([solution.centers for solution in pool])
         children, crossed = centers[mothers], mothers != fathers
         children[crossed] = cross(children[crossed], centers[fathers[crossed]], rng)
         # A child of one parent is a copy: without a mutation it would end where it began.
-        mutant = ~crossed | (rng.random(BROOD) < 0.5)
+        mutant = ~crossed | (rng.random(GENERATIONS.brood) < 0.5)
         children[mutant] = relocate(rows, children[mutant], rng)
         best = pool[0].wcss
         grown_up = local_search(rows, children, known=pool)
@@ -194,7 +148,7 @@ def evolve(
         # A child of the best easily comes back to it, which says little.
         others = [grown_up[i] for i in np.flatnonzero((mothers > 0) & (fathers > 0))]
         confirmed = hits(others, pool[0].wcss) + (confirmed if is_same(best, pool[0].wcss) else 0)
-        agreed = hits(grown_up, pool[0].wcss) >= effort.agreed * BROOD
+        agreed = hits(grown_up, pool[0].wcss) >= effort.agreed * GENERATIONS.brood
         if agreed or confirmed >= effort.confirmed:
             break
     return pool

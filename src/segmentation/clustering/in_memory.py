@@ -20,24 +20,17 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
 from segmentation.clustering import large_data
+from segmentation.clustering.assignment import Floats
 from segmentation.clustering.base import Clustering
-from segmentation.clustering.coresets import (
-    Rows,
-    coreset,
-    coreset_chances,
-    find_equals,
-    lots,
-)
 from segmentation.clustering.engine_table import SklearnOptions, changed
 from segmentation.clustering.global_search import (
-    EFFORTS,
     Found,
     plus_plus,
     search_one,
     search_range,
 )
-from segmentation.clustering.local_search import Floats, WeightedRows, local_search
-from segmentation.clustering.nested_samples import SEARCH_ROWS, Samples
+from segmentation.clustering.local_search import WeightedRows, local_search
+from segmentation.clustering.nested_samples import Samples
 from segmentation.clustering.rows import (
     Table,
     check_ks,
@@ -46,15 +39,9 @@ from segmentation.clustering.rows import (
     labels_of,
     nearest_center,
 )
+from segmentation.clustering.search_settings import EFFORTS, EXACT_PATH, SAMPLES
 from segmentation.errors import ConfigError
 from segmentation.runtime.threads import at_most
-
-# Up to here polishing includes Hartigan moves; beyond, one row moves a mean by next to nothing.
-HARTIGAN_ROWS = 20_000
-# So many of the sample's best solutions are polished with Hartigan moves on all rows.
-POLISHED = 3
-# Lloyd steps on all rows after which the rest of the polishing goes to the leader alone.
-HEAT = 5
 
 
 @dataclass(frozen=True)
@@ -274,11 +261,11 @@ def _samples(table: Table, k_max: int, seed: int) -> AbstractContextManager[Samp
 
 def polish(rows: WeightedRows, starts: list[Floats]) -> Floats:
     """Run starts, each (k, d), to a local optimum on all rows; return the best one's centres."""
-    if rows.m <= HARTIGAN_ROWS:
-        few = np.stack(starts[:POLISHED])
+    if rows.m <= EXACT_PATH.hartigan_rows:
+        few = np.stack(starts[: EXACT_PATH.polished])
         return min(local_search(rows, few), key=lambda solution: solution.wcss).centers
     # The sample ranks close rivals by its own luck; a few steps on all rows rank them rightly.
-    heats = [_lloyd(rows, centers, max_iter=HEAT) for centers in starts]
+    heats = [_lloyd(rows, centers, max_iter=EXACT_PATH.heat) for centers in starts]
     leader = min(heats, key=lambda fit: float(fit.inertia_))
     centers: Floats = _lloyd(rows, leader.cluster_centers_, max_iter=300).cluster_centers_
     return centers
@@ -301,13 +288,22 @@ def cluster_means(points: Floats, w: Floats, labels: NDArray[np.int32], fallback
 
 
 def _search_rows(rows: WeightedRows, k_max: int, seed: int) -> WeightedRows:
-    """All rows if they are few, else a coreset of them, so that no small, far cluster is missed."""
-    size = max(SEARCH_ROWS, 20 * k_max)
+    """All rows if they are few, else a lightweight coreset (Bachem, Lucic & Krause 2018, alg. 1).
+
+    Half the draws go by weight, half by the share of the total sum of squares, so that a small
+    cluster far out is not missed; weights are divided by the chance of being drawn. Rows are drawn
+    with replacement, unlike those of `segmentation.clustering.coresets`: with these instead, 47 %
+    and not 42 % of 360 WCSS of 2,500 to 30,000 rows came to the best of both, for a tenth more CPU,
+    but no segmentation of that size would come out as it did before.
+    """
+    size = max(SAMPLES.search, 20 * k_max)
     if rows.m > size:
-        every = Rows(rows.X, rows.w)
-        chances = coreset_chances(every, np.zeros(rows.X.shape[1]))
-        drawn = coreset(every, chances, lots(find_equals(rows.X).kinds, seed), size)
-        rows = WeightedRows(drawn.X, drawn.weights)
+        rng = np.random.default_rng([seed, rows.m])
+        spread = rows.w * (rows.X**2).sum(axis=1)
+        chance = 0.5 * rows.w / rows.w.sum() + 0.5 * spread / spread.sum()
+        drawn, times = np.unique(rng.choice(rows.m, size, p=chance), return_counts=True)
+        w = rows.w[drawn] * times / (size * chance[drawn])
+        rows = WeightedRows(rows.X[drawn], w)
     rng = np.random.default_rng([seed, k_max])
     careful = WeightedRows(rows.X, rows.w, by_difference=True)
     seeds = plus_plus(careful, min(k_max, rows.m), 1, rng)

@@ -16,44 +16,10 @@ import numpy as np
 from segmentation.clustering.assignment import Floats, squares
 from segmentation.clustering.base import Clustering
 from segmentation.clustering.coresets import Rows
-from segmentation.clustering.global_search import Effort, Found, search_one, search_range
-from segmentation.clustering.lloyd import MOST_PASSES, TOLERANCE, Settled, settle
+from segmentation.clustering.global_search import Found, search_one, search_range
+from segmentation.clustering.lloyd import Settled, settle
 from segmentation.clustering.nested_samples import Samples
-
-# How far above the best of its k (relative) two passes over the screening's rows may leave a start.
-SCREEN_MARGIN = 0.03
-# The small sample only has to start the climb: moves of its single rows do not help, nor does the
-# end of slow starts (after 12 steps, though, 1 of 10 seeds missed the best k = 8 of 120,000 rows).
-SEARCH = Effort(starts=12, grown=6, rounds=0, hartigan=False, steps=40)
-SEARCH_HARDER = Effort(starts=20, grown=10, rounds=5, settled=1.0)
-#: Rounds of the climb at most; it ends when a round has not lowered any WCSS by `CLIMB_GAIN`.
-CLIMB_ROUNDS = {"fast": 2, "default": 6, "thorough": 12}
-CLIMB_GAIN = 1e-4
-# Starts of each kind for one k in a round.
-TRIES = 5
-POOL = 8
-# How far above the best of its k (relative) a start may be after 1, 2, 4, … passes to go on.
-CLIMB_MARGINS = (np.inf, 0.03, 0.015, 0.005)
-REFINE_MARGINS = (np.inf, 0.006, 0.004, 0.003)
-LAST_MARGINS = (5e-4, 1e-4, 3e-5)
-# A sample ranks close solutions by its luck: all go on that lie fewer standard errors than this
-# above its best, and not this far (relative), up to so many; more of few features, whose passes are
-# cheap: of rivals with so many numbers in a row. Of two local optima of 1e6 rows the worse by 4e-4
-# was seen better by 1.8e-3 on the climb's sample and by 1.2e-3 on an eighth of all. On 1e6 x 3
-# 4 rivals within 1.5 errors left 9 of 198 WCSS 2e-4 or more above the best known, 8 within 3 left
-# 3 of them.
-SURE, MOST_NOISE, RIVALS, RIVAL_NUMBERS = 3.0, 0.01, 4, 32
-# Solutions whose centres differ by so little of the WCSS are the same, not quite settled.
-SAME = 1e-3
-# A start above the best of its k rests once a step wins less than this share of what lies between.
-REST = 0.05
-# Tolerances of `settle`, see there.
-CLIMB_TOLERANCE, REFINE_TOLERANCE, SAMPLE_PASSES = 1e-5, 3e-7, 100
-FULL_TOLERANCE, FULL_PASSES = 1e-10, 300
-# Rows from which on `segmentation.clustering.lloyd.TOLERANCE` holds as it is.
-ROWS_OF_TOLERANCE = 1_000_000
-# Single precision compares rows well unless the clusters are this tiny beside the whole spread.
-SINGLE_PRECISION_SPREAD = 1e4
+from segmentation.clustering.search_settings import LARGE_DATA, PASSES
 
 Start = tuple[int, int]
 Pools = dict[int, list[Settled]]
@@ -91,11 +57,11 @@ def solve_range(samples: Samples, k_max: int, effort: str, *, full: bool) -> dic
         Run Lloyd's algorithm on all rows to its end, not only until a pass gains next to nothing.
     """
     # One k further, or the last would lack the starts that its neighbour gives it.
-    found = search_range(samples.search_rows, k_max + 1, SEARCH, samples.seed)
+    found = search_range(samples.search_rows, k_max + 1, LARGE_DATA.search, samples.seed)
     starts = {k: [solution.centers + samples.origin for solution in found[k].pool] for k in found}
     settled: dict[int, Settled] = {}
     if k_max > 1:
-        pools = _climb(samples, starts, found, CLIMB_ROUNDS[effort])
+        pools = _climb(samples, starts, found, LARGE_DATA.rounds[effort])
         settled = _settled(samples, {k: pools[k] for k in range(2, k_max + 1)}, full=full)
     one = samples.origin[None]
     totals = samples.precise({1: one, **{k: each.centers for k, each in settled.items()}})
@@ -113,10 +79,10 @@ def solve_one(
 ) -> Solved:
     """Solve one k >= 2 again and harder, from the known centres of it and its neighbours."""
     inward = {j: centers - samples.origin for j, centers in known.items()}
-    found = search_one(samples.search_rows, k, inward, SEARCH_HARDER, samples.seed)
+    found = search_one(samples.search_rows, k, inward, LARGE_DATA.search_harder, samples.seed)
     starts = {j: [centers] for j, centers in known.items()}
     starts[k] = [*starts[k], *(s.centers + samples.origin for s in found.pool)]
-    pools = _climb(samples, starts, [k], CLIMB_ROUNDS[effort])
+    pools = _climb(samples, starts, [k], LARGE_DATA.rounds[effort])
     settled = _settled(samples, {k: pools[k]}, full=full)[k]
     return _told(samples, settled.measured(samples.precise({k: settled.centers})[k]), found)
 
@@ -128,7 +94,7 @@ def _settled(samples: Samples, pools: Pools, *, full: bool) -> dict[int, Settled
     """
     spread = float(samples.climbing.weights @ squares(samples.climbing.X, samples.origin[None]))
     tightest = min(pool[0].wcss for pool in pools.values())
-    dtype = np.float32 if spread < SINGLE_PRECISION_SPREAD * tightest else np.float64
+    dtype = np.float32 if spread < LARGE_DATA.single_precision_spread * tightest else np.float64
     rivals = {
         (k, i): rival.centers
         for k, pool in pools.items()
@@ -138,9 +104,9 @@ def _settled(samples: Samples, pools: Pools, *, full: bool) -> dict[int, Settled
         settle(
             samples.over(samples.refining, dtype),
             rivals,
-            tolerance=REFINE_TOLERANCE,
-            most=SAMPLE_PASSES,
-            rivalry=Rivals(REFINE_MARGINS, noise=REFINE_MARGINS[-1]),
+            tolerance=LARGE_DATA.refine_tolerance,
+            most=LARGE_DATA.sample_passes,
+            rivalry=Rivals(LARGE_DATA.refine_margins, noise=LARGE_DATA.refine_margins[-1]),
         )
     )
     last = {
@@ -149,13 +115,13 @@ def _settled(samples: Samples, pools: Pools, *, full: bool) -> dict[int, Settled
         for i, rival in enumerate(_near_best(samples.refining, pool))
     }
     # A pass over fewer rows costs less, so it may be asked to gain less.
-    cost = min(1.0, len(samples.rows.X) / ROWS_OF_TOLERANCE)
+    cost = min(1.0, len(samples.rows.X) / LARGE_DATA.rows_of_tolerance)
     settled = settle(
         samples.over(samples.rows, np.float64 if full else dtype),
         last,
-        tolerance=FULL_TOLERANCE if full else TOLERANCE * cost,
-        most=FULL_PASSES if full else MOST_PASSES,
-        rivalry=Rivals(LAST_MARGINS),
+        tolerance=PASSES.full_tolerance if full else PASSES.tolerance * cost,
+        most=PASSES.full_most if full else PASSES.most,
+        rivalry=Rivals(LARGE_DATA.last_margins),
     )
     return {k: pool[0] for k, pool in _by_k(settled).items()}
 
@@ -181,7 +147,7 @@ def _climb(
         pools |= {k: _distinct([*pools[k], *new[k]]) for k in new}
         # Of a range the last k is there for the one before it.
         asked = list(wanted)[:-1] or wanted
-        if all(pools[k][0].wcss > best[k] * (1 - CLIMB_GAIN) for k in asked):
+        if all(pools[k][0].wcss > best[k] * (1 - LARGE_DATA.climb_gain) for k in asked):
             break
     return pools
 
@@ -196,7 +162,7 @@ def _screened(
     return {
         (k, i): start.centers
         for (k, i), start in ended.items()
-        if start.wcss <= best[k].wcss * (1 + SCREEN_MARGIN)
+        if start.wcss <= best[k].wcss * (1 + LARGE_DATA.screen_margin)
     }
 
 
@@ -205,9 +171,9 @@ def _climbed(samples: Samples, starts: Mapping[Start, Floats], known: Pools | No
         settle(
             samples.over(samples.climbing),
             starts,
-            tolerance=CLIMB_TOLERANCE,
-            most=SAMPLE_PASSES,
-            rivalry=Rivals(CLIMB_MARGINS, known),
+            tolerance=LARGE_DATA.climb_tolerance,
+            most=LARGE_DATA.sample_passes,
+            rivalry=Rivals(LARGE_DATA.climb_margins, known),
         )
     )
 
@@ -240,7 +206,7 @@ def _merged(parent: Settled) -> Iterator[Floats]:
     first, second = np.triu_indices(len(c), 1)
     both = w[first] + w[second]
     cost = ((c[first] - c[second]) ** 2).sum(axis=1) * w[first] * w[second] / both
-    for pair in cost.argsort(kind="stable")[:TRIES]:
+    for pair in cost.argsort(kind="stable")[: LARGE_DATA.tries]:
         a, b = first[pair], second[pair]
         mean = (w[a] * c[a] + w[b] * c[b]) / both[pair]
         yield np.vstack([np.delete(c, [a, b], axis=0), mean])
@@ -253,8 +219,8 @@ def _reach(rows: Rows, centers: Floats) -> Floats:
 
 
 def _far_rows(rows: Rows, reach: Floats, rng: np.random.Generator) -> Floats:
-    """`TRIES` rows drawn by their share of the WCSS (k-means++'s draw)."""
-    drawn = np.searchsorted(reach, rng.random(TRIES) * reach[-1], side="right")
+    """`LARGE_DATA.tries` rows drawn by their share of the WCSS (k-means++'s draw)."""
+    drawn = np.searchsorted(reach, rng.random(LARGE_DATA.tries) * reach[-1], side="right")
     far: Floats = rows.X[np.minimum(drawn, len(rows.X) - 1)]
     return far
 
@@ -287,7 +253,7 @@ class Rivals:
     def enough(self, start: Start, wcss: float) -> float:
         """Gain of a step, a share of the way to the best, below which this start may rest."""
         above = wcss / self.best[start[0]] - 1
-        return REST * above if above > self.noise else 0.0
+        return LARGE_DATA.rest * above if above > self.noise else 0.0
 
     def hopeless(self, going: Mapping[Start, Settled], number: int) -> list[Start]:
         """Those to give up after this pass."""
@@ -313,19 +279,19 @@ def _by_k(found: Mapping[Start, Settled]) -> Pools:
 
 
 def _distinct(pool: Iterable[Settled]) -> list[Settled]:
-    """The `POOL` best, each solution once, best first."""
+    """The `LARGE_DATA.pool` best, each solution once, best first."""
     kept: list[Settled] = []
     for settled in sorted(pool, key=lambda s: s.wcss):
         if not any(same_solution(known, settled) for known in kept):
             kept.append(settled)
-    return kept[:POOL]
+    return kept[: LARGE_DATA.pool]
 
 
 def same_solution(a: Settled | Clustering, b: Settled | Clustering) -> bool:
     """Whether two solutions for one k differ by no more than where they started from."""
     apart = ((a.centers[:, None] - b.centers[None]) ** 2).sum(axis=2).min(axis=1)
     sizes = a.sizes if isinstance(a, Clustering) else a.totals.weights
-    return float(sizes @ apart) <= SAME * a.wcss
+    return float(sizes @ apart) <= LARGE_DATA.same * a.wcss
 
 
 def _near_best(sample: Rows, pool: list[Settled]) -> list[Settled]:
@@ -335,13 +301,13 @@ def _near_best(sample: Rows, pool: list[Settled]) -> list[Settled]:
     the error of either.
     """
     best, *others = pool
-    most = max(RIVALS, RIVAL_NUMBERS // sample.X.shape[1])
+    most = max(LARGE_DATA.rivals, LARGE_DATA.rival_numbers // sample.X.shape[1])
     kept, least = [best], squares(sample.X, best.centers)
     for rival in others:
-        if len(kept) == most or rival.wcss > best.wcss * (1 + MOST_NOISE):
+        if len(kept) == most or rival.wcss > best.wcss * (1 + LARGE_DATA.most_noise):
             break
         apart = sample.weights * (squares(sample.X, rival.centers) - least)
-        if apart.sum() <= SURE * np.sqrt(apart @ apart):
+        if apart.sum() <= LARGE_DATA.sure * np.sqrt(apart @ apart):
             kept.append(rival)
     return kept
 

@@ -8,16 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from segmentation.clustering.assignment import Floats, Key, Totals
-
-# Every other step goes this many times as far as the means. WCSS falls for any factor below 2 and
-# for the pair of steps in practice; on 1e5 heavy-tailed rows it halved the passes that k = 9 and 10
-# need (145 to 72 for k = 10). Anderson acceleration and momentum saved little or diverged; steps of
-# Barzilai & Borwein's lengths saved 2 % of the passes of nine fits of 1e6 rows.
-STRIDE = 3.0
-# Polishing ends when moving the centres once more would win less than this share of the WCSS. What
-# is left then is several times as much where k converges slowly; a figure shows none of it.
-TOLERANCE = 1e-6
-MOST_PASSES = 50
+from segmentation.clustering.search_settings import PASSES
 
 
 class Pass(Protocol):
@@ -73,8 +64,8 @@ def settle(
     run: Pass,
     starts: Mapping[Key, Floats],
     *,
-    tolerance: float = TOLERANCE,
-    most: int = MOST_PASSES,
+    tolerance: float = PASSES.tolerance,
+    most: int = PASSES.most,
     rivalry: Rivalry[Key] | None = None,
 ) -> dict[Key, Settled]:
     """Move each set of centres to the means of its rows until that wins next to nothing.
@@ -88,7 +79,7 @@ def settle(
     run : Pass
     starts : mapping to ndarrays of shape (k, d)
     tolerance : float
-        See `TOLERANCE`.
+        See `segmentation.clustering.search_settings.PassSettings`.
     most : int
         Passes after which every start is done; at least 2.
     rivalry : Rivalry, optional
@@ -119,7 +110,7 @@ def settle(
             if old is not None and (settled or number == most):
                 done[key] = before[key] if gain >= 0 else old
                 continue
-            stride = 1.0 if number % 2 else STRIDE
+            stride = 1.0 if number % 2 else PASSES.stride
             moved[key] = centers + stride * (now.means(centers) - centers)
         if rivalry is not None:
             for key in rivalry.hopeless({key: before[key] for key in moved}, number):

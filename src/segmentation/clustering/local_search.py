@@ -14,23 +14,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from segmentation.clustering.seeding import Floats, nearest
+from segmentation.clustering.assignment import Floats
+from segmentation.clustering.search_settings import LOCAL_SEARCH
+from segmentation.clustering.seeding import nearest
 
 Labels = NDArray[np.int16]
-
-MAX_STEPS = 500
-# A move must gain more than rounding can fake, or two rows could swap places for ever.
-MIN_GAIN = 1e-12
-# A start this much (relative) above the best known once Lloyd has settled is not worth its Hartigan
-# moves: those are most of the work and seldom win more than a percent.
-HOPELESS = 0.02
-# The last of a batch, this share, are not waited for while all of them are above the best known:
-# a step costs much the same for one start as for ten.
-LAST = 0.2
-# Two WCSS this close (relative) are those of one solution but for rounding.
-SAME = 1e-9
-# Entries of one distance array: larger batches fall out of the processor's cache.
-BATCH_ENTRIES = 200_000
 
 
 @dataclass(frozen=True)
@@ -112,7 +100,8 @@ class WeightedRows:
     def squares_to(self, centers: Floats) -> Floats:
         """Squared distances to the nearest of the centres (b, k, d) of each start, (b, m)."""
         D = self.distances(centers)
-        return D[0] if len(D) == 1 else D.min(axis=0)
+        near: Floats = D[0] if len(D) == 1 else D.min(axis=0)
+        return near
 
     def means(self, labels: Labels, k: int) -> tuple[Floats, Floats]:
         """Cluster means (b, k, d) and weights (b, k) of labels (b, m); NaN for an empty cluster."""
@@ -141,7 +130,7 @@ def local_search(
     *,
     known: Sequence[Solution] = (),
     hartigan: bool = True,
-    steps: int = MAX_STEPS,
+    steps: int = LOCAL_SEARCH.max_steps,
 ) -> list[Solution]:
     """Run every start to a local optimum that no single row can leave for a better WCSS.
 
@@ -163,7 +152,7 @@ def local_search(
     list of Solution
         One for each start, in order; no cluster is empty.
     """
-    size = max(1, BATCH_ENTRIES // (centers.shape[1] * rows.m))
+    size = max(1, LOCAL_SEARCH.batch_entries // (centers.shape[1] * rows.m))
     solutions: list[Solution] = []
     # Each batch adds where its starts ended.
     ended = [solution.wcss for solution in known]
@@ -193,17 +182,17 @@ def _search_batch(
         labels, near = nearest(D)
         np.maximum(near, 0.0, out=near)
         settled = (labels == previous).all(axis=1)
-        is_late = len(active) <= LAST * starts and bool((near @ rows.w > best).all())
+        is_late = len(active) <= LOCAL_SEARCH.last * starts and bool((near @ rows.w > best).all())
         is_over = is_late or step == steps
         if is_over:
             labels, settled = previous, np.ones(len(active), dtype=bool)
         if settled.any():
             wcss = near @ rows.w
         if hartigan and settled.any() and not is_over:
-            tried = np.flatnonzero(settled & (wcss <= best * (1 + HOPELESS)))
+            tried = np.flatnonzero(settled & (wcss <= best * (1 + LOCAL_SEARCH.hopeless)))
             if len(tried) and ended:
                 apart = np.abs(np.subtract.outer(wcss[tried], ended)).min(axis=1)
-                tried = tried[apart > SAME * wcss[tried]]
+                tried = tried[apart > LOCAL_SEARCH.same * wcss[tried]]
             if len(tried) < len(active) / 2 and not settled.all():
                 # They wait for others: a call costs much the same for one start as for ten.
                 settled[tried] = False
@@ -283,7 +272,7 @@ def hartigan_moves(
     shared = spare > W_own * 1e-12
     d2 = D.reshape(-1)[own]
     gain = np.where(shared, d2 * W_own * rows.w / np.where(shared, spare, 1.0), 0.0) - cost
-    worth = gain > MIN_GAIN * wcss[:, None]
+    worth = gain > LOCAL_SEARCH.min_gain * wcss[:, None]
     if not worth.any():
         return labels
     gain[~worth] = -np.inf

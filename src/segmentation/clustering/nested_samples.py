@@ -13,13 +13,8 @@ from segmentation.clustering.assignment import Floats, Key, Totals
 from segmentation.clustering.coresets import Rows, coreset, coreset_chances
 from segmentation.clustering.lloyd import Pass
 from segmentation.clustering.local_search import WeightedRows
+from segmentation.clustering.search_settings import SAMPLES
 from segmentation.clustering.workers import Crew
-
-SEARCH_ROWS = 2_000
-SCREEN_ROWS = 10_000
-CLIMB_ROWS = 40_000
-# The refining sees one in so many rows, and at least so many in all.
-REFINED, REFINED_ROWS = 8, 50_000
 
 
 @dataclass(frozen=True)
@@ -62,10 +57,10 @@ class Samples:
             origin = np.average(rows.X, axis=0, weights=rows.w)
         chances = coreset_chances(rows, origin)
         sizes = (
-            max(len(rows.X) // REFINED, REFINED_ROWS, 100 * k_max),
-            max(CLIMB_ROWS, 100 * k_max),
-            max(SCREEN_ROWS, 50 * k_max),
-            max(SEARCH_ROWS, 20 * k_max),
+            max(len(rows.X) // SAMPLES.refined, SAMPLES.least_refined, 100 * k_max),
+            max(SAMPLES.climb, 100 * k_max),
+            max(SAMPLES.screen, 50 * k_max),
+            max(SAMPLES.search, 20 * k_max),
         )
         refining, climbing, screening, searching = (
             coreset(rows, chances, drawn, size) for size in sizes

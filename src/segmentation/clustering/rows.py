@@ -13,19 +13,9 @@ from segmentation.clustering.assignment import Floats
 from segmentation.clustering.base import Clustering, Polish
 from segmentation.clustering.coresets import Equals, Rows, find_equals, lots
 from segmentation.clustering.large_data import Solved
-from segmentation.clustering.nested_samples import SEARCH_ROWS
+from segmentation.clustering.search_settings import EXACT_PATH, SAMPLES
 from segmentation.errors import ConfigError, DataError
 from segmentation.runtime import threads
-
-# Beyond so many distinct rows the large-data path is quicker than the exact one, and as good.
-SAMPLED_ROWS = 50_000
-# Equal rows are merged when at most this share of the rows is left: the copy and the weights cost
-# a good third of a pass.
-MERGED_SHARE = 0.6
-# Beyond, squares leave the range of single precision.
-SMALLEST, LARGEST = 1e-15, 1e15
-
-CHUNK = 65_536
 
 
 @dataclass(frozen=True)
@@ -59,19 +49,19 @@ class Table:
     ) -> Table:
         """Check the rows; arguments as of `segmentation.clustering.in_memory.InMemoryEngine`."""
         # On the large-data path single precision stays: rows are added up in double precision.
-        is_single = Z.dtype == np.float32 and len(Z) > SAMPLED_ROWS
+        is_single = Z.dtype == np.float32 and len(Z) > EXACT_PATH.sampled_rows
         Z = np.ascontiguousarray(Z, dtype=np.float32 if is_single else np.float64)
         w = None if sample_weight is None else np.asarray(sample_weight, float)
         check_rows(Z, w)
         X = Z
         if w is not None and not w.all():
             X, w = Z[w > 0], w[w > 0]
-        if path != "sampled" and len(X) <= SAMPLED_ROWS:
+        if path != "sampled" and len(X) <= EXACT_PATH.sampled_rows:
             return cls(Rows(X, w), None, False, 1, Z)
         equals = find_equals(X)
-        many = equals.distinct > (SAMPLED_ROWS if path == "auto" else SEARCH_ROWS)
+        many = equals.distinct > (EXACT_PATH.sampled_rows if path == "auto" else SAMPLES.search)
         largest = max(-float(X.min()), float(X.max()))
-        ordinary = SMALLEST < largest < LARGEST
+        ordinary = EXACT_PATH.smallest < largest < EXACT_PATH.largest
         large = many and ordinary and path != "exact"
         if not large:
             X = X.astype(np.float64, copy=False)
@@ -93,7 +83,7 @@ class Table:
     def drawn(self, seed: int) -> tuple[Rows, Floats]:
         """The rows for the large-data path, distinct where that pays, and a uniform number each."""
         assert self.equals is not None
-        if self.distinct <= MERGED_SHARE * len(self.rows.X):
+        if self.distinct <= EXACT_PATH.merged_share * len(self.rows.X):
             return self.equals.merged(self.rows), lots(self.equals.kinds, seed)
         return self.rows, lots(self.equals.copies, seed)
 
@@ -127,10 +117,10 @@ def nearest_center(Z: Floats, centers: Floats) -> tuple[NDArray[np.int32], Float
     """Index of the nearest centre of each row and the squared distance, both of shape (n,)."""
     labels = np.empty(len(Z), dtype=np.int32)
     d2 = np.empty(len(Z))
-    for at in range(0, len(Z), CHUNK):
-        D = cdist(Z[at : at + CHUNK], centers, "sqeuclidean")
-        labels[at : at + CHUNK] = D.argmin(axis=1)
-        d2[at : at + CHUNK] = D.min(axis=1)
+    for at in range(0, len(Z), EXACT_PATH.label_rows):
+        D = cdist(Z[at : at + EXACT_PATH.label_rows], centers, "sqeuclidean")
+        labels[at : at + EXACT_PATH.label_rows] = D.argmin(axis=1)
+        d2[at : at + EXACT_PATH.label_rows] = D.min(axis=1)
     return labels, d2
 
 

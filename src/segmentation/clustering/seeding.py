@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from segmentation.clustering.assignment import Floats
 
 
 class Space(Protocol):

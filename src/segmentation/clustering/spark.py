@@ -24,34 +24,16 @@ from segmentation.clustering.assignment import Floats, Key, Totals
 from segmentation.clustering.base import Clustering, Polish
 from segmentation.clustering.engine_table import SklearnOptions, SparkOptions, changed
 from segmentation.clustering.in_memory import InMemoryEngine
-from segmentation.clustering.large_data import (
-    FULL_PASSES,
-    FULL_TOLERANCE,
-    LAST_MARGINS,
-    Rivals,
-    same_solution,
-)
-from segmentation.clustering.lloyd import MOST_PASSES, TOLERANCE, Settled, settle
+from segmentation.clustering.large_data import Rivals, same_solution
+from segmentation.clustering.lloyd import Settled, settle
 from segmentation.clustering.rows import check_ks, check_seed, labels_of, nearest_center
+from segmentation.clustering.search_settings import LARGE_DATA, PASSES, SPARK
 
 if TYPE_CHECKING:
     import pandas as pd
     from pyspark.sql import DataFrame
 
-# Up to here blocks hold float64 and passes, which are short, go on to a tenth of the tolerance;
-# beyond, a row is rounded by 6e-8 of its distance to the sample's mean, and the sums are as far off
-# as one in a million.
-EXACT_ROWS = 1_000_000
-# Searches of a sample: a table that is not wholly in it has more optima than one search finds.
-SEARCHES = 3
-# Between their seeds, far from those a user tries in turn.
-STEP = 1_000_003
-
 Start = tuple[int, int]
-# How far above the best of a sample (relative) a solution may be the best of all rows.
-SAMPLE_NOISE = 5e-3
-# Standard errors within which a centre of the sample is that of all rows.
-NOISE = 5.0
 
 
 @dataclass(frozen=True)
@@ -106,7 +88,7 @@ class SparkRows:
 
         _send_by_value()
         origin = sample.mean(axis=0)
-        dtype = "float64" if rows <= EXACT_ROWS else "float32"
+        dtype = "float64" if rows <= SPARK.exact_rows else "float32"
 
         def blocks(batches: Iterable[Any]) -> Iterator[Any]:
             import pyarrow as pa
@@ -274,15 +256,16 @@ class SparkEngine:
 
 def _rivals(rows: SparkRows, ks: list[int], seed: int, effort: str) -> dict[int, list[Clustering]]:
     """The best solutions of each k on the sample, best first: which of them wins, all rows say."""
-    turns = 1 if rows.whole else SEARCHES
+    turns = 1 if rows.whole else SPARK.searches
     engine = InMemoryEngine(SklearnOptions(effort=effort))
-    tried = [engine.fit_k_range(rows.sample, ks, seed=seed + turn * STEP) for turn in range(turns)]
+    seeds = [seed + turn * SPARK.seed_step for turn in range(turns)]
+    tried = [engine.fit_k_range(rows.sample, ks, seed=each) for each in seeds]
     rivals: dict[int, list[Clustering]] = {}
     for k in ks:
         pool = sorted((each[k] for each in tried), key=lambda one: one.wcss)
         kept: list[Clustering] = []
         for one in pool:
-            near = one.wcss <= pool[0].wcss * (1 + SAMPLE_NOISE)
+            near = one.wcss <= pool[0].wcss * (1 + SPARK.sample_noise)
             if near and not any(same_solution(known, one) for known in kept):
                 kept.append(one)
         rivals[k] = kept
@@ -291,12 +274,13 @@ def _rivals(rows: SparkRows, ks: list[int], seed: int, effort: str) -> dict[int,
 
 def _settle(rows: SparkRows, starts: Mapping[Start, Floats], polish: str) -> dict[Start, Settled]:
     full = polish == "full"
+    tolerance = PASSES.tolerance * (1 if rows.dtype == "float32" else 0.1)
     return settle(
         rows.totals,
         starts,
-        tolerance=FULL_TOLERANCE if full else TOLERANCE * (1 if rows.dtype == "float32" else 0.1),
-        most=FULL_PASSES if full else MOST_PASSES,
-        rivalry=Rivals(LAST_MARGINS),
+        tolerance=PASSES.full_tolerance if full else tolerance,
+        most=PASSES.full_most if full else PASSES.most,
+        rivalry=Rivals(LARGE_DATA.last_margins),
     )
 
 
@@ -346,7 +330,7 @@ def _same(rows: SparkRows, known: Clustering, centers: Floats) -> bool:
     drawn = len(rows.sample) / sizes.sum() * sizes
     noise = known.totals.squares / sizes / drawn
     one_each = len(np.unique(nearest)) == len(centers)
-    return one_each and bool((shift.min(axis=1) <= NOISE**2 * noise[nearest]).all())
+    return one_each and bool((shift.min(axis=1) <= SPARK.noise**2 * noise[nearest]).all())
 
 
 def _of_sample(rows: SparkRows, clusterings: Mapping[int, Clustering]) -> dict[int, Clustering]:

@@ -8,12 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.clustering.coresets import find_equals, lots
+from segmentation.evaluation.measure_settings import SAMPLING
 
 Array = NDArray[np.float64]
 
-#: Of this many rows or more the last draw is kept, up to so many rows of it: a dozen parts of one
-#: result look at samples of the same customers, and to draw takes a look at all of them.
-MANY_ROWS, KEPT = 100_000, 20_000
 _kept: list[tuple[weakref.ref[Array], int, NDArray[np.intp]]] = []
 
 
@@ -44,13 +42,13 @@ def sampled(Z: Array, limit: int, seed: int) -> Array:
 
 def _first_drawn(Z: Array, limit: int, seed: int) -> NDArray[np.intp]:
     """Positions of the `limit` of more rows that are drawn first."""
-    if len(Z) < MANY_ROWS or limit > KEPT:
+    if len(Z) < SAMPLING.many_rows or limit > SAMPLING.kept:
         return np.argpartition(lots(find_equals(Z).copies, seed), limit)[:limit]
     for of, known, rows in _kept:
         if of() is Z and known == seed:
             return rows[:limit]
     drawn = lots(find_equals(Z).copies, seed)
-    rows = np.argpartition(drawn, KEPT)[:KEPT]
+    rows = np.argpartition(drawn, SAMPLING.kept)[: SAMPLING.kept]
     rows = rows[np.argsort(drawn[rows])]
     _kept[:] = [(weakref.ref(Z), seed, rows)]
     return rows[:limit]

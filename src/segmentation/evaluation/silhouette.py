@@ -11,17 +11,8 @@ from numpy.typing import DTypeLike, NDArray
 from scipy.spatial.distance import cdist
 
 from segmentation.clustering.base import Clustering
+from segmentation.evaluation.measure_settings import SILHOUETTES
 from segmentation.evaluation.sampling import sample_rows
-
-#: Above this many rows the silhouette is measured on a seeded sample: cost is the square of them.
-SILHOUETTE_ROWS, SILHOUETTE_SAMPLE = 30_000, 10_000
-#: A cluster of which the sample holds fewer gets more of its rows, up to so many or all it has.
-FEWEST_ROWS = 50
-#: Rows of the distance matrix held in memory at a time: 512 x 10,000 float32 is 20 MB.
-CHUNK = 512
-#: Beyond, distances are computed in single precision: exact to 1e-6 in the mean, three times as
-#: fast.
-DOUBLE_PRECISION_ROWS = 2_000
 
 
 @dataclass(frozen=True)
@@ -31,7 +22,7 @@ class Silhouettes:
     Attributes
     ----------
     rows : dict of int to ndarray of shape (m,), int
-        Per k the positions of the customers measured: all of them up to `SILHOUETTE_ROWS`.
+        Per k the positions of the customers measured: all of them up to `SILHOUETTES.rows`.
     values : dict of int to ndarray of shape (m,)
         Per k; absent for k=1, where a silhouette is not defined.
     labels : dict of int to ndarray of shape (m,)
@@ -102,12 +93,12 @@ def silhouettes(
         Scaled customers.
     clusterings : mapping of k to `Clustering`
     seed : int
-        Seeds the sample taken above `SILHOUETTE_ROWS` rows.
+        Seeds the sample taken above `SILHOUETTES.rows` rows.
     """
     ks = [k for k in clusterings if k >= 2]
     n = len(Z)
-    sampled = n > SILHOUETTE_ROWS
-    rows = sample_rows(Z, SILHOUETTE_SAMPLE, seed) if sampled else np.arange(n)
+    sampled = n > SILHOUETTES.rows
+    rows = sample_rows(Z, SILHOUETTES.sample, seed) if sampled else np.arange(n)
     labels = {k: clusterings[k].labels_at(rows) for k in ks}
     if sampled:
         # What one k asks for besides counts for that k alone: elsewhere it is no fair sample.
@@ -118,7 +109,7 @@ def silhouettes(
     else:
         own = dict.fromkeys(ks, np.ones(n, dtype=bool))
     X = Z[rows].astype(np.float64, copy=False)
-    dtype = np.float32 if len(X) > DOUBLE_PRECISION_ROWS else np.float64
+    dtype = np.float32 if len(X) > SILHOUETTES.double_precision_rows else np.float64
     shares = {k: clusterings[k].sizes / clusterings[k].sizes.sum() for k in ks}
     # The ks side by side: one product with all their clusters takes half the time of one for each.
     ends = np.cumsum([0, *ks])
@@ -130,7 +121,7 @@ def silhouettes(
     # What each measured customer stands for of the mean.
     each = {k: own[k] * (shares[k] / np.maximum(counts[columns[k]], 1.0))[labels[k]] for k in ks}
     values = {k: np.zeros(len(X)) for k in ks}
-    slopes = np.zeros((CHUNK, ends[-1]), dtype)
+    slopes = np.zeros((SILHOUETTES.chunk, ends[-1]), dtype)
     pull = np.zeros(members.shape)
     for start, distances in _distances(X, dtype):
         part = slice(start, start + len(distances))
@@ -161,29 +152,29 @@ def _more_rows(
 ) -> NDArray[np.intp]:
     """Rows of the clusters that the sample holds too few of, besides those it holds."""
     counts = np.bincount(labels, minlength=clustering.k)
-    few = np.flatnonzero(counts < np.minimum(clustering.sizes, FEWEST_ROWS))
+    few = np.flatnonzero(counts < np.minimum(clustering.sizes, SILHOUETTES.fewest))
     if not len(few):
         return rows[:0]
     rng = np.random.default_rng(seed)
     every = clustering.labels
-    chosen = [rng.permutation(np.flatnonzero(every == j))[:FEWEST_ROWS] for j in few]
+    chosen = [rng.permutation(np.flatnonzero(every == j))[: SILHOUETTES.fewest] for j in few]
     return np.concatenate(chosen)
 
 
 def _distances(
     X: NDArray[np.float64], dtype: DTypeLike
 ) -> Iterator[tuple[int, NDArray[np.floating[Any]]]]:
-    """Distances of `CHUNK` rows at a time to all of them, with the position of the first."""
+    """Distances of a chunk of rows at a time to all of them, with the position of the first."""
     if np.dtype(dtype) == np.float64:
-        for start in range(0, len(X), CHUNK):
-            yield start, cdist(X[start : start + CHUNK], X)
+        for start in range(0, len(X), SILHOUETTES.chunk):
+            yield start, cdist(X[start : start + SILHOUETTES.chunk], X)
         return
     scale = float(np.abs(X).max()) or 1.0
     X = (X - X.mean(axis=0)) / scale
     single = np.ascontiguousarray(X, dtype=dtype)
     squares = np.einsum("nd,nd->n", single, single)
-    for start in range(0, len(X), CHUNK):
-        part = slice(start, start + CHUNK)
+    for start in range(0, len(X), SILHOUETTES.chunk):
+        part = slice(start, start + SILHOUETTES.chunk)
         squared = single[part] @ single.T
         squared *= -2.0
         squared += squares

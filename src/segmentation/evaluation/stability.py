@@ -11,18 +11,11 @@ from numpy.typing import NDArray
 from segmentation.clustering.base import Clustering
 from segmentation.clustering.batched import Fits, best_of, lloyd, plus_plus
 from segmentation.clustering.rows import labels_of
+from segmentation.evaluation.measure_settings import STABILITY
 from segmentation.evaluation.sampling import sampled
 from segmentation.runtime.threads import at_most
 
 Array = NDArray[np.float64]
-
-# Refitting 3,000 rows 100 times takes two or three seconds; fewer rows understate stability, never
-# the other way round.
-MAX_ROWS = 3000
-# Besides the centres under test: started only there, a refit would hardly ever leave them.
-RANDOM_STARTS = 2
-
-DISSOLVED, STABLE, VERY_STABLE = 0.5, 0.75, 0.85
 
 
 @dataclass(frozen=True)
@@ -98,7 +91,7 @@ def bootstrap_stability(
     -------
     Stability
     """
-    X = sampled(Z, MAX_ROWS, seed)
+    X = sampled(Z, STABILITY.rows, seed)
     n, k = len(X), clustering.k
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(n, np.full(n, 1 / n), size=n_boot).astype(np.float64)
@@ -110,8 +103,8 @@ def bootstrap_stability(
     return Stability(
         jaccard=mean,
         status=tuple(_status(value) for value in mean),
-        recovered=(jaccard >= STABLE).sum(axis=0),
-        dissolved=(jaccard <= DISSOLVED).sum(axis=0),
+        recovered=(jaccard >= STABILITY.stable).sum(axis=0),
+        dissolved=(jaccard <= STABILITY.dissolved).sum(axis=0),
         ari=float(adjusted_rand(refits, np.roll(refits, 1, axis=0), k).mean()),
         n_boot=n_boot,
         rows=n,
@@ -119,18 +112,18 @@ def bootstrap_stability(
 
 
 def _status(jaccard: float) -> str:
-    if jaccard <= DISSOLVED:
+    if jaccard <= STABILITY.dissolved:
         return "dissolved"
-    if jaccard < STABLE:
+    if jaccard < STABILITY.stable:
         return "doubtful"
-    return "stable" if jaccard < VERY_STABLE else "very stable"
+    return "stable" if jaccard < STABILITY.very_stable else "very stable"
 
 
 def _refit(X: Array, centers: Array, counts: Array, rng: np.random.Generator) -> NDArray[np.intp]:
     """Labels of all rows by the centres refitted to each bootstrap, shape (n_boot, n)."""
     k, d = centers.shape
     best: Fits = lloyd(X[None], np.broadcast_to(centers, (len(counts), k, d)), counts)
-    for _ in range(RANDOM_STARTS if k > 1 else 0):
+    for _ in range(STABILITY.random_starts if k > 1 else 0):
         best = best_of(best, lloyd(X[None], plus_plus(X[None], k, rng, counts), counts))
     return best.labels
 
@@ -160,7 +153,7 @@ def _jaccard(
 def adjusted_rand(first: NDArray[np.intp], second: NDArray[np.intp], k: int) -> Array:
     """Adjusted Rand index (Hubert & Arabie 1985, eq. 5) of B pairs of partitions, shape (B,).
 
-    scikit-learn's takes one pair at a time and ten times as long on 200 rows, most of it for checks.
+    scikit-learn's takes one pair at a time, and ten times as long on 200 rows for its checks.
 
     Parameters
     ----------

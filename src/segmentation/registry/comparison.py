@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 
 from segmentation.clustering import ENGINES
 from segmentation.clustering.base import Clustering
-from segmentation.evaluation.silhouette import SILHOUETTE_SAMPLE
+from segmentation.evaluation.measure_settings import SILHOUETTES
 from segmentation.evaluation.stability import Stability, bootstrap_stability
 from segmentation.selection.cluster_tendency import Gate, find_structure
 
@@ -56,8 +56,8 @@ def silhouettes(
     seed : int
     """
     rows = np.arange(len(X))
-    if len(X) > SILHOUETTE_SAMPLE:
-        rows = np.random.default_rng(seed).choice(len(X), SILHOUETTE_SAMPLE, replace=False)
+    if len(X) > SILHOUETTES.sample:
+        rows = np.random.default_rng(seed).choice(len(X), SILHOUETTES.sample, replace=False)
     values: list[float | None] = []
     for labels in labelings:
         found = len(np.unique(labels[rows]))

@@ -16,26 +16,10 @@ from segmentation.clustering.base import Clustering
 from segmentation.evaluation.sampling import sampled, unround, varying
 from segmentation.runtime.threads import at_most
 from segmentation.selection import criteria
+from segmentation.selection.evidence_settings import TENDENCY
 from segmentation.selection.null_models import NULLS, silhouette_maxima
 
 Array = NDArray[np.float64]
-
-#: Fewer customers than this cannot be told from noise by any of the tests.
-MIN_CUSTOMERS = 10
-DIP_ROWS, SILHOUETTE_ROWS = 5000, 400
-#: Stricter than the usual 0.05: the dip is tested for every k, and evenly spread data sit on the
-#: boundary of its null. On 280 sets without clusters it claimed structure on 2.1 % at 0.05, on
-#: 0.7 % at 0.01; the silhouettes find what it then misses of 177 recoverable mixtures. Both tests
-#: together claimed structure on 3 of 210 fresh sets without clusters, on 256 of 256 mixtures.
-ALPHA = 0.01
-#: Clusters are adjacent when one is second-nearest for this share of the other's points.
-ADJACENT_SHARE = 0.05
-#: Below this size a cluster is a few outliers: heavy tails must not pass for a second mode.
-MIN_CLUSTER = 5
-#: Distance of the two means in pooled standard deviations.
-MIN_SEPARATION = 1.0
-#: The larger cluster is cut to this multiple of the smaller, or the dip sees one mode only.
-MAX_IMBALANCE = 3
 
 
 @dataclass(frozen=True)
@@ -120,14 +104,14 @@ def find_structure(
     if reason is not None:
         return Gate(structure=False, by=None, reason=reason)
     ks = [k for k in sorted(clusterings) if k >= 2]
-    rows = sampled(Z, DIP_ROWS, seed)
+    rows = sampled(Z, TENDENCY.dip_rows, seed)
     columns = varying(rows)
     with at_most(1):
         X = unround(rows[:, columns], seed)
         rng = np.random.default_rng(seed)
         centers = {k: clusterings[k].centers[:, columns] for k in ks}
         dips = {k: _worst_dip(X, centers[k], rng) for k in ks}
-        few = X[np.sort(rng.permutation(len(X))[:SILHOUETTE_ROWS])]
+        few = X[np.sort(rng.permutation(len(X))[: TENDENCY.silhouette_rows])]
         own, nulls = silhouette_maxima(few, ks, rng)
         if icl is None:
             icl = criteria.icl(Z, clusterings, seed=seed)["icl"]
@@ -137,8 +121,9 @@ def find_structure(
 
 def untestable(Z: Array, clusterings: Mapping[int, Clustering]) -> str | None:
     """Why no test can say anything about these data; None when they can be tested."""
-    if len(Z) < MIN_CUSTOMERS:
-        return f"only {len(Z)} customers, {MIN_CUSTOMERS} are needed to tell groups from noise"
+    least = TENDENCY.min_customers
+    if len(Z) < least:
+        return f"only {len(Z)} customers, {least} are needed to tell groups from noise"
     if not varying(Z).any():
         return "all customers are equal in every feature"
     if max(clusterings) < 2:
@@ -159,7 +144,7 @@ def _judge(
     rival = max(null_maxima, key=lambda name: null_maxima[name])
     every = pd.concat(nulls.values())
     by = None
-    if dips[best_k] < ALPHA:
+    if dips[best_k] < TENDENCY.alpha:
         by = "dip"
         reason = (
             f"at k={best_k} every pair of neighbouring clusters is separated by a dip in density "
@@ -197,12 +182,12 @@ def _worst_dip(X: Array, centers: Array, rng: np.random.Generator) -> float:
     """The largest dip p-value among adjacent pairs; 1 as soon as one pair cannot be separate."""
     worst = 0.0
     for left, right in _adjacent(X, centers):
-        if min(len(left), len(right)) < MIN_CLUSTER:
+        if min(len(left), len(right)) < TENDENCY.min_cluster:
             return 1.0
-        cap = MAX_IMBALANCE * min(len(left), len(right))
+        cap = TENDENCY.max_imbalance * min(len(left), len(right))
         left, right = rng.permutation(left)[:cap], rng.permutation(right)[:cap]
         within = (left.var() * len(left) + right.var() * len(right)) / (len(left) + len(right))
-        if (left.mean() - right.mean()) ** 2 < MIN_SEPARATION**2 * within:
+        if (left.mean() - right.mean()) ** 2 < TENDENCY.min_separation**2 * within:
             return 1.0
         worst = max(worst, float(diptest.diptest(np.concatenate([left, right]))[1]))
     return worst
@@ -218,7 +203,7 @@ def _adjacent(X: Array, centers: Array) -> Iterator[tuple[Array, Array]]:
     neighbours = np.bincount(first * k + second, minlength=k * k).reshape(k, k)
     share = neighbours / np.maximum(neighbours.sum(axis=1, keepdims=True), 1)
     for i, j in combinations(range(k), 2):
-        if max(share[i, j], share[j, i]) >= ADJACENT_SHARE:
+        if max(share[i, j], share[j, i]) >= TENDENCY.adjacent_share:
             line = centers[j] - centers[i]
             yield X[first == i] @ line, X[first == j] @ line
 

@@ -17,24 +17,10 @@ from segmentation.clustering.base import Clustering
 from segmentation.clustering.batched import fit_path
 from segmentation.clustering.rows import labels_of
 from segmentation.evaluation.sampling import sampled, unround, varying
+from segmentation.selection.evidence_settings import CRITERIA_SETTINGS
 from segmentation.selection.null_models import gaussian
 
 Array = NDArray[np.float64]
-
-#: At most so many customers are looked at; the cost of a fit grows with them, the answer does not.
-ROWS = {"icl": 5000, "gap": 1000, "prediction_strength": 2000}
-GAP_DRAWS = 20
-SPLITS = 10
-#: The bar of the paper's section 2.
-STRONG = 0.8
-# A floor for the variance of a mixture component, as a share of the data's variance: without it a
-# component can shrink on a few points and its likelihood grows without bound.
-VARIANCE_FLOOR = 1e-4
-EM_STEPS = 100
-#: The most isolated customers are left out of the mixtures, or ICL spends a component on them:
-#: on 159 recoverable mixtures k was right in 96.2 % instead of 90.6 %, most of it with heavy tails.
-TRIMMED = 0.03
-ISOLATION_RANK = 5
 
 
 def _rows(Z: Array, limit: int, seed: int) -> tuple[Array, NDArray[np.bool_]]:
@@ -62,9 +48,9 @@ def icl(Z: Array, clusterings: Mapping[int, Clustering], *, seed: int) -> pd.Dat
     DataFrame
         Index k; columns ``icl`` and ``bic`` (of the same mixture).
     """
-    X, columns = _rows(Z, ROWS["icl"], seed)
+    X, columns = _rows(Z, CRITERIA_SETTINGS.rows["icl"], seed)
     isolation = _isolation(X)
-    X = X[isolation <= np.quantile(isolation, 1 - TRIMMED)]
+    X = X[isolation <= np.quantile(isolation, 1 - CRITERIA_SETTINGS.trimmed)]
     rows = {k: _lowest_mixture(X, fit.centers[:, columns]) for k, fit in clusterings.items()}
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["icl", "bic"])
     return table.sort_index().rename_axis("k")
@@ -72,7 +58,7 @@ def icl(Z: Array, clusterings: Mapping[int, Clustering], *, seed: int) -> pd.Dat
 
 def _isolation(X: Array) -> Array:
     """Distance to the fifth-nearest other row: small inside any group of more than five."""
-    neighbours = NearestNeighbors(n_neighbors=min(ISOLATION_RANK, len(X) - 1)).fit(X)
+    neighbours = NearestNeighbors(n_neighbors=min(CRITERIA_SETTINGS.isolation_rank, len(X) - 1)).fit(X)
     distances: Array = neighbours.kneighbors()[0][:, -1]
     return distances
 
@@ -80,7 +66,7 @@ def _isolation(X: Array) -> Array:
 def _lowest_mixture(X: Array, centers: Array) -> tuple[float, float]:
     """ICL and BIC of the covariance structure with the lowest ICL."""
     k, d = centers.shape
-    floor = VARIANCE_FLOOR * float(X.var(axis=0).mean())
+    floor = CRITERIA_SETTINGS.variance_floor * float(X.var(axis=0).mean())
     labels = labels_of(X, centers)
     sizes = np.maximum(np.bincount(labels, minlength=k), 1)
     within = np.empty((k, d, d))
@@ -100,7 +86,7 @@ def _lowest_mixture(X: Array, centers: Array) -> tuple[float, float]:
             k,
             covariance_type=kind,
             reg_covar=floor,
-            max_iter=EM_STEPS,
+            max_iter=CRITERIA_SETTINGS.em_steps,
             weights_init=sizes / sizes.sum(),
             means_init=centers,
             precisions_init=start,
@@ -135,10 +121,10 @@ def gap(Z: Array, ks: Sequence[int], *, seed: int) -> pd.DataFrame:
         Index k; columns ``gap`` and ``gap_se`` (the standard deviation of the reference times
         ``sqrt(1 + 1 / draws)``).
     """
-    X, _ = _rows(Z, ROWS["gap"], seed)
+    X, _ = _rows(Z, CRITERIA_SETTINGS.rows["gap"], seed)
     rng = np.random.default_rng(seed)
     own = fit_path(X[None], ks, rng)
-    null = fit_path(gaussian(X, GAP_DRAWS, rng), ks, rng)
+    null = fit_path(gaussian(X, CRITERIA_SETTINGS.gap_draws, rng), ks, rng)
     table = pd.DataFrame(index=pd.Index(ks, name="k"), columns=["gap", "gap_se"], dtype=float)
     for k in ks:
         # Every point a centre of its own: no WCSS left to take the logarithm of.
@@ -146,7 +132,7 @@ def gap(Z: Array, ks: Sequence[int], *, seed: int) -> pd.DataFrame:
             continue
         reference = np.log(null[k].wcss)
         table.loc[k, "gap"] = reference.mean() - np.log(own[k].wcss[0])
-        table.loc[k, "gap_se"] = reference.std() * np.sqrt(1 + 1 / GAP_DRAWS)
+        table.loc[k, "gap_se"] = reference.std() * np.sqrt(1 + 1 / CRITERIA_SETTINGS.gap_draws)
     return table
 
 
@@ -167,16 +153,16 @@ def prediction_strength(Z: Array, ks: Sequence[int], *, seed: int) -> pd.Series:
     Series
         Index k.
     """
-    X, _ = _rows(Z, ROWS["prediction_strength"], seed)
+    X, _ = _rows(Z, CRITERIA_SETTINGS.rows["prediction_strength"], seed)
     rng = np.random.default_rng(seed)
-    first = np.broadcast_to(np.arange(len(X)) < len(X) // 2, (SPLITS, len(X)))
+    first = np.broadcast_to(np.arange(len(X)) < len(X) // 2, (CRITERIA_SETTINGS.splits, len(X)))
     first = rng.permuted(first, axis=1)
     halves = np.concatenate([first, ~first])
     fits = fit_path(X[None], ks, rng, halves.astype(np.float64))
     strength = {}
     for k in ks:
         labels = fits[k].labels
-        other = np.roll(labels, SPLITS, axis=0)
+        other = np.roll(labels, CRITERIA_SETTINGS.splits, axis=0)
         strength[k] = np.mean(
             [
                 _together(own[half], their[half], k)
@@ -217,5 +203,5 @@ def first_gap(gaps: pd.Series, errors: pd.Series) -> int | None:
 
 def largest_strong(strength: pd.Series) -> int | None:
     """The largest k whose prediction strength is at least 0.8; None when none is."""
-    strong = strength.index.to_numpy()[strength.to_numpy() >= STRONG]
+    strong = strength.index.to_numpy()[strength.to_numpy() >= CRITERIA_SETTINGS.strong]
     return int(strong.max()) if len(strong) else None

@@ -18,17 +18,9 @@ from segmentation.runtime.forks import aside
 from segmentation.selection import cluster_tendency as gate
 from segmentation.selection import criteria
 from segmentation.selection.cluster_tendency import Gate
+from segmentation.selection.evidence_settings import CRITERIA_SETTINGS, EVIDENCE
 
 Array = NDArray[np.float64]
-
-#: How many of the five criteria must name the chosen k. On 280 generated mixtures k was right in
-#: 99.1 % of 224 where three or more did (in all 216 where K-Means can recover the groups), and in
-#: 77 % of 56 where fewer did; a bar of four would leave out 53 sets of which 51 were right.
-AGREEMENT = 3
-#: Set on 159 recoverable mixtures (99.4 % right; ICL alone 96.2 %). On 256 fresh ones 97.3 %, ICL
-#: alone 95.7 %, the silhouette alone 90.6 %; any weight from 0.5 to 1.6 gave 97.3 to 97.7 %.
-SILHOUETTE_WEIGHT = 0.5
-
 
 #: What the evidence's table holds, in this order.
 COLUMNS = (
@@ -151,7 +143,7 @@ class Evidence:
         if not self.gate.structure:
             return None
         # At the end of the range nobody knows what the next k would have said.
-        return "agreed" if self.agreeing >= AGREEMENT and not self.at_end else "contested"
+        return "agreed" if self.agreeing >= EVIDENCE.agreement and not self.at_end else "contested"
 
     @property
     def at_end(self) -> bool:
@@ -226,7 +218,7 @@ def gather(
             mixtures = criteria.icl(Z, clusterings, seed=seed)
             verdict = gate.find_structure(Z, clusterings, seed=seed, icl=mixtures["icl"])
             table = table.join([mixtures, *rest()])
-        rows = {name: min(len(Z), limit) for name, limit in criteria.ROWS.items()}
+        rows = {name: min(len(Z), limit) for name, limit in CRITERIA_SETTINGS.rows.items()}
     else:
         verdict = gate.find_structure(Z, clusterings, seed=seed)
     table["dip_p"] = pd.Series(verdict.dip_p, dtype=float).reindex(table.index)
@@ -261,7 +253,7 @@ def _decide(table: pd.DataFrame, picks: Mapping[str, int], k_min: int) -> int:
     if not gain.max() > 0:
         return picks["silhouette"]
     width = several["silhouette"].clip(lower=0).fillna(0)
-    score = gain / gain.max() + SILHOUETTE_WEIGHT * width / (width.max() or 1.0)
+    score = gain / gain.max() + EVIDENCE.silhouette_weight * width / (width.max() or 1.0)
     return int(score.index.to_numpy()[score.to_numpy().argmax()])
 
 
@@ -276,7 +268,7 @@ def _bands(table: pd.DataFrame, verdict: Gate) -> dict[str, tuple[pd.Series, pd.
 
 
 def _standardised_gap(table: pd.DataFrame, k: int) -> float | None:
-    spread = float(table["gap_se"][k]) / math.sqrt(1 + 1 / criteria.GAP_DRAWS)
+    spread = float(table["gap_se"][k]) / math.sqrt(1 + 1 / CRITERIA_SETTINGS.gap_draws)
     return float(table["gap"][k]) / spread if spread > 0 else None
 
 

@@ -12,11 +12,9 @@ from scipy.spatial.distance import cdist
 from scipy.stats import norm, rankdata
 
 from segmentation.clustering.batched import Fits, fit_path
+from segmentation.selection.evidence_settings import TENDENCY
 
 Array = NDArray[np.float64]
-
-#: More than all of 19 draws is p <= 0.05 for one null.
-DRAWS = 19
 
 
 def uniform_box(X: Array, draws: int, rng: np.random.Generator) -> Array:
@@ -74,7 +72,7 @@ NULLS: dict[str, Null] = {
 def silhouette_maxima(
     X: Array, ks: Sequence[int], rng: np.random.Generator
 ) -> tuple[pd.Series, Mapping[str, pd.DataFrame]]:
-    """Mean silhouettes of the data and of `DRAWS` draws of every null.
+    """Mean silhouettes of the data and of some draws of every null.
 
     Parameters
     ----------
@@ -85,13 +83,13 @@ def silhouette_maxima(
     Returns
     -------
     own : Series indexed by k
-    nulls : mapping of a name in `NULLS` to a DataFrame of shape (DRAWS, len(ks))
+    nulls : mapping of a name in `NULLS` to a DataFrame of shape (draws, len(ks))
     """
     ks = [k for k in ks if k < len(X)]
     own = mean_silhouettes(X[None], fit_path(X[None], ks, rng)).iloc[0]
     nulls = {}
     for name, null in NULLS.items():
-        draws = null.draw(X, DRAWS, rng)
+        draws = null.draw(X, TENDENCY.null_draws, rng)
         nulls[name] = mean_silhouettes(draws, fit_path(draws, ks, rng))
     return own, nulls
 
