@@ -51,29 +51,40 @@ def read_parquet_table(path: str | Path) -> RawTable:
     DataError
         The file is missing, damaged or not Parquet.
     """
-    file = existing_file(path)
+    name = existing_file(path).name
     try:
-        with file.open("rb") as stream:
-            parquet = pa_parquet.ParquetFile(stream)
+        with open_parquet(path) as parquet:
             names = [
                 name for name in parquet.schema_arrow.names if not name.startswith("__index_level_")
             ]
             # One column at a time: as a whole table first, it would be in memory twice.
             columns = tuple(_one_array(parquet.read([name])) for name in names)
-    except PermissionError:
-        raise DataError(f"No permission to read {file}.") from None
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0].split(". ")[0].rpartition("'<Buffer>': ")[2]
-        raise DataError(
-            f"{file.name} is not a readable Parquet file ({reason}). "
-            "Read a text file with data=csv."
-        ) from None
+        raise _not_parquet(name, error) from None
     return RawTable(
         names=tuple(names),
         columns=columns,
-        source=file.name,
+        source=name,
         unit="row",
         number=lambda rows: [row + 1 for row in rows],
+    )
+
+
+def open_parquet(path: str | Path) -> pa_parquet.ParquetFile:
+    """Open a Parquet file; errors as in `read_parquet_table`."""
+    file = existing_file(path)
+    try:
+        return pa_parquet.ParquetFile(file)
+    except PermissionError:
+        raise DataError(f"No permission to read {file}.") from None
+    except (pa.ArrowException, OSError) as error:
+        raise _not_parquet(file.name, error) from None
+
+
+def _not_parquet(name: str, error: Exception) -> DataError:
+    reason = str(error).splitlines()[0].split(". ")[0]
+    return DataError(
+        f"{name} is not a readable Parquet file ({reason}). Read a text file with data=csv."
     )
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
-import pyarrow.parquet as pa_parquet
 
 from segmentation.data.csv_dialect import (
     WHITESPACE,
@@ -27,7 +26,7 @@ from segmentation.data.csv_dialect import (
     shown,
     tabbed,
 )
-from segmentation.data.files import existing_file
+from segmentation.data.files import existing_file, open_parquet
 from segmentation.data.text_encoding import utf8_blocks
 from segmentation.errors import DataError
 
@@ -172,19 +171,10 @@ def stream_parquet(path: str | Path) -> CustomerStream:
     DataError
         The file is missing, damaged or not Parquet.
     """
-    file = existing_file(path)
-    try:
-        parquet = pa_parquet.ParquetFile(file)
-    except PermissionError:
-        raise DataError(f"No permission to read {file}.") from None
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0].split(". ")[0]
-        raise DataError(
-            f"{file.name} is not a readable Parquet file ({reason}). "
-            "Read a text file with data=csv."
-        ) from None
+    source = existing_file(path).name
+    parquet = open_parquet(path)
     names = parquet.schema_arrow.names
-    _check_names(names, file.name)
+    _check_names(names, source)
     rows = max(1, parquet.metadata.num_rows)
 
     def chunks() -> Iterator[Chunk]:
@@ -196,12 +186,12 @@ def stream_parquet(path: str | Path) -> CustomerStream:
                 start += len(batch)
         except (pa.ArrowException, OSError) as error:
             raise DataError(
-                f"{file.name} cannot be read after row {start} ({str(error).splitlines()[0]}); "
+                f"{source} cannot be read after row {start} ({str(error).splitlines()[0]}); "
                 "write it again."
             ) from None
 
     return CustomerStream(
-        source=file.name,
+        source=source,
         names=tuple(names),
         unit="row",
         delimiter=",",

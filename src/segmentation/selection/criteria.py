@@ -58,7 +58,9 @@ def icl(Z: Array, clusterings: Mapping[int, Clustering], *, seed: int) -> pd.Dat
 
 def _isolation(X: Array) -> Array:
     """Distance to the fifth-nearest other row: small inside any group of more than five."""
-    neighbours = NearestNeighbors(n_neighbors=min(CRITERIA_SETTINGS.isolation_rank, len(X) - 1)).fit(X)
+    neighbours = NearestNeighbors(
+        n_neighbors=min(CRITERIA_SETTINGS.isolation_rank, len(X) - 1)
+    ).fit(X)
     distances: Array = neighbours.kneighbors()[0][:, -1]
     return distances
 
