@@ -6,6 +6,8 @@ Run against the oldest and the newest hydra-core that pyproject.toml allows.
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -123,3 +125,15 @@ def test_what_a_job_raised_is_read_without_raising_it(capsys) -> None:
     assert sweep_compat.error_of(sweep_compat.returned(["k.max=3"], None)) is None
     assert sweep_compat.error_of(JobReturn(status=JobStatus.COMPLETED, _return_value=1)) is None
     assert capsys.readouterr().err == ""
+
+
+def test_our_sweeper_works_whoever_is_imported_first() -> None:
+    """Hydra's search for plugins runs the modules of sweepers again if they are there already."""
+    code = (
+        "from hydra_plugins.segment_sweep.sweeper import ComposeOnceSweeper as first; "
+        "from hydra.core.plugins import Plugins; Plugins.instance(); "
+        "from hydra_plugins.segment_sweep.sweeper import ComposeOnceSweeper as second; "
+        "second(max_batch_size=None); print(first is second)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "False"

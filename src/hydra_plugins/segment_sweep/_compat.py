@@ -21,11 +21,10 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.default_element import GroupDefault, InputDefault, ResultDefault
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -33,7 +32,20 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import DictConfig, OmegaConf, flag_override
 
+if TYPE_CHECKING:
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
 __all__ = ["BasicSweeper", "ConfigLoaderImpl", "JobLoader", "error_of", "returned"]
+
+
+def __getattr__(name: str) -> Any:
+    # Each time anew: Hydra's search for plugins runs the modules of `BasicSweeper` and of our
+    # sweeper a second time, which makes other classes of both, but not this module.
+    if name == "BasicSweeper":
+        from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+        return BasicSweeper
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def returned(overrides: list[str], error: BaseException | None) -> JobReturn:

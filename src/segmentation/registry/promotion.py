@@ -73,7 +73,7 @@ def refusal(assessed: Assessment) -> str:
         asked = f"; asked: {one.asked}" if one.asked else ""
         lines.append(f"  {one.gate}: {one.found}{asked}.")
         lines.append(f"    What to do: {one.advice}.")
-    lines.append('To promote it all the same: override="the reason", kept with the version.')
+    lines.append('To promote it anyway: override="the reason", kept with the version.')
     return "\n".join(lines)
 
 
