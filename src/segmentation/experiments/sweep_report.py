@@ -21,6 +21,7 @@ from segmentation.visualization.style import segment_color
 #: What each figure shows, for readers who do not see it.
 FIGURE_TEXTS = {
     "grid": "Grid of feature sets by scalings with the best rank, k and confidence of each",
+    "merits": "Stability and gap of every run, marked by feature set and scaling",
     "curves": "Silhouette and WCSS of every run over the number of segments, with the chosen k",
     "agreement": "Grid of the adjusted Rand index between the first runs, 1 where they agree",
 }
