@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import os
 import pickle
-import signal
-import sys
-import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from segmentation.runtime import interrupts
-from segmentation.runtime.forks import forked
+from segmentation.runtime.forks import Team
 
-#: How long an interrupted process may take to end its run before it is killed.
+if TYPE_CHECKING:
+    from segmentation.experiments.session import FinishedJob
+
+    # From a fork: the job, what it raised and what it reports; where none was ordered, the job that
+    # cannot be composed.
+    Answer = tuple[int | None, BaseException | None, list[FinishedJob]]
+
+#: How long an interrupted fork may take to end its run before it is killed.
 GRACE_SECONDS = 8
 
 
@@ -33,7 +30,7 @@ class ForkLauncher(Launcher):
     Parameters
     ----------
     processes : int, optional
-        By default as many as pay; 1 runs all jobs in this process.
+        By default as many as shorten the sweep; 1 runs all jobs in this process.
     """
 
     config: DictConfig
@@ -86,150 +83,53 @@ class ForkLauncher(Launcher):
         return done
 
     def _in_forks(self, jobs: list[list[str]], first: int, processes: int) -> list[JobReturn]:
-        team = _Team(len(jobs), processes)
-        try:
-            for number in range(processes):
-                team.start(self._work, number, team.share(number), jobs, first)
-            unfit = team.composed()
-            if unfit is not None:
-                # Here once more, for the exception itself.
-                self._compose(jobs[unfit])
-                raise RuntimeError(f"{jobs[unfit]} was composed here and not in a fork")
-            return [_returned(jobs[i], error) for i, error in enumerate(team.errors())]
-        finally:
-            team.end()
+        """Have each fork compose its share of the jobs, then deal the jobs out."""
+        from segmentation.cli.commands import sweep
 
-    def _work(
-        self,
-        results: Connection,
-        orders: Connection,
-        share: range,
-        jobs: list[list[str]],
-        first: int,
-    ) -> None:
-        """What a forked process does: compose its share of the jobs, then run what it is told."""
         composed: dict[int, DictConfig] = {}
-        for index in share:
-            try:
-                composed[index] = self._compose(jobs[index])
-            except Exception:
-                results.send(("unfit", index, None))
-                return
-        results.send(("composed", None, None))
-        while (index := orders.recv()) is not None:
-            config = composed.pop(index, None) or self._compose(jobs[index])
-            results.send(("done", index, _error_of(self._run(config, first + index))))
 
+        def work(fork: int, job: int | None) -> Answer:
+            """Without a job, compose the fork's own: gives the number of one that cannot be."""
+            if job is not None:
+                config = composed.pop(job, None) or self._compose(jobs[job])
+                finished: list[FinishedJob] = []
+                sweep.report_to(finished.append)
+                return job, _error_of(self._run(config, first + job)), finished
+            for own in range(fork, len(jobs), processes):
+                try:
+                    composed[own] = self._compose(jobs[own])
+                except Exception:
+                    return own, None, []
+            return None, None, []
 
-class _Team:
-    """The forked processes, seen from the process that waits for them."""
+        forks = range(processes)
+        with Team(work, forks, grace=GRACE_SECONDS) as team:
+            for fork in forks:
+                team.order(fork, None)
+            for _, (unfit, *_) in team.answers():
+                if unfit is not None:
+                    # Here once more, for the exception itself.
+                    self._compose(jobs[unfit])
+                    raise RuntimeError(f"{jobs[unfit]} was composed here and not in a fork")
+            lost = RuntimeError("a process of the sweep ended before its job did (out of memory?)")
+            errors: dict[int, BaseException | None] = dict.fromkeys(range(len(jobs)), lost)
+            left = [*errors]
 
-    def __init__(self, jobs: int, processes: int) -> None:
-        self.jobs, self.processes = jobs, processes
-        self.left = list(range(jobs))
-        self.members: dict[Connection, _Member] = {}
-        # Nothing is ever written: a process that reads its end knows that this one is gone.
-        self.alive_read, self.alive_write = os.pipe()
+            def deal(fork: int) -> None:
+                """Give a fork its next own job, else the last of another's."""
+                own = [job for job in left if job % processes == fork]
+                if left and team.order(fork, job := own[0] if own else left[-1]):
+                    left.remove(job)
 
-    def share(self, number: int) -> range:
-        """The jobs a process composes, and runs unless another has nothing left to do."""
-        return range(number, self.jobs, self.processes)
-
-    def start(self, work: Any, number: int, *arguments: Any) -> None:
-        results, theirs = multiprocessing.Pipe(duplex=False)
-        orders_theirs, orders = multiprocessing.Pipe(duplex=False)
-        others = [each.orders for each in self.members.values()]
-        inherited = [results, orders, *self.members, *others]
-
-        def body() -> None:
-            os.close(self.alive_write)
-            for connection in inherited:
-                connection.close()
-            _end_with_parent(self.alive_read)
-            interrupts.listen(once=True)
-            # The process that waits says what happened.
-            with contextlib.suppress(KeyboardInterrupt, BrokenPipeError, EOFError):
-                work(theirs, orders_theirs, *arguments)
-
-        process = forked(body)
-        theirs.close()
-        orders_theirs.close()
-        self.members[results] = _Member(process, orders, self.share(number))
-
-    def composed(self) -> int | None:
-        """Wait until all jobs are composed; gives the number of one that could not be."""
-        waiting = set(self.members)
-        while waiting:
-            for connection in wait(list(waiting)):
-                what, index, _ = self._receive(connection)
-                if what == "unfit":
-                    return index
-                waiting.discard(connection)
-        return None
-
-    def errors(self) -> list[BaseException | None]:
-        """Deal the jobs out as processes become free; gives what each raised, in their order."""
-        lost = RuntimeError("a process of the sweep ended before its job did (killed? no memory?)")
-        errors: dict[int, BaseException | None] = dict.fromkeys(range(self.jobs), lost)
-        at_work = set(self.members)
-        for results in self.members:
-            self._order(results)
-        while at_work:
-            for connection in wait(list(at_work)):
-                what, index, error = self._receive(connection)
-                if what == "done":
-                    errors[index] = error
-                    self._order(connection)
-                else:
-                    at_work.discard(connection)
-        return list(errors.values())
-
-    def _order(self, connection: Any) -> None:
-        """Give a process its next own job, else the last of another's, else the word to end."""
-        member = self.members[connection]
-        own = [index for index in self.left if index in member.share]
-        index = own[0] if own else self.left[-1] if self.left else None
-        # A process that was killed hears nothing, and its job is another's.
-        with contextlib.suppress(BrokenPipeError):
-            member.orders.send(index)
-            if index is not None:
-                self.left.remove(index)
-
-    def _receive(self, connection: Any) -> tuple[str, int, BaseException | None]:
-        try:
-            what, index, error = connection.recv()
-        except (EOFError, ConnectionResetError):
-            return "ended", -1, None
-        return what, index, error
-
-    def end(self) -> None:
-        """See that no process is left: interrupt those at work, kill those that do not listen."""
-        os.close(self.alive_read)
-        for connection, member in self.members.items():
-            connection.close()
-            member.orders.close()
-        # At the end of a sweep they end by themselves.
-        patience = 0.2 if sys.exc_info()[0] is None else 0
-        processes = [member.process for member in self.members.values()]
-        for process in processes:
-            process.join(patience)
-            if process.is_alive():
-                process.terminate()
-        for process in processes:
-            process.join(GRACE_SECONDS)
-            if process.is_alive():
-                process.kill()
-                process.join()
-        os.close(self.alive_write)
-
-
-@dataclass(frozen=True)
-class _Member:
-    """A forked process, the pipe it takes its orders from and the jobs it has composed."""
-
-    process: BaseProcess
-    orders: Connection
-    share: range
+            for fork in forks:
+                deal(fork)
+            for fork, (job, error, finished) in team.answers():
+                assert job is not None
+                errors[job] = error
+                deal(fork)
+                for each in finished:
+                    sweep.reported(each)
+        return [_returned(jobs[job], error) for job, error in errors.items()]
 
 
 def _returned(overrides: list[str], error: BaseException | None) -> JobReturn:
@@ -246,13 +146,3 @@ def _error_of(done: JobReturn) -> BaseException | None:
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error  # type: ignore[no-any-return]
-
-
-def _end_with_parent(alive: int) -> None:
-    """When the waiting process is gone, killed say, end this one as Ctrl-C would."""
-
-    def watch() -> None:
-        os.read(alive, 1)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()

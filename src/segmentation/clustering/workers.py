@@ -6,12 +6,7 @@ each needs Python's lock. Over 1e6 rows two threads took 149 ms where one took 1
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
@@ -19,7 +14,7 @@ from numpy.typing import DTypeLike
 
 from segmentation.clustering.assignment import Asked, Chunk, Floats, Key, Totals, blocks, chunks
 from segmentation.clustering.coresets import Rows
-from segmentation.runtime.forks import can_fork, forked, keep_quiet
+from segmentation.runtime.forks import Team, can_fork
 
 #: Processes at most: blocks of small samples are few.
 MOST = 8
@@ -48,23 +43,14 @@ class Crew:
         self._tables, self._origin = tables, origin
         self._ready: dict[tuple[int, int], list[list[Chunk]]] = {}
         self._processes = min(processes, MOST) if can_fork() else 1
-        self._others: dict[int, tuple[BaseProcess, Connection]] = {}
+        self._others = Team(self._share, range(1, self._processes))
 
     def __enter__(self) -> Crew:
-        for number in range(1, self._processes):
-            ours, theirs = multiprocessing.Pipe()
-            inherited = [ours, *(connection for _, connection in self._others.values())]
-            process = forked(partial(self._work, number, theirs, inherited))
-            theirs.close()
-            self._others[number] = process, ours
+        self._others.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for process, connection in self._others.values():
-            connection.close()
-            # It has nothing to save, and may be amid a long pass.
-            process.kill()
-            process.join()
+    def __exit__(self, *error: Any) -> None:
+        self._others.__exit__(*error)
 
     def totals(
         self,
@@ -77,19 +63,19 @@ class Crew:
         """One pass over one of the tables; see `segmentation.clustering.assignment.totals`."""
         table = next(i for i, known in enumerate(self._tables) if known is rows)
         asked = Asked.about(self._origin, centers.values(), dtype, distances)
-        for _, connection in self._others.values():
-            # One that is gone is told of below.
-            with contextlib.suppress(OSError):
-                connection.send((table, asked))
-        shares = [self._share(0, table, asked)]
-        for number, (_, connection) in self._others.items():
+        order = (table, asked)
+        for number in range(1, self._processes):
+            self._others.order(number, order)
+        shares = [self._share(0, order)]
+        for number in range(1, self._processes):
             try:
-                shares.append(connection.recv())
-            except (EOFError, OSError):
-                shares.append(self._share(number, table, asked))
+                shares.append(self._others.answer(number))
+            except EOFError:
+                shares.append(self._share(number, order))
         return asked.told(centers, _in_turn(shares))
 
-    def _share(self, number: int, table: int, asked: Asked) -> list[Floats]:
+    def _share(self, number: int, order: tuple[int, Asked]) -> list[Floats]:
+        table, asked = order
         return list(asked.over(self._blocks(number, table, asked.dtype)))
 
     def _blocks(self, number: int, table: int, dtype: np.dtype[Any]) -> Iterable[Iterable[Chunk]]:
@@ -103,15 +89,6 @@ class Crew:
         if (number, table) not in self._ready:
             self._ready[number, table] = [list(block) for block in own]
         return self._ready[number, table]
-
-    def _work(self, number: int, orders: Connection, inherited: list[Connection]) -> None:
-        """What a fork does until the other end of its pipe is closed."""
-        for connection in inherited:
-            connection.close()
-        keep_quiet()
-        with contextlib.suppress(EOFError, OSError):
-            while True:
-                orders.send(self._share(number, *orders.recv()))
 
 
 def _in_turn(shares: Sequence[list[Floats]]) -> Iterator[Floats]:

@@ -1,44 +1,171 @@
-"""Forked processes. Nothing that computes is imported here: `segment --help` is to be quick."""
+"""Forked processes that work for this one.
+
+A fork shares what its parent has imported and read, and costs some milliseconds where a new process
+would import for seconds. Light to import: every command does, `segment --help` too.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import gc
 import multiprocessing
+import os
 import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import TypeVar
+from typing import Generic, TypeVar
+
+from segmentation.runtime import interrupts
 
 T = TypeVar("T")
+Order = TypeVar("Order")
+Answer = TypeVar("Answer")
 
 
 def can_fork() -> bool:
-    """Whether processes can be forked safely: on Linux alone, and not in a pool's own workers."""
+    """Whether this process can fork safely: on Linux, and not in a worker of another pool."""
     return sys.platform == "linux" and not multiprocessing.current_process().daemon
 
 
-def forked(work: Callable[[], None]) -> BaseProcess:
-    """Start a process that shares all this one has in memory, until either writes there.
+class Team(Generic[Order, Answer]):
+    """Forked processes that answer orders, each through a pipe of its own.
 
-    Safe where `can_fork`, and with one thread for BLAS and OpenMP: OpenMP's do not survive a fork.
+    A ``with`` statement starts the members and leaves none behind. If this process dies, they
+    receive SIGTERM. Use it only where `can_fork`, and with BLAS and OpenMP limited to one thread:
+    OpenMP's threads do not survive a fork.
+
+    Parameters
+    ----------
+    work : callable
+        ``work(member, order)`` runs in a member for each order and returns the answer.
+    members : iterable of int
+        A number for each member.
+    grace : float, default 0.0
+        With 0, members have nothing to save: they ignore SIGINT, end silently when `work` raises,
+        and are killed at the end of the block. Otherwise both signals raise KeyboardInterrupt in
+        them, and they are killed only if they have not ended after so many seconds.
+
+    Examples
+    --------
+    >>> with Team(lambda member, order: member + order, [1, 2]) as team:
+    ...     ordered = [team.order(member, 10) for member in (1, 2)]
+    ...     [team.answer(member) for member in (1, 2)]
+    [11, 12]
     """
-    process = multiprocessing.get_context("fork").Process(target=work)
-    with warnings.catch_warnings():
-        # Threads of BLAS, idle and restarted after a fork.
-        warnings.filterwarnings("ignore", message=".*multi-threaded.*fork")
-        process.start()
-    return process
+
+    def __init__(
+        self, work: Callable[[int, Order], Answer], members: Iterable[int], *, grace: float = 0.0
+    ) -> None:
+        self._work, self._numbers, self._grace = work, tuple(members), grace
+        self._pipes: dict[int, Connection] = {}
+        self._processes: list[BaseProcess] = []
+        # Members that have not answered their order yet.
+        self._busy: set[int] = set()
+        # A pipe that nobody writes to: it ends for the members when this process does.
+        self._alive: tuple[int, ...] = ()
+
+    def __enter__(self) -> Team[Order, Answer]:
+        try:
+            self._alive = os.pipe()
+            for number in self._numbers:
+                self._start(number)
+        except BaseException as error:
+            self.__exit__(type(error))
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for pipe in self._pipes.values():
+            pipe.close()
+        # A member that waits for an order ends with its pipe.
+        if self._grace and kind is not None:
+            for process in self._processes:
+                process.terminate()
+        for process in self._processes:
+            process.join(self._grace)
+            if process.is_alive():
+                process.kill()
+                process.join()
+        for end in self._alive:
+            os.close(end)
+
+    def order(self, member: int, order: Order) -> bool:
+        """Send an order to a member that has answered its last; False if the member is gone."""
+        try:
+            self._pipes[member].send(order)
+        except OSError:
+            return False
+        self._busy.add(member)
+        return True
+
+    def answer(self, member: int) -> Answer:
+        """Wait for the answer of one member.
+
+        Raises
+        ------
+        EOFError
+            The member is gone: it was killed, or `work` raised.
+        """
+        self._busy.discard(member)
+        try:
+            answer: Answer = self._pipes[member].recv()
+        except OSError:
+            raise EOFError from None
+        return answer
+
+    def answers(self) -> Iterator[tuple[int, Answer]]:
+        """Members with their answers as they come, until no member has an order to answer.
+
+        The caller may give a member its next order on the way. Members that die drop out.
+        """
+        while self._busy:
+            members = {self._pipes[number]: number for number in self._busy}
+            for pipe in wait(list(members)):
+                number = members[pipe]  # type: ignore[index]
+                with contextlib.suppress(EOFError):
+                    yield number, self.answer(number)
+
+    def _start(self, number: int) -> None:
+        ours, theirs = multiprocessing.Pipe()
+        self._pipes[number] = ours
+        process = multiprocessing.get_context("fork").Process(
+            target=self._serve, args=(number, theirs)
+        )
+        # Else this process would not see the member's end of the pipe closed when it dies.
+        with theirs, warnings.catch_warnings():
+            # The threads of BLAS are idle, and start again after a fork.
+            warnings.filterwarnings("ignore", message=".*multi-threaded.*fork")
+            process.start()
+        self._processes.append(process)
+
+    def _serve(self, number: int, orders: Connection) -> None:
+        """What a member does."""
+        alive, write = self._alive
+        os.close(write)
+        for inherited in self._pipes.values():
+            inherited.close()
+        threading.Thread(target=_end_with_parent, args=(alive,), daemon=True).start()
+        expected: tuple[type[BaseException], ...] = (Exception,)
+        if self._grace:
+            interrupts.listen(once=True)
+            expected = (KeyboardInterrupt, EOFError, ConnectionError)
+        else:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            # Walking through the memory it shares would copy it.
+            gc.disable()
+        with contextlib.suppress(*expected):
+            while True:
+                orders.send(self._work(number, orders.recv()))
 
 
-def keep_quiet() -> None:
-    """In a fork that only works for its parent: the parent hears of an interrupt, and ends it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # Walking through the memory it shares would copy it.
-    gc.disable()
+def _end_with_parent(alive: int) -> None:
+    os.read(alive, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextlib.contextmanager
@@ -48,41 +175,27 @@ def aside(work: Callable[[], T], processes: int) -> Iterator[Callable[[], T]]:
     Parameters
     ----------
     work : callable
-        What it returns is sent through a pipe. Where it fails, or its process is killed, it is done
-        again here, for the exception itself.
+        If it raises there, or its process is killed, it is done again here: the exception is its
+        own.
     processes : int
-        That may work at once, this one included; with 1, or where a process cannot be forked
-        safely, the work is done here, when it is asked for.
+        How many may work at once, this one included. With 1, or where a process cannot fork
+        safely, the work is done here, when its answer is wanted.
 
     Yields
     ------
     callable
-        Gives what `work` returned; to be called once.
+        Returns what `work` returned; call it once.
     """
     if processes < 2 or not can_fork():
         yield work
         return
-    ours, theirs = multiprocessing.Pipe(duplex=False)
+    with Team[None, T](lambda _, __: work(), [0]) as team:
+        team.order(0, None)
 
-    def body() -> None:
-        keep_quiet()
-        ours.close()
-        with contextlib.suppress(Exception):
-            theirs.send(work())
+        def answer() -> T:
+            try:
+                return team.answer(0)
+            except EOFError:
+                return work()
 
-    process = forked(body)
-    theirs.close()
-
-    def answer() -> T:
-        try:
-            found: T = ours.recv()
-        except (EOFError, OSError):
-            found = work()
-        return found
-
-    try:
         yield answer
-    finally:
-        ours.close()
-        process.kill()
-        process.join()

@@ -48,7 +48,7 @@ def mark_left_behind(store: Store) -> int:
         running = _search(store, "attributes.status = 'RUNNING'")
         left = [run.info.run_id for run in running if process.is_gone(run.data.tags)]
     for run_id in left:
-        end(store, run_id, "KILLED", "its process ended without a word (killed?)")
+        end(store, run_id, "KILLED", "its process ended before the run did (killed?)")
     return len(left)
 
 
@@ -180,7 +180,7 @@ def newly_finished(
 
 def _finished(store: Store, *conditions: str) -> list[dict[str, Any]]:
     where = ("attributes.status = 'FINISHED'", "metrics.k > 0", *conditions)
-    return [_row(run) for run in _search(store, " and ".join(where))]
+    return [row_of(run) for run in _search(store, " and ".join(where))]
 
 
 def customer_segments(store: Store, run_id: str, artifact_uri: str) -> pd.Series | None:
@@ -214,7 +214,8 @@ def _artifact(store: Store, run_id: str, artifact_uri: str, name: str) -> Iterat
         yield path
 
 
-def _row(run: Run) -> dict[str, Any]:
+def row_of(run: Run) -> dict[str, Any]:
+    """The row of `finished_runs` for a run."""
     data = run.data
     return {
         "run": run.info.run_name,
