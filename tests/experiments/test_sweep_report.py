@@ -12,9 +12,9 @@ import pytest
 from pages import Page, seen_in_chromium
 from segmentation.evaluation.agreement import agreement
 from segmentation.experiments.ranking import rank
-from segmentation.experiments.sweep_report import FIGURE_TEXTS, Place, render_sweep_report
+from segmentation.experiments.sweep_report import Place, render_sweep_report
 from segmentation.visualization import to_png
-from segmentation.visualization.sweep_grid import agreement_heatmap, all_curves, grid, merits
+from segmentation.visualization.sweep_grid import SWEEP_FIGURES, all_curves, merits
 
 ATTACK = "<script>alert(1)</script>"
 META = {"run": f"study {ATTACK}", "command": f"segment fit sweep={ATTACK}", "sweep id": "s1"}
@@ -68,9 +68,7 @@ def page_of(ranked: pd.DataFrame, **changes: object) -> str:
     names = [f"{i} {name}" for i, name in enumerate(ranked["run"])]
     drawn = {
         "curves": all_curves(dict.fromkeys(names, curve), dict.fromkeys(names, 3), len(names)),
-        "grid": grid(ranked),
-        "merits": merits(ranked),
-        "agreement": agreement_heatmap(same),
+        **{n: line.draw(ranked, same) for n, line in SWEEP_FIGURES.items() if line.draw},
     }
     content = {
         "question": f"which columns, {ATTACK}?",
@@ -150,7 +148,9 @@ def test_what_may_not_be_compared_is_marked_in_every_row(html: str, ranked: pd.D
 
 
 def test_every_figure_is_inline_with_an_alternative_text(html: str) -> None:
-    assert [image["alt"] for image in Page(html).all("img")] == list(FIGURE_TEXTS.values())
+    assert [image["alt"] for image in Page(html).all("img")] == [
+        line.alt for line in SWEEP_FIGURES.values()
+    ]
 
 
 def test_merits_tell_feature_sets_and_scalings_apart(ranked: pd.DataFrame) -> None:

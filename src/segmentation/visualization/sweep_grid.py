@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -239,3 +240,51 @@ def _heatmap(
     )
     ax.set(xlabel="", ylabel="")
     ax.tick_params(length=0, labelrotation=0)
+
+
+@dataclass(frozen=True)
+class SweepFigure:
+    """A figure of a sweep.
+
+    Attributes
+    ----------
+    name : str
+        It is logged as ``figures/NAME.png``.
+    draw : callable or None
+        From the ranking and the agreement of its first runs to the figure, or None where it does
+        not apply. None for the curves, which are drawn beside the others from every run's table.
+    alt : str
+        What it shows, for readers who do not see it.
+    """
+
+    name: str
+    draw: Callable[[pd.DataFrame, pd.DataFrame], Figure | None] | None
+    alt: str
+
+
+#: Every figure of a sweep, in the order of its page.
+SWEEP_FIGURES = {
+    line.name: line
+    for line in (
+        SweepFigure(
+            "grid",
+            lambda ranked, _: grid(ranked),
+            "Grid of feature sets by scalings with the best rank, k and confidence of each",
+        ),
+        SweepFigure(
+            "merits",
+            lambda ranked, _: merits(ranked),
+            "Stability and gap of every run, marked by feature set and scaling",
+        ),
+        SweepFigure(
+            "curves",
+            None,
+            "Silhouette and WCSS of every run over the number of segments, with the chosen k",
+        ),
+        SweepFigure(
+            "agreement",
+            lambda _, same: agreement_heatmap(same),
+            "Grid of the adjusted Rand index between the first runs, 1 where they agree",
+        ),
+    )
+}
