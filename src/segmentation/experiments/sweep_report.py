@@ -169,7 +169,7 @@ def _facts(ranked: pd.DataFrame, total: int) -> list[tuple[str, str]]:
 
 
 def _segments(table: pd.DataFrame | None) -> list[dict[str, str]]:
-    """The first run's segments; none to tell of a single one."""
+    """The first run's segments, unless it has only one."""
     if table is None or len(table) < 2:
         return []
     return [
@@ -191,8 +191,8 @@ def _careful(ranked: pd.DataFrame, total: int) -> list[str]:
         said.append(sentence(careful))
     if len(ranked) < total:
         said.append(
-            f"Only {len(ranked)} of {total} runs finished: the ranking is of those. The same "
-            "command again does the rest only."
+            f"Only {len(ranked)} of {total} runs finished, and only these are ranked. "
+            "Give the same command again to run the rest."
         )
     return said
 
