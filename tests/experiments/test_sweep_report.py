@@ -12,9 +12,9 @@ import pytest
 from pages import Page, seen_in_chromium
 from segmentation.evaluation.agreement import agreement
 from segmentation.experiments.ranking import rank
-from segmentation.experiments.sweep_report import FIGURE_TEXTS, Place, render_sweep_report
+from segmentation.experiments.sweep_report import Place, render_sweep_report
 from segmentation.visualization import to_png
-from segmentation.visualization.sweep_grid import agreement_heatmap, all_curves, grid
+from segmentation.visualization.sweep_grid import SWEEP_FIGURES, all_curves, merits
 
 ATTACK = "<script>alert(1)</script>"
 META = {"run": f"study {ATTACK}", "command": f"segment fit sweep={ATTACK}", "sweep id": "s1"}
@@ -68,8 +68,7 @@ def page_of(ranked: pd.DataFrame, **changes: object) -> str:
     names = [f"{i} {name}" for i, name in enumerate(ranked["run"])]
     drawn = {
         "curves": all_curves(dict.fromkeys(names, curve), dict.fromkeys(names, 3), len(names)),
-        "grid": grid(ranked),
-        "agreement": agreement_heatmap(same),
+        **{n: line.draw(ranked, same) for n, line in SWEEP_FIGURES.items() if line.draw},
     }
     content = {
         "question": f"which columns, {ATTACK}?",
@@ -149,7 +148,33 @@ def test_what_may_not_be_compared_is_marked_in_every_row(html: str, ranked: pd.D
 
 
 def test_every_figure_is_inline_with_an_alternative_text(html: str) -> None:
-    assert [image["alt"] for image in Page(html).all("img")] == list(FIGURE_TEXTS.values())
+    assert [image["alt"] for image in Page(html).all("img")] == [
+        line.alt for line in SWEEP_FIGURES.values()
+    ]
+
+
+def test_merits_tell_feature_sets_and_scalings_apart(ranked: pd.DataFrame) -> None:
+    figure = merits(ranked)
+    assert figure is not None
+    (ax,) = figure.axes
+    entries = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert [entries.index(head) for head in ("features", "scaling")] == [0, 4]
+    assert len(entries) == 2 + 3 + 2
+    (marks,) = ax.collections
+    offsets = marks.get_offsets()
+    assert len(offsets) == len(ranked)
+    steady = ranked["run"][int(ranked["stability"].argmax())]
+    assert any(steady[:8] in text.get_text() for text in figure.texts)
+    assert merits(ranked.assign(stability=np.nan)) is None
+    assert merits(ranked.head(1)) is None
+    scaled = merits(ranked.assign(features="one"))
+    assert scaled is not None
+    legend = scaled.axes[0].get_legend()
+    assert legend is not None
+    assert legend.get_title().get_text() == "scaling"
+    alone = merits(ranked.assign(features="one", scaling="none"))
+    assert alone is not None
+    assert alone.axes[0].get_legend() is None
 
 
 def test_every_run_has_its_links_its_id_and_what_varies(html: str, ranked: pd.DataFrame) -> None:

@@ -31,7 +31,7 @@ def report(result: SegmentationResult) -> str:
 
 
 def full() -> pd.DataFrame:
-    """Demo customers with every kind of column that cannot be told of a segment, and gaps."""
+    """Demo customers with gaps and every kind of column that cannot describe a segment."""
     frame = generate_customers(200)
     rng = np.random.default_rng(0)
     return frame.assign(
@@ -64,8 +64,8 @@ def test_what_cannot_be_told_is_left_out_with_the_reason() -> None:
     result = fitted(full())
     assert result.features.profile == ("gender", "age")
     assert dict(result.features.left_out) == {
-        "name": f"200 different values; up to {MOST_CATEGORIES} are told of unasked",
-        "town": f"60 different values; up to {MOST_CATEGORIES} are told of unasked",
+        "name": f"200 different values; at most {MOST_CATEGORIES} are described by default",
+        "town": f"60 different values; at most {MOST_CATEGORIES} are described by default",
         "country": "always the same",
         "price": "numbers with mistakes in them",
         "ratio": "infinite or too large numbers",
@@ -148,4 +148,4 @@ def test_of_very_many_columns_the_first_are_told() -> None:
     features = resolve(FeatureSet(columns=CLUSTERED), from_frame(pd.concat([frame, extra], axis=1)))
     assert features.profile is not None
     assert len(features.profile) == MOST_COLUMNS
-    assert features.left_out["x69"] == f"{MOST_COLUMNS} others are told of"
+    assert features.left_out["x69"] == (f"only the first {MOST_COLUMNS} are described by default")

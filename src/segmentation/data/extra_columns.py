@@ -1,7 +1,7 @@
 """Columns nobody clusters on, kept as far as they can describe segments.
 
 Nothing in them can stop a run: they are not checked, no customer is dropped and no value filled in
-for their sake. What cannot be told of a segment is left out, with the reason.
+for their sake. A column that cannot describe a segment is left out, with the reason.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Others:
         By name, a value a customer: numbers (NaN for missing) or categories (in order, some may be
         missing).
     left_out
-        Why the rest of them cannot be told of a segment, by name.
+        Why the other columns cannot describe a segment, by name.
     """
 
     columns: Mapping[str, pd.Series[Any]] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Others:
 
 
 def other_columns(table: Mapping[str, Column], asked: Collection[str]) -> Others:
-    """What can be told of the columns that were not asked for.
+    """The columns that were not asked for, as far as they can describe a segment.
 
     Parameters
     ----------

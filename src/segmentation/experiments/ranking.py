@@ -1,4 +1,4 @@
-"""Rank runs honestly: by what means the same in every feature set and scaling."""
+"""Rank runs by the numbers that mean the same in every feature set and scaling."""
 
 from __future__ import annotations
 
@@ -97,10 +97,10 @@ def why_first(ranked: pd.DataFrame) -> str:
             own, other = (f"{v:.3g}" if isinstance(v, float) else v for v in (own, other))
             if own != other:
                 return f"{before} {key}: {own} against {other}."
-            return f"{before} {key}, and there by less than three digits show: {own}."
+            return f"{before} {key}, by a difference too small to show: {own}."
         if key == "structure" and pd.isna(first["careful"]) and pd.notna(second["careful"]):
             return f"It comes before {second['run']}, which carries a warning."
-    return f"It equals {second['run']} in all that is ranked; the newer of the two stands first."
+    return f"It equals {second['run']} in all that is ranked; the newer of the two comes first."
 
 
 def render(ranked: pd.DataFrame, *, form: str, top: int) -> str:

@@ -186,7 +186,8 @@ def _summary(
     yield Table("tables/ranking.json", ranked.drop(columns=["start", "artifact_uri"]))
     if len(same) > 1:
         yield Table("tables/agreement.json", same.reset_index(names="run"))
-    drawn = {"grid": drawings.grid(ranked), "agreement": drawings.agreement_heatmap(same)}
+    lines = drawings.SWEEP_FIGURES.values()
+    drawn = {line.name: line.draw(ranked, same) for line in lines if line.draw is not None}
     pngs = {name: None if figure is None else to_png(figure) for name, figure in drawn.items()}
     # Last: they are drawn beside all this.
     pngs["curves"] = curves()

@@ -17,13 +17,7 @@ from segmentation.experiments import ranking
 from segmentation.reporting.page import picture, render, sentence
 from segmentation.tracking.run_metrics import RUN_METRICS, columns
 from segmentation.visualization.style import segment_color
-
-#: What each figure shows, for readers who do not see it.
-FIGURE_TEXTS = {
-    "grid": "Grid of feature sets by scalings with the best rank, k and confidence of each",
-    "curves": "Silhouette and WCSS of every run over the number of segments, with the chosen k",
-    "agreement": "Grid of the adjusted Rand index between the first runs, 1 where they agree",
-}
+from segmentation.visualization.sweep_grid import SWEEP_FIGURES
 
 #: Settings listed for each run where the runs differ in them: heading by column of the ranking.
 SETTINGS = {
@@ -108,7 +102,7 @@ def render_sweep_report(
     segments : DataFrame or None
         The table ``segments`` of the first run.
     figures : mapping of str to bytes
-        PNG files by the names of `FIGURE_TEXTS`.
+        PNG files by the names of `segmentation.visualization.sweep_grid.SWEEP_FIGURES`.
     places : mapping of str to `Place`
         By run id.
     meta : mapping of str to str
@@ -135,7 +129,9 @@ def render_sweep_report(
         rows=[_row(run, shown, varied) for run in runs],
         notes=ranking.advice(ranked),
         figures=[
-            picture(figures[name], text) for name, text in FIGURE_TEXTS.items() if name in figures
+            picture(figures[name], line.alt)
+            for name, line in SWEEP_FIGURES.items()
+            if name in figures
         ],
         varied=[SETTINGS[name] for name in varied],
         places=places,
@@ -173,7 +169,7 @@ def _facts(ranked: pd.DataFrame, total: int) -> list[tuple[str, str]]:
 
 
 def _segments(table: pd.DataFrame | None) -> list[dict[str, str]]:
-    """The first run's segments; none to tell of a single one."""
+    """The first run's segments, unless it has only one."""
     if table is None or len(table) < 2:
         return []
     return [
@@ -195,8 +191,8 @@ def _careful(ranked: pd.DataFrame, total: int) -> list[str]:
         said.append(sentence(careful))
     if len(ranked) < total:
         said.append(
-            f"Only {len(ranked)} of {total} runs finished: the ranking is of those. The same "
-            "command again does the rest only."
+            f"Only {len(ranked)} of {total} runs finished, and only these are ranked. "
+            "Give the same command again to run the rest."
         )
     return said
 

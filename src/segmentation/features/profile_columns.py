@@ -9,14 +9,14 @@ from pandas.api.types import is_numeric_dtype
 
 from segmentation.data.customers import Customers
 
-#: Categories a column may have to be told of without being named.
+#: A column with more categories is described only where the feature set names it.
 MOST_CATEGORIES = 50
-#: Columns that are told of without being named: the first of the file.
+#: Columns that are described although the feature set names none: the first of the file.
 MOST_COLUMNS = 50
 
 
 def all_columns(customers: Customers) -> list[str]:
-    """Every column of the customers but their id, of use or not."""
+    """Every column of the customers but their id, usable or not."""
     others = customers.others
     return list(dict.fromkeys((*customers.frame.columns, *others.columns, *others.left_out)))
 
@@ -37,7 +37,7 @@ def describing(
     categorical : collection of str
         Numeric columns that are codes of categories.
     asked : sequence of str or None
-        The columns wanted; None for all that are of use.
+        The columns wanted; None for all usable ones.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def describing(
         reason = customers.others.left_out.get(name, "")
         if asked is None and not reason:
             if len(names) == MOST_COLUMNS:
-                reason = f"{MOST_COLUMNS} others are told of"
+                reason = f"only the first {MOST_COLUMNS} are described by default"
             else:
                 reason = _names_customers(customers.column(name), code=name in categorical)
         if reason:
@@ -76,7 +76,7 @@ def categories_of(column: pd.Series) -> pd.Series:
 def _names_customers(column: pd.Series, *, code: bool) -> str:
     if is_numeric_dtype(column) and not code:
         return ""
-    values = int(column.nunique())
-    if values <= min(MOST_CATEGORIES, len(column) / 2):
+    values, most = int(column.nunique()), min(MOST_CATEGORIES, len(column) // 2)
+    if values <= most:
         return ""
-    return f"{values:,} different values; up to {MOST_CATEGORIES} are told of unasked"
+    return f"{values:,} different values; at most {most} are described by default"

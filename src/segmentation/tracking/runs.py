@@ -48,7 +48,7 @@ def mark_left_behind(store: Store) -> int:
         running = _search(store, "attributes.status = 'RUNNING'")
         left = [run.info.run_id for run in running if process.is_gone(run.data.tags)]
     for run_id in left:
-        end(store, run_id, "KILLED", "its process ended without a word (killed?)")
+        end(store, run_id, "KILLED", "its process ended before the run did (killed?)")
     return len(left)
 
 

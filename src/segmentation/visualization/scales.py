@@ -91,7 +91,13 @@ def log1p_axis(axis: Axis, low: float, high: float) -> None:
     ]
     ticks = sorted({0.0, *decades}) if low <= 0 <= high else sorted(decades)
     ticks = [tick for tick in ticks if tick == 0 or high < 100 or abs(tick) >= 1]
-    if len(ticks) < 3:
+    if len(ticks) < 3 and 0 < 5 * low < high:
+        powers = range(int(np.floor(np.log10(low))), int(np.floor(np.log10(high))) + 1)
+        steps = [[step * 10.0**power for step in (1, 2, 5)] for power in powers]
+        ticks = [tick for decade in steps for tick in decade if low <= tick <= high]
+        if len(ticks) > 5:
+            ticks = [tick for one, _, five in steps for tick in (one, five) if low <= tick <= high]
+    elif len(ticks) < 3:
         ticks = [t for t in MaxNLocator(4).tick_values(low, high) if low <= t <= high]
     elif len(ticks) > 5:
         ticks = ticks[:: 1 + (len(ticks) - 1) // 4]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from segmentation.visualization.scales import k_axis
+from segmentation.visualization.scales import k_axis, number_axis
 from segmentation.visualization.style import (
     INK,
     MARK,
@@ -21,6 +24,12 @@ from segmentation.visualization.style import (
 )
 
 MOST_PANELS = 24
+#: Feature sets, or scalings, that can be varied apart by colour or by mark.
+MOST_KINDS = 10
+#: Marks that bear the place of their run.
+NUMBERED = 3
+MERITS = ("stability", "gap")
+LINE = "#0072b2"
 
 
 @styled
@@ -44,7 +53,7 @@ def all_curves(curves: Mapping[str, pd.DataFrame], chosen: Mapping[str, int], ru
         curve = curves[name]
         wcss, silhouette = curve["wcss"].to_numpy(), curve["silhouette"].to_numpy()
         ax.plot(curve.index, wcss / wcss.max(), color=MUTED, linewidth=1.4)
-        ax.plot(curve.index, silhouette, color="#0072b2", marker="o", markersize=2.5)
+        ax.plot(curve.index, silhouette, color=LINE, marker="o", markersize=2.5)
         ax.axvline(chosen[name], color=MARK, linestyle="--", linewidth=1)
         ax.set_ylim(0, 1.05)
         k_axis(ax, ks)
@@ -98,6 +107,71 @@ def grid(ranked: pd.DataFrame) -> Figure | None:
 
 
 @styled
+def merits(ranked: pd.DataFrame) -> Figure | None:
+    """Stability and gap of every run, by feature set and scaling; None for fewer than two runs.
+
+    Parameters
+    ----------
+    ranked : DataFrame
+        From `segmentation.experiments.ranking.rank`, best first.
+    """
+    runs = ranked.assign(
+        place=range(1, len(ranked) + 1),
+        features=[shorten(name, 24) for name in ranked["features"]],
+        scaling=[shorten(name, 24) for name in ranked["scaling"]],
+    ).dropna(subset=["stability", "gap"])
+    if len(runs) < 2:
+        return None
+    varied = [name for name in ("features", "scaling") if 1 < runs[name].nunique() <= MOST_KINDS]
+    beside = 2.3 if varied else 0.3
+    entries = sum(1 + runs[name].nunique() for name in varied)
+    figure, ax = single(5.6 + beside, max(4.4, 1.6 + 0.21 * entries), right=beside, top=1.0)
+    sns = _seaborn()
+    sns.scatterplot(
+        runs,
+        x="stability",
+        y="gap",
+        hue="features" if "features" in varied else None,
+        style="scaling" if "scaling" in varied else None,
+        palette="colorblind" if "features" in varied else None,
+        color=None if "features" in varied else LINE,
+        s=55,
+        ax=ax,
+    )
+    for (stability, gap), places in _marked(runs).items():
+        ax.annotate(
+            ", ".join(places),
+            (stability, gap),
+            xytext=(0, 7),
+            textcoords="offset points",
+            ha="center",
+            fontweight="bold",
+        )
+    if varied:
+        sns.move_legend(ax, "upper left", bbox_to_anchor=(1.04, 1.03))
+        legend = ax.get_legend()
+        assert legend is not None
+        heads = [legend.get_title()]
+        if len(varied) == 2:
+            heads = [legend.get_texts()[at] for at in (0, 1 + runs["features"].nunique())]
+        for head in heads:
+            head.set_fontweight("bold")
+    ax.set(xlabel="stability of the weakest segment", ylabel="gap against noise")
+    ax.grid()
+    number_axis(ax.xaxis)
+    number_axis(ax.yaxis)
+    steady, clear = (shorten(runs["run"].iloc[runs[name].argmax()], 30) for name in MERITS)
+    both = f"{steady} is the most stable and the farthest from noise"
+    apart = f"{steady} is the most stable, {clear} the farthest from noise"
+    headline(
+        figure,
+        both if steady == clear else apart,
+        f"one mark a run, better up and to the right; numbered: the first {NUMBERED}",
+    )
+    return figure
+
+
+@styled
 def agreement_heatmap(table: pd.DataFrame) -> Figure | None:
     """Adjusted Rand index between runs; None for fewer than two.
 
@@ -126,13 +200,32 @@ def _verdict(row: object) -> str:
     return confidence if isinstance(confidence, str) else "untested"
 
 
+def _marked(runs: pd.DataFrame) -> dict[tuple[float, float], list[str]]:
+    """Places of the first runs by where their number stands; runs side by side share one spot."""
+    marked: dict[tuple[float, float], list[str]] = {}
+    room = [0.04 * float(np.ptp(runs[name])) for name in MERITS]
+    first = runs.loc[runs["place"] <= NUMBERED, ["place", *MERITS]]
+    for place, *at in first.itertuples(index=False, name=None):
+        near = (
+            spot
+            for spot in marked
+            if all(abs(a - b) <= r for a, b, r in zip(spot, at, room, strict=True))
+        )
+        marked.setdefault(next(near, (at[0], at[1])), []).append(str(place))
+    return marked
+
+
+def _seaborn() -> Any:
+    # Only the end of a sweep needs it, and it imports pyplot.
+    import seaborn
+
+    return seaborn
+
+
 def _heatmap(
     ax: Axes, table: pd.DataFrame, text: pd.DataFrame, *, cmap: str, low: float, high: float
 ) -> None:
-    # Its import takes as long as a run; only the end of a sweep needs it.
-    import seaborn as sns
-
-    sns.heatmap(
+    _seaborn().heatmap(
         table.astype(float),
         annot=text.to_numpy(),
         fmt="",
@@ -147,3 +240,51 @@ def _heatmap(
     )
     ax.set(xlabel="", ylabel="")
     ax.tick_params(length=0, labelrotation=0)
+
+
+@dataclass(frozen=True)
+class SweepFigure:
+    """A figure of a sweep.
+
+    Attributes
+    ----------
+    name : str
+        It is logged as ``figures/NAME.png``.
+    draw : callable or None
+        From the ranking and the agreement of its first runs to the figure, or None where it does
+        not apply. None for the curves, which are drawn beside the others from every run's table.
+    alt : str
+        What it shows, for readers who do not see it.
+    """
+
+    name: str
+    draw: Callable[[pd.DataFrame, pd.DataFrame], Figure | None] | None
+    alt: str
+
+
+#: Every figure of a sweep, in the order of its page.
+SWEEP_FIGURES = {
+    line.name: line
+    for line in (
+        SweepFigure(
+            "grid",
+            lambda ranked, _: grid(ranked),
+            "Grid of feature sets by scalings with the best rank, k and confidence of each",
+        ),
+        SweepFigure(
+            "merits",
+            lambda ranked, _: merits(ranked),
+            "Stability and gap of every run, marked by feature set and scaling",
+        ),
+        SweepFigure(
+            "curves",
+            None,
+            "Silhouette and WCSS of every run over the number of segments, with the chosen k",
+        ),
+        SweepFigure(
+            "agreement",
+            lambda _, same: agreement_heatmap(same),
+            "Grid of the adjusted Rand index between the first runs, 1 where they agree",
+        ),
+    )
+}
