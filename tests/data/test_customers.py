@@ -15,11 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segmentation.config import DataConfig, EngineConfig, FeaturesConfig, FitConfig
+from segmentation.data import csv_table, text_encoding
 from segmentation.data import customers as tables
-from segmentation.data import streamed_csv as blocks
-from segmentation.data import streaming
+from segmentation.data.csv_dialect import DELIMITERS, detect_delimiter
 from segmentation.data.customers import Customers, from_frame, read_csv, read_parquet
-from segmentation.data.files import DELIMITERS, detect_delimiter
 from segmentation.errors import ConfigError, DataError
 from segmentation.experiments.read import customers_of
 
@@ -150,7 +149,7 @@ def test_csv_parquet_and_frame_give_the_same_customers(tmp_path: Path) -> None:
 
 @pytest.fixture
 def typed(monkeypatch) -> list[bool]:
-    """Files count as large and blocks are short; says of each file whether blocks were enough."""
+    """Blocks are short; says of each file whether they were enough to type its columns."""
     read, enough = tables.read_typed_csv, []
 
     def noted(*arguments, **options):
@@ -159,9 +158,8 @@ def typed(monkeypatch) -> list[bool]:
         return found
 
     monkeypatch.setattr(tables, "read_typed_csv", noted)
-    monkeypatch.setattr(tables, "LARGE_BYTES", 0)
-    monkeypatch.setattr(streaming, "BLOCK", 128)
-    monkeypatch.setattr(blocks, "JOINED_ROWS", 20)
+    monkeypatch.setattr(text_encoding, "BLOCK", 128)
+    monkeypatch.setattr(csv_table, "JOINED_ROWS", 20)
     return enough
 
 
@@ -196,7 +194,7 @@ def test_a_large_csv_is_read_in_blocks_to_the_same(
     options = {"id": id, "columns": ["other"]}
     customers = read_csv(path, **options)
     assert typed == [enough]
-    monkeypatch.setattr(tables, "LARGE_BYTES", 1 << 30)
+    monkeypatch.setattr(text_encoding, "BLOCK", 1 << 22)
     whole = read_csv(path, **options)
     assert customers.digest == whole.digest
     assert customers.notes == whole.notes
@@ -219,17 +217,17 @@ def test_what_is_wrong_in_a_large_csv_is_told_as_of_a_small_one(
     path = tmp_path / "large.csv"
     path.write_text("\n".join(lines) + "\n")
     messages = []
-    for limit in (0, 1 << 30):
-        monkeypatch.setattr(tables, "LARGE_BYTES", limit)
+    for block in (128, 1 << 22):
+        monkeypatch.setattr(text_encoding, "BLOCK", block)
         with pytest.raises(DataError) as raised:
             read_csv(path)
         messages.append(str(raised.value))
-    assert len(typed) == 1
     assert messages[0] == messages[1]
     assert said in messages[0]
 
 
-def test_a_large_file_is_said_to_be_read(tmp_path: Path, typed: list[bool]) -> None:
+def test_a_large_file_is_said_to_be_read(tmp_path: Path, typed: list[bool], monkeypatch) -> None:
+    monkeypatch.setattr(tables, "LARGE_BYTES", 0)
     path = tmp_path / "large.csv"
     path.write_text("x,y\n" + "1,2\n3,4\n" * 40)
     data = DataConfig(source="csv", path=str(path))
@@ -271,6 +269,47 @@ def test_latin_1_is_read_with_a_note_and_another_encoding_on_request(tmp_path: P
         read_csv(file, encoding="utf-8")
     with pytest.raises(ConfigError, match=r"data\.encoding=klingon"):
         read_csv(file, encoding="klingon")
+
+
+def test_a_plus_sign_is_part_of_a_number(tmp_path: Path) -> None:
+    customers = read_csv(written(tmp_path, "id,x,y\n1,+20,+2.5\n2,-3,4\n"))
+    assert customers.frame.to_dict("list") == {"x": [20, -3], "y": [2.5, 4]}
+
+
+def test_quotes_that_are_part_of_a_text_cut_no_record_in_two(tmp_path: Path, monkeypatch) -> None:
+    lines = ['5" pipe,1', '"a\nb",2', '"say ""x""\n",3', "plain,4"] * 30
+    file = written(tmp_path, "name,x\n" + "\n".join(lines) + '\n7" pipe,"6\n"\n')
+    whole = read_csv(file)
+    assert whole.frame["name"].tolist() == [
+        *['5" pipe', "a\nb", 'say "x"', "plain"] * 30,
+        '7" pipe',
+    ]
+    for block in range(11, 60, 7):
+        monkeypatch.setattr(text_encoding, "BLOCK", block)
+        assert read_csv(file).digest == whole.digest
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_are_counted_whatever_ends_them_and_wherever_blocks_do(
+    tmp_path: Path, monkeypatch, end: str
+) -> None:
+    lines = ["", "k,x", *(f'"{row}\r",{row}' for row in range(ROWS))]
+    lines[40] = "7,"
+    file = written(tmp_path, end.join(lines))
+    for block in (16, 37, 1 << 22):
+        monkeypatch.setattr(text_encoding, "BLOCK", block)
+        with pytest.raises(DataError, match=r"x 1 \(line 79\)"):
+            read_csv(file)
+
+
+def test_what_is_not_in_the_encoding_is_said_with_its_place_in_the_file(
+    tmp_path: Path, monkeypatch
+) -> None:
+    file = written(tmp_path, b"a,b\n" + "1,ä\n".encode() * 30 + b"1,\xff\n")
+    for block in (7, 1 << 22):
+        monkeypatch.setattr(text_encoding, "BLOCK", block)
+        with pytest.raises(DataError, match="byte 0xff in position 156: invalid start byte"):
+            read_csv(file, encoding="utf-8")
 
 
 def test_blanks_around_headers_and_values_do_not_count(tmp_path: Path) -> None:
@@ -493,6 +532,7 @@ def test_an_empty_column_is_refused_when_used_and_ignored_else(
         (b"", "is empty"),
         (b"\n \n", "is empty"),
         (b"a,b\n", "no customers"),
+        (b"a,b", "no customers"),
         (b"a,b\n1,2\n", "at least 2"),
         (b"a,b\n1,2\n3,4,5\n", "line 3: not as many fields (3)"),
         (b"a,b,c\n1,2,3\n\n3,4\n", "line 4: not as many fields (2)"),

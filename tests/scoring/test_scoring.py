@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from portable_models import customers, portable
 from segmentation.cli import main
-from segmentation.data import streaming
+from segmentation.data import streaming, text_encoding
 from segmentation.errors import DataError
 from segmentation.evaluation import drift
 from segmentation.model import flavor
@@ -150,11 +150,11 @@ def test_any_text_in_any_chunks_is_read_as_python_reads_it(tmp_path_factory, fie
     path = tmp_path_factory.mktemp("stream") / "x.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("text", "number"), *fields])
-    original, streaming.BLOCK = streaming.BLOCK, block
+    original, text_encoding.BLOCK = text_encoding.BLOCK, block
     try:
         chunks = list(streaming.stream_csv(path, delimiter=",", encoding="utf-8").chunks)
     finally:
-        streaming.BLOCK = original
+        text_encoding.BLOCK = original
     found = [
         row for c in chunks for row in zip(*(x.to_pylist() for x in c.table.columns), strict=True)
     ]
@@ -171,7 +171,7 @@ def test_any_text_in_any_chunks_is_read_as_python_reads_it(tmp_path_factory, fie
 def test_the_answer_does_not_depend_on_the_chunks(score, tmp_path, monkeypatch):
     path, _ = new_file(tmp_path, n=300)
     assert score(path, tmp_path / "whole.csv") == 0
-    monkeypatch.setattr(streaming, "BLOCK", 1000)
+    monkeypatch.setattr(text_encoding, "BLOCK", 1000)
     assert score(path, tmp_path / "pieces.csv") == 0
     assert (tmp_path / "pieces.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, open_dict
 from segmentation.runtime.forks import Team
 
 if TYPE_CHECKING:
-    from segmentation.experiments.session import FinishedJob
+    from segmentation.experiments.sweep_session import FinishedJob
 
     # From a fork: the job, what it raised and what it reports; where none was ordered, the job that
     # cannot be composed.

@@ -89,7 +89,9 @@ def _parse_text(text: pa.Array, decimal: str) -> Column:
     if _count(pc.match_substring_regex(text, _NUMBER[decimal])) == present:
         plain = text if decimal == "." else pc.replace_substring(text, ",", ".")
         whole = _count(pc.match_substring_regex(text, _WHOLE)) == present
-        return Column(plain.cast(pa.int64() if whole else pa.float64()), "number")
+        if whole:  # Arrow takes the plus sign of a float, but not that of an integer
+            return Column(pc.ascii_ltrim(plain, "+").cast(pa.int64()), "number")
+        return Column(plain.cast(pa.float64()), "number")
     if _count(pc.match_substring_regex(text, _BOOLEAN)) == present:
         return Column(pc.starts_with(text, "t", ignore_case=True).cast(pa.int64()), "number")
     written = _count(pc.match_substring_regex(text, _WRITTEN))

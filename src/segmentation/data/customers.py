@@ -17,24 +17,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from segmentation.data.columns import (
-    Column,
     as_text,
     digest,
     from_pandas,
-    not_numbers,
     parse,
     to_pandas,
 )
-from segmentation.data.extra_columns import LARGEST, Others, other_columns
-from segmentation.data.files import RawTable, existing_file, read_csv_table, read_parquet_table
+from segmentation.data.csv_table import read_csv_table, read_typed_csv
+from segmentation.data.extra_columns import Others, other_columns
+from segmentation.data.files import RawTable, read_parquet_table
 from segmentation.data.sources import Select
-from segmentation.data.streamed_csv import read_typed_csv
+from segmentation.data.value_checks import check_decimal, check_values, handle_missing
 from segmentation.errors import ConfigError, DataError
 from segmentation.runtime.blocks import parts
 
 MISSING = ("error", "drop", "median")
 ID_NAME = re.compile(r"(?i)^(customer|client|user)?[ _-]?(id|no|number)$")
-#: A text file beyond is read a block at a time: as a whole it takes ten times its memory.
+#: Bytes of a file from which on reading takes seconds: callers may say that it goes on.
 LARGE_BYTES = 1 << 26
 _SAVED_INDEX = ("", "Unnamed: 0")
 _SHOWN = 5
@@ -144,18 +143,14 @@ def open_csv(
     rename: Mapping[str, str] | None = None,
 ) -> Select:
     """Read a CSV file once, to ask it for different columns; parameters as in `read_csv`."""
-    if decimal not in (".", ","):
-        raise ConfigError(f"data.decimal={decimal!r} is not allowed; use '.' or ','.")
-    raw = None
-    file = existing_file(path)
-    if file.stat().st_size > LARGE_BYTES:
-        raw = read_typed_csv(
-            file,
-            delimiter=delimiter,
-            encoding=encoding,
-            decimal=decimal,
-            is_text=partial(_may_be_id, id=id, rename=rename or {}),
-        )
+    check_decimal(decimal)
+    raw = read_typed_csv(
+        path,
+        delimiter=delimiter,
+        encoding=encoding,
+        decimal=decimal,
+        is_text=partial(_may_be_id, id=id, rename=rename or {}),
+    )
     if raw is None:
         raw = read_csv_table(path, delimiter=delimiter, encoding=encoding)
     return partial(_check, raw, id=id, missing=missing, rename=rename, decimal=decimal)
@@ -258,8 +253,8 @@ def _check(
     numeric = [n for n, column in table.items() if column.kind in ("number", "mixed")]
     used = named if columns is not None else numeric
     for name in used:
-        _check_values(raw, name, table[name], decimal)
-    table, keep, notes = _handle_missing(raw, table, used, missing)
+        check_values(raw, name, table[name], decimal)
+    table, keep, notes = handle_missing(raw, table, used, missing)
     if keep is not None:
         ids = ids.filter(keep)
     if len(ids) < 2:
@@ -378,85 +373,3 @@ def _all_different(given: pa.Array, text: pa.Array) -> bool:
 def _unique(raw: RawTable, name: str) -> bool:
     text = as_text(raw.columns[raw.names.index(name)])
     return text.null_count == 0 and len(pc.unique(text)) == len(text)
-
-
-def _check_values(raw: RawTable, name: str, column: Column, decimal: str) -> None:
-    where = f"{raw.source}, column '{name}'"
-    if column.kind == "unusable":
-        kind = raw.columns[raw.names.index(name)].type
-        raise DataError(f"{where} has type {kind}; numbers or text are needed.")
-    if column.values.null_count == len(column.values):
-        raise DataError(f"{where} is empty: leave it out of features.columns.")
-    if column.kind == "mixed":
-        bad, other_mark = not_numbers(column.values, decimal)
-        values = ", ".join(repr(v) for v in column.values.take(pa.array(bad[:_SHOWN])).to_pylist())
-        mark = "," if decimal == "." else "."
-        advice = (
-            f"Is '{mark}' the decimal mark? Set data.decimal='{mark}'; "
-            "take thousands separators out."
-            if other_mark
-            else (
-                "Correct them, without currency signs or thousands separators; an empty field is a "
-                "missing value."
-            )
-        )
-        mask = np.zeros(len(column.values), dtype=bool)
-        mask[bad] = True
-        raise DataError(
-            f"{where}: not a number: {values} ({len(bad)} in all; {raw.places(mask)}). {advice}"
-        )
-    if column.kind == "number":
-        numbers = column.values.to_numpy(zero_copy_only=False)
-        with np.errstate(invalid="ignore"):
-            too_large = np.abs(numbers.astype(np.float64, copy=False)) > LARGEST
-        if too_large.any():
-            value = float(numbers[too_large][0])
-            kind = f"beyond {LARGEST:g}, too large to square" if np.isfinite(value) else "infinite"
-            raise DataError(
-                f"{where}: {kind}: {value} ({int(too_large.sum())} in all; "
-                f"{raw.places(too_large)}). Correct it or leave the field empty."
-            )
-
-
-def _handle_missing(
-    raw: RawTable, table: dict[str, Column], used: Sequence[str], policy: str
-) -> tuple[dict[str, Column], pa.Array | None, list[str]]:
-    """Apply the policy; returns the table, the rows kept (None: all) and the notes."""
-    masks = {
-        n: table[n].values.is_null().to_numpy(zero_copy_only=False)
-        for n in used
-        if table[n].values.null_count
-    }
-    if not masks:
-        return table, None, []
-    per_column = ", ".join(
-        f"{name} {int(mask.sum())} ({raw.places(mask)})" for name, mask in masks.items()
-    )
-    if policy == "error":
-        raise DataError(
-            f"{raw.source}: missing values in {per_column}. Complete them, or set "
-            "data.missing=drop or data.missing=median."
-        )
-    if policy == "drop":
-        dropped = np.logical_or.reduce(list(masks.values()))
-        keep = pa.array(~dropped)
-        kept = {n: replace(c, values=c.values.filter(keep)) for n, c in table.items()}
-        note = f"rows dropped: {int(dropped.sum())}, for missing values in {per_column}"
-        return kept, keep, [note]
-    filled, notes = dict(table), []
-    for name, mask in masks.items():
-        if table[name].kind == "text":
-            raise DataError(
-                f"{raw.source}: values of text column '{name}' are missing ({int(mask.sum())}: "
-                f"{raw.places(mask)}) and text has no median; set data.missing=drop."
-            )
-        values = table[name].values
-        median = float(np.median(values.drop_null().to_numpy()))
-        if pa.types.is_integer(values.type) and not median.is_integer():
-            values = values.cast(pa.float64())
-        filled[name] = Column(pc.fill_null(values, pa.scalar(median).cast(values.type)), "number")
-        notes.append(
-            f"missing values of {name} filled with its median {median:g} "
-            f"({int(mask.sum())}: {raw.places(mask)})"
-        )
-    return filled, None, notes

@@ -199,9 +199,9 @@ def _sql(options: SqlOptions, common: DataOptions) -> Select:
 
 def _stream_csv(options: CsvOptions, common: DataOptions) -> CustomerStream:
     from segmentation.data.streaming import stream_csv
+    from segmentation.data.value_checks import check_decimal
 
-    if options.decimal not in (".", ","):
-        raise ConfigError(f"data.decimal={options.decimal!r} is not allowed; use '.' or ','.")
+    check_decimal(options.decimal)
     return stream_csv(options.path, delimiter=options.delimiter, encoding=options.encoding)
 
 

@@ -1,30 +1,40 @@
 """Customer files of any size, one chunk after the other, every row as the file has it.
 
-`segmentation.data.files` reads a whole table; here a file may be larger than memory, and a row that
-cannot be read is handed on with its line instead of ending everything.
+A file may be larger than memory. A record with more or fewer fields than the header ends nothing
+here: it comes with its line, and the reader of the chunks decides what to do about it.
 """
 
 from __future__ import annotations
 
-import codecs
-import gzip
-import zlib
+import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
-import pyarrow.parquet as pa_parquet
 
-from segmentation.data import files
-from segmentation.errors import ConfigError, DataError
+from segmentation.data.csv_dialect import (
+    WHITESPACE,
+    Dialect,
+    find_dialect,
+    head,
+    last_record,
+    records,
+    shown,
+    tabbed,
+)
+from segmentation.data.files import existing_file, open_parquet
+from segmentation.data.text_encoding import utf8_blocks
+from segmentation.errors import DataError
 
-#: Bytes of text, and rows of Parquet, that are worked on at once.
-BLOCK = 1 << 22
+#: Rows of Parquet that are worked on at once.
 BATCH = 50_000
 #: A record longer than this is a quote that was opened and never closed.
 LONGEST = 1 << 26
+_LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 @dataclass(frozen=True)
@@ -79,58 +89,78 @@ class CustomerStream:
 def stream_csv(
     path: str | Path, *, delimiter: str | None = None, encoding: str | None = None
 ) -> CustomerStream:
+    """Read a delimited text file, whose headers are all different, in chunks of text columns.
+
+    Parameters and errors are those of `open_csv`; repeated headers are a `DataError`.
+    """
+    stream = open_csv(path, delimiter=delimiter, encoding=encoding)
+    _check_names(stream.names, stream.source)
+    return stream
+
+
+def open_csv(
+    path: str | Path, *, delimiter: str | None = None, encoding: str | None = None
+) -> CustomerStream:
     """Read a delimited text file, plain or gzipped, in chunks of text columns.
 
     Parameters
     ----------
     path
         The file.
-    delimiter, encoding
-        As in `segmentation.data.files.read_csv_table`; `None` detects them. A text that is not
-        UTF-8 is found by reading the file once before.
+    delimiter
+        One character, or "whitespace" for columns kept apart by blanks; `None` finds one of
+        comma, semicolon, tab and bar.
+    encoding
+        A Python codec name; `None` takes UTF-8 (or UTF-16 with a byte order mark), else Latin-1.
 
     Raises
     ------
     DataError
-        The file is missing, empty or no text table. While the chunks are gone through: a quote is
-        never closed, or the text is not in the encoding asked for.
+        The file is missing, empty or no text table. While the chunks are read: a quote is never
+        closed, or the text is not in the encoding asked for.
     ConfigError
         `delimiter` or `encoding` is no such thing.
     """
-    file = files.existing_file(path)
-    used_encoding, notes = _encoding(file, encoding)
-    blocks = _utf8(file, used_encoding)
-    first = next(blocks, b"")
-    if not first.strip():
+    file = existing_file(path)
+    blocks, notes = utf8_blocks(file, encoding)
+    if delimiter == WHITESPACE:
+        blocks, delimiter = _tabbed(blocks), "\t"
+    first, sample = _first_lines(blocks)
+    if not sample or sample.isspace():
         raise DataError(f"{file.name} is empty: a header line and one line a customer are needed.")
-    blanks = delimiter == files.WHITESPACE
-    head = files.head(first.decode(errors="replace"))
-    if blanks:
-        head, delimiter = files.tabbed(head), "\t"
-    used = files.check_delimiter(delimiter) if delimiter else files.detect_delimiter(head)
-    if delimiter is None and used != ",":
-        notes.append(f"separator {files.shown(used)} detected")
-    header = next(files.records(head, used))[1]
-    files.check_header(header, head, used, delimiter, file.name)
-    _check_names(header, file.name)
-
-    def everything() -> Iterator[tuple[bytes, float]]:
-        yield first, 0.0
-        size = max(1, file.stat().st_size)
-        done = len(first)
-        for block in blocks:
-            done += len(block)
-            # Of a packed or transcoded file an estimate only; it is shown, never computed with.
-            yield block, min(done / size, 0.99)
-
+    dialect = find_dialect(sample, delimiter, file.name)
+    if delimiter is None and dialect.delimiter != ",":
+        notes.append(f"separator {shown(dialect.delimiter)} detected")
     return CustomerStream(
         source=file.name,
-        names=tuple(header),
+        names=dialect.header,
         unit="line",
-        delimiter=used,
+        delimiter=dialect.delimiter,
         notes=tuple(notes),
-        chunks=_csv_chunks(everything(), used, header, file.name, blanks=blanks),
+        chunks=_csv_chunks(itertools.chain(first, blocks), file.stat().st_size, dialect, file.name),
     )
+
+
+def _first_lines(blocks: Iterator[bytes]) -> tuple[list[bytes], str]:
+    """The blocks that hold enough lines to know the dialect, and those lines."""
+    first: list[bytes] = []
+    text = ""
+    for block in blocks:
+        first.append(block)
+        text += block.decode()
+        if len(head(text)) < len(text) and not text.isspace():
+            break
+    return first, head(text)
+
+
+def _tabbed(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for block in blocks:
+        text = rest + block
+        end = text.rfind(b"\n") + 1
+        rest = text[end:]
+        yield tabbed(text[:end].decode()).encode()
+    yield tabbed(rest.decode()).encode()
 
 
 def stream_parquet(path: str | Path) -> CustomerStream:
@@ -141,19 +171,10 @@ def stream_parquet(path: str | Path) -> CustomerStream:
     DataError
         The file is missing, damaged or not Parquet.
     """
-    file = files.existing_file(path)
-    try:
-        parquet = pa_parquet.ParquetFile(file)
-    except PermissionError:
-        raise DataError(f"No permission to read {file}.") from None
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0].split(". ")[0]
-        raise DataError(
-            f"{file.name} is not a readable Parquet file ({reason}). "
-            "Read a text file with data=csv."
-        ) from None
+    source = existing_file(path).name
+    parquet = open_parquet(path)
     names = parquet.schema_arrow.names
-    _check_names(names, file.name)
+    _check_names(names, source)
     rows = max(1, parquet.metadata.num_rows)
 
     def chunks() -> Iterator[Chunk]:
@@ -165,12 +186,12 @@ def stream_parquet(path: str | Path) -> CustomerStream:
                 start += len(batch)
         except (pa.ArrowException, OSError) as error:
             raise DataError(
-                f"{file.name} cannot be read after row {start} ({str(error).splitlines()[0]}); "
+                f"{source} cannot be read after row {start} ({str(error).splitlines()[0]}); "
                 "write it again."
             ) from None
 
     return CustomerStream(
-        source=file.name,
+        source=source,
         names=tuple(names),
         unit="row",
         delimiter=",",
@@ -198,167 +219,127 @@ def _check_names(names: Sequence[str], source: str) -> None:
 
 
 def _csv_chunks(
-    blocks: Iterator[tuple[bytes, float]],
-    delimiter: str,
-    header: list[str],
-    name: str,
-    *,
-    blanks: bool,
+    blocks: Iterator[bytes], size: int, dialect: Dialect, source: str
 ) -> Iterator[Chunk]:
     """Cut the blocks between records and parse each piece."""
-    rest, line, read = b"", 1, 0.0
-    newline = None
-    for block, read in blocks:
-        if newline is None:
-            newline = b"\n" if b"\n" in block else b"\r"
+    rest, line, done = b"", 1, 0
+    header = True
+    for block in blocks:
         text = rest + block
-        cut = _cut(text, newline, delimiter, name, line)
-        rest = text[cut:]
-        if cut:
-            yield _parse(text[:cut], delimiter, header, name, line, read, blanks=blanks)
-            line += text.count(newline, 0, cut)
+        done += len(block)
+        cut = _cut(text, dialect, line)
+        piece, rest = text[:cut], text[cut:]
+        if piece.strip(b"\r\n"):
+            # Of a packed or transcoded file an estimate only; it is shown, never computed with.
+            read = min(done / max(size, 1), 0.99)
+            yield _parse(piece, line, dialect, source, header=header, read=read)
+            header = False
         elif len(rest) > LONGEST:
-            raise DataError(f"{name}, line {line}: a quote is opened and never closed.")
-    if rest.strip():
-        *_, (last, fields) = _records(rest.decode(), delimiter, name, line)
-        if rest.count(b'"') % 2 and any("\n" in field for field in fields):
-            raise DataError(f"{name}, line {last}: a quote is opened and never closed.")
-        yield _parse(rest, delimiter, header, name, line, 1.0, blanks=blanks)
+            raise _never_closed(source, line)
+        line += _line_ends(piece)
+    if not _closed(rest, dialect.delimiter):
+        # One more line is one more record, unless a quote before it is open.
+        longer = rest + b"\n."
+        last = last_record(longer.decode(), dialect.delimiter, line)
+        cut = _start_of_line(longer, last - line)
+        if longer[cut:] != b".":
+            if cut:
+                yield _parse(rest[:cut], line, dialect, source, header=header)
+                header, line, rest = False, last, rest[cut:]
+            fields = next(records(rest.decode(), dialect.delimiter, source, line))[1]
+            if any(_LINE_END.search(field.encode()) for field in fields):
+                raise _never_closed(source, line)
+    if rest.strip(b"\r\n"):
+        # pyarrow cannot read a header line that nothing follows, not even a line end.
+        piece = rest + b"\n" if header else rest
+        yield _parse(piece, line, dialect, source, header=header)
 
 
-def _cut(text: bytes, newline: bytes, delimiter: str, name: str, line: int) -> int:
+def _never_closed(source: str, line: int) -> DataError:
+    return DataError(f"{source}, line {line}: a quote is opened and never closed.")
+
+
+def _cut(text: bytes, dialect: Dialect, line: int) -> int:
     """Where the last whole record of a text ends."""
-    end = text.rfind(newline) + 1
-    if text.count(b'"', 0, end) % 2 == 0:
+    # A carriage return at the end may be half of a line end.
+    end = text.rfind(b"\n") + 1 or text.rfind(b"\r", 0, -1) + 1
+    if _closed(text[:end], dialect.delimiter):
         return end
-    # The last line break stands in quotes, or a quote is part of a text (5" pipe): parse to know.
-    records = _records(text[:end].decode(), delimiter, name, line)
-    last = max((start for start, _ in records), default=line)
-    at = 0
-    for _ in range(last - line):
-        at = text.index(newline, at) + 1
-    return at
+    # The last line break may stand in quotes: parse to know.
+    return _start_of_line(text, last_record(text[:end].decode(), dialect.delimiter, line) - line)
 
 
-def _records(text: str, delimiter: str, name: str, line: int) -> Iterator[tuple[int, list[str]]]:
-    """`files.records` with lines counted from `line`."""
-    start = line
-    try:
-        for start, fields in files.records(text, delimiter):
-            start += line - 1
-            yield start, fields
-    except DataError:
-        raise DataError(
-            f"{name}: what follows line {start} cannot be read as CSV; is a quote not closed?"
-        ) from None
+def _closed(text: bytes, delimiter: str) -> bool:
+    """Whether quotes are closed at the end of a text for sure.
+
+    They are if their number is even and each of them opens or closes a field or is doubled in one:
+    then the first, third, ... stand at the start of a field, or right behind the one before.
+    A quote may also be part of a text (5" pipe).
+    """
+    if b'"' not in text:
+        return True
+    letters = np.frombuffer(text, np.uint8)
+    quotes = np.flatnonzero(letters == ord('"'))
+    if len(quotes) % 2:
+        return False
+    before = letters[quotes[::2] - 1]
+    starts = np.isin(before, np.frombuffer(f'"\r\n{delimiter}'.encode(), np.uint8))
+    return bool(starts[1:].all() and (starts[0] or quotes[0] == 0))
+
+
+def _line_ends(text: bytes) -> int:
+    """Lines as the csv module counts them: ended by a line feed, a carriage return, or both."""
+    lines = text.count(b"\n")
+    return lines + text.count(b"\r") - text.count(b"\r\n") if b"\r" in text else lines
+
+
+def _start_of_line(text: bytes, number: int) -> int:
+    """Position of a line, counted from 0."""
+    if number == 0:
+        return 0
+    return next(itertools.islice(_LINE_END.finditer(text), number - 1, None)).end()
 
 
 def _parse(
-    piece: bytes,
-    delimiter: str,
-    header: list[str],
-    name: str,
-    line: int,
-    read: float,
-    *,
-    blanks: bool,
+    piece: bytes, line: int, dialect: Dialect, source: str, *, header: bool, read: float = 1.0
 ) -> Chunk:
-    if blanks:
-        piece = files.tabbed(piece.decode()).encode()
-    ragged: list[int] = []
+    """A piece of whole records, the header line first if `header` says so."""
+    width = len(dialect.header)
+    keys = [str(i) for i in range(width)]  # headers may repeat: columns go by position here
+    wrong: list[int] = []
 
-    def note(row: pa_csv.InvalidRow) -> str:
-        ragged.append(row.actual_columns)
+    def skip(row: pa_csv.InvalidRow) -> str:
+        wrong.append(row.actual_columns)
         return "skip"
 
-    first = line == 1
+    def rows() -> Iterator[tuple[int, list[str]]]:
+        found = records(piece.decode(), dialect.delimiter, source, line)
+        return itertools.islice(found, int(header), None)
+
+    def number(positions: Sequence[int]) -> list[int]:
+        lines = [at for at, fields in rows() if len(fields) == width]
+        return [lines[position] for position in positions]
+
     try:
         table = pa_csv.read_csv(
-            pa.BufferReader(piece.lstrip(b"\r\n") if first else piece),
+            pa.BufferReader(piece.lstrip(b"\r\n") if header else piece),
             read_options=pa_csv.ReadOptions(
-                column_names=header, skip_rows_after_names=int(first), block_size=2 * LONGEST
+                column_names=keys, skip_rows_after_names=int(header), block_size=2 * LONGEST
             ),
             parse_options=pa_csv.ParseOptions(
-                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=note
+                delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=skip
             ),
             convert_options=pa_csv.ConvertOptions(
-                column_types=dict.fromkeys(header, pa.large_string()), strings_can_be_null=False
+                column_types=dict.fromkeys(keys, pa.large_string()), strings_can_be_null=False
             ),
         )
     except pa.ArrowInvalid as error:
-        raise DataError(
-            f"{name}: the lines from {line} on cannot be read as CSV ({str(error)[:200]})."
-        ) from None
-    text = piece.decode()
-    records = _records(text, delimiter, name, line)
-    if first:
-        next(records, None)
-    broken = []
-    if ragged:
-        broken = [Ragged(at, fields) for at, fields in records if len(fields) != len(header)]
-
-    def number(rows: Sequence[int]) -> list[int]:
-        again = _records(text, delimiter, name, line)
-        if first:
-            next(again, None)
-        lines = [at for at, fields in again if len(fields) == len(header)]
-        return [lines[row] for row in rows]
-
-    return Chunk(table, number, broken, read)
+        raise _unreadable(source, line, str(error)[:200]) from None
+    ragged = [Ragged(at, fields) for at, fields in rows() if len(fields) != width] if wrong else []
+    if wrong and not ragged:
+        raise _unreadable(source, line, f"{wrong[0]} fields, the header has {width}")
+    return Chunk(table.rename_columns(list(dialect.header)), number, ragged, read)
 
 
-def _encoding(file: Path, encoding: str | None) -> tuple[str, list[str]]:
-    """The encoding to read with; refuses what is no text."""
-    if encoding is not None:
-        try:
-            return codecs.lookup(encoding).name, []
-        except LookupError:
-            raise ConfigError(
-                f"data.encoding={encoding} is unknown; use e.g. utf-8, latin-1 or cp1252."
-            ) from None
-    blocks = _blocks(file)
-    first = next(blocks, b"")
-    for magic, what in files.FOREIGN_FILES:
-        if first.startswith(magic):
-            raise DataError(f"{file.name} is no CSV file but {what}.")
-    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16", ["read as UTF-16"]
-    if files.binary(first[: 1 << 16]):
-        raise DataError(f"{file.name} is no text file: it holds bytes that no CSV file has.")
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        decoder.decode(first)
-        for block in blocks:
-            decoder.decode(block)
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return "latin-1", ["not UTF-8, read as Latin-1 (data.encoding sets another)"]
-    return "utf-8", []
-
-
-def _utf8(file: Path, encoding: str) -> Iterator[bytes]:
-    """The text of a file in blocks of UTF-8, without a byte order mark."""
-    decoder = codecs.getincrementaldecoder("utf-8-sig" if encoding == "utf-8" else encoding)()
-    try:
-        for block in _blocks(file):
-            yield decoder.decode(block).encode()
-        yield decoder.decode(b"", final=True).encode()
-    except UnicodeError as error:
-        raise DataError(
-            f"{file.name} is not {encoding} text ({error}). Set another data.encoding, or leave it "
-            "out to have it detected."
-        ) from None
-
-
-def _blocks(file: Path) -> Iterator[bytes]:
-    try:
-        with file.open("rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            stream = gzip.GzipFile(fileobj=raw) if packed else raw
-            while block := stream.read(BLOCK):
-                yield block
-    except PermissionError:
-        raise DataError(f"No permission to read {file}.") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{file} cannot be read: {error}.") from None
+def _unreadable(source: str, line: int, reason: str) -> DataError:
+    return DataError(f"{source}: the lines from {line} on cannot be read as CSV ({reason}).")

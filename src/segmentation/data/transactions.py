@@ -18,11 +18,13 @@ import pyarrow.compute as pc
 
 from segmentation.data import customers
 from segmentation.data.columns import as_text, not_numbers, parse
+from segmentation.data.csv_table import read_csv_table
 from segmentation.data.customers import Customers
 from segmentation.data.extra_columns import LARGEST
-from segmentation.data.files import RawTable, existing_file, read_csv_table, read_parquet_table
+from segmentation.data.files import RawTable, existing_file, read_parquet_table
 from segmentation.data.rfm import RETURNS, Purchases, summarise
 from segmentation.data.sources import Select
+from segmentation.data.value_checks import advice_on_numbers, check_decimal
 from segmentation.errors import ConfigError, DataError
 
 MISSING = ("error", "drop")
@@ -126,8 +128,7 @@ def open_transactions(
             raise ConfigError(
                 f"data.{key}={value} is not allowed for purchases; use {', '.join(allowed)}."
             )
-    if decimal not in (".", ","):
-        raise ConfigError(f"data.decimal={decimal!r} is not allowed; use '.' or ','.")
+    check_decimal(decimal)
     limit = _as_of(as_of)
     raw = _raw(path, delimiter, encoding)
     names = [(rename or {}).get(name.strip(), name.strip()) for name in raw.names]
@@ -256,12 +257,7 @@ def _numbers(raw: RawTable, column: pa.Array, name: str, decimal: str) -> pa.Arr
         bad = np.zeros(len(parsed.values), dtype=bool)
         bad[rows] = True
         shown = ", ".join(repr(v) for v in parsed.values.take(rows[:_SHOWN]).to_pylist())
-        mark = "," if decimal == "." else "."
-        advice = (
-            f"Is '{mark}' the decimal mark? Set data.decimal='{mark}'."
-            if other_mark
-            else "Correct them, without currency signs or thousands separators."
-        )
+        advice = advice_on_numbers(decimal, other_mark=other_mark)
     if bad.any():
         raise DataError(
             f"{where}: not a number that can be summed: {shown} ({int(bad.sum())} in all; "

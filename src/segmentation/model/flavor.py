@@ -8,7 +8,6 @@ example and requirements are given, not inferred: inferring them takes seconds a
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import warnings
@@ -36,7 +35,13 @@ from mlflow.utils import environment
 from sklearn.pipeline import Pipeline
 
 from segmentation.errors import RegistryError
-from segmentation.model.segment_model import SegmentModel
+from segmentation.model.segment_model import (
+    PIPELINE_FILE,
+    SEGMENTS_FILE,
+    InputColumn,
+    SegmentModel,
+    Segments,
+)
 from segmentation.runtime.redaction import masked_url
 
 CODE = Path(__file__).with_name("segment_model.py")
@@ -264,13 +269,13 @@ def save_model(path: str, mlflow_model: Model, portable: PortableModel) -> None:
     """
     example = portable.example[list(portable.columns)].head(EXAMPLE_ROWS).reset_index(drop=True)
     with TemporaryDirectory() as folder, _quiet():
-        pipeline, names = Path(folder, "pipeline.skops"), Path(folder, "segments.json")
+        pipeline, segments = Path(folder, PIPELINE_FILE), Path(folder, SEGMENTS_FILE)
         skops.io.dump(portable.pipeline, pipeline)
-        names.write_text(json.dumps(_names(portable), ensure_ascii=False), "utf-8")
+        _segments(portable).write(segments)
         mlflow.pyfunc.save_model(
             path,
             python_model=str(CODE),
-            artifacts={"pipeline": str(pipeline), "segments": str(names)},
+            artifacts={"pipeline": str(pipeline), "segments": str(segments)},
             mlflow_model=mlflow_model,
             signature=_signature(portable.columns),
             input_example=example,
@@ -304,25 +309,20 @@ def _requirements() -> list[str]:
     return [f"{package}=={_version(package)}" for package in REQUIREMENTS]
 
 
-def _names(portable: PortableModel) -> dict[str, Any]:
-    """Content of ``segments.json``; segments stand in the order of the cluster index."""
-    columns: list[dict[str, Any]] = [{"name": column} for column in portable.columns]
+def _segments(portable: PortableModel) -> Segments:
+    columns: list[InputColumn] = [{"name": column} for column in portable.columns]
     for column in columns:
         if column["name"] in portable.categories:
             column["categories"] = list(portable.categories[column["name"]])
         elif column["name"] in portable.log1p:
             column["above"] = -1
-    segments = zip(portable.segment_ids, portable.segment_names, portable.radius, strict=True)
-    names: dict[str, Any] = {
-        "columns": columns,
-        "segments": [
-            {"id": int(id_), "name": name, "radius": float(radius)}
-            for id_, name, radius in segments
-        ],
-    }
-    if portable.reference is not None:
-        names["reference"] = dict(portable.reference)
-    return names
+    return Segments(
+        columns=columns,
+        ids=tuple(int(id_) for id_ in portable.segment_ids),
+        names=tuple(portable.segment_names),
+        radius=tuple(float(radius) for radius in portable.radius),
+        reference=None if portable.reference is None else dict(portable.reference),
+    )
 
 
 def _signature(columns: Sequence[str]) -> ModelSignature:

@@ -27,9 +27,10 @@ from mlflow.models import Model
 from sklearn.pipeline import Pipeline
 
 from segmentation.errors import RegistryError
+from segmentation.model.segment_model import PIPELINE_FILE, SEGMENTS_FILE, Segments
 
-SEGMENTS = Path("artifacts", "segments.json")
-PIPELINE = Path("artifacts", "pipeline.skops")
+#: Where MLflow keeps a model's own files.
+ARTIFACTS = "artifacts"
 #: MLflow notes here under which name a folder was fetched; that is not part of the model.
 FETCH_NOTE = "registered_model_meta"
 FRESH_SECONDS = 180
@@ -66,7 +67,7 @@ class ModelFolder:
 
     def pipeline(self) -> Pipeline:
         """The fitted pipeline."""
-        return skops.io.load(self.path / PIPELINE)
+        return skops.io.load(self.path / ARTIFACTS / PIPELINE_FILE)
 
     def answers(self, frame: pd.DataFrame) -> pd.DataFrame:
         """``segment`` and ``distance`` of each customer.
@@ -112,7 +113,7 @@ def fetch(uri: str, into: Path) -> ModelFolder:
             f"the files of {uri} cannot be read: {str(error).splitlines()[0]}"
         ) from error
     (path / FETCH_NOTE).unlink(missing_ok=True)
-    if not (path / SEGMENTS).is_file():
+    if not (path / ARTIFACTS / SEGMENTS_FILE).is_file():
         raise RegistryError(
             f"{uri} is not a model that `segment fit` logged; choose another registered model "
             "with model=NAME"
@@ -122,11 +123,9 @@ def fetch(uri: str, into: Path) -> ModelFolder:
 
 def relabel(folder: ModelFolder, ids: Sequence[int], names: Sequence[str]) -> ModelFolder:
     """Write other segment ids and names into the folder; nothing else changes."""
-    content = _content(folder.path)
-    for segment, id_, name in zip(content["segments"], ids, names, strict=True):
-        segment.update(id=int(id_), name=name)
-    text = json.dumps(content, ensure_ascii=False, indent=1)
-    (folder.path / SEGMENTS).write_text(text, "utf-8")
+    file = folder.path / ARTIFACTS / SEGMENTS_FILE
+    known = Segments.read(file)
+    known._replace(ids=tuple(int(id_) for id_ in ids), names=tuple(names)).write(file)
     return _read(folder.path)
 
 
@@ -186,16 +185,7 @@ def log(
     return str(logged.model_id)
 
 
-def _content(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((path / SEGMENTS).read_text("utf-8"))
-    return content
-
-
 def _read(path: Path) -> ModelFolder:
-    content = _content(path)
-    return ModelFolder(
-        path=path,
-        columns=tuple(str(column["name"]) for column in content["columns"]),
-        ids=tuple(int(segment["id"]) for segment in content["segments"]),
-        names=tuple(str(segment["name"]) for segment in content["segments"]),
-    )
+    known = Segments.read(path / ARTIFACTS / SEGMENTS_FILE)
+    columns = tuple(column["name"] for column in known.columns)
+    return ModelFolder(path=path, columns=columns, ids=known.ids, names=known.names)

@@ -1,9 +1,9 @@
 """The model that is logged: names the segment of new customers where this project is not installed.
 
 MLflow copies this one file into the logged model ("models from code") and runs it when the model
-is loaded, so it imports nothing of the package and ends with ``set_model``. Beside it lie the
-fitted pipeline (``pipeline.skops``) and the names (``segments.json``) that
-`segmentation.model.flavor` wrote.
+is loaded, so it imports nothing of the package and ends with ``set_model``. The logged model also
+holds the fitted pipeline (`PIPELINE_FILE`) and what is known of its columns and segments
+(`SEGMENTS_FILE`), whose format is defined here and nowhere else.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import reprlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -22,11 +22,65 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from numpy.typing import NDArray
 
+PIPELINE_FILE = "pipeline.skops"
+SEGMENTS_FILE = "segments.json"
 # Squares of larger numbers overflow and every distance would be infinite.
 LARGEST = 1e150
 SHOWN = 3
 #: Rows whose distances to all centres are held at once.
 ROWS = 1 << 16
+
+
+class InputColumn(TypedDict):
+    """A column the model needs.
+
+    `categories` are those seen in training (all text or all numbers); a column without them is
+    numeric, and its numbers are finite and greater than `above`.
+    """
+
+    name: str
+    categories: NotRequired[list[str | float]]
+    above: NotRequired[float]
+
+
+class Segments(NamedTuple):
+    """Content of `SEGMENTS_FILE`; ids, names and radii stand in the order of the cluster index.
+
+    `radius` is the 99th percentile of the training customers' distance to the centre. `reference`
+    says what the training customers looked like, see `segmentation.evaluation.drift.reference`.
+    """
+
+    columns: list[InputColumn]
+    ids: tuple[int, ...]
+    names: tuple[str, ...]
+    radius: tuple[float, ...]
+    reference: dict[str, Any] | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> Segments:
+        """Read the file."""
+        content = json.loads(path.read_text(encoding="utf-8"))
+        segments = content["segments"]
+        return cls(
+            columns=content["columns"],
+            ids=tuple(int(segment["id"]) for segment in segments),
+            names=tuple(str(segment["name"]) for segment in segments),
+            radius=tuple(float(segment["radius"]) for segment in segments),
+            reference=content.get("reference"),
+        )
+
+    def write(self, path: Path) -> None:
+        """Write the file."""
+        segments = zip(self.ids, self.names, self.radius, strict=True)
+        content: dict[str, Any] = {
+            "columns": self.columns,
+            "segments": [
+                {"id": id_, "name": name, "radius": radius} for id_, name, radius in segments
+            ],
+        }
+        if self.reference is not None:
+            content["reference"] = self.reference
+        path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
 
 class Fault(NamedTuple):
@@ -39,22 +93,20 @@ class Fault(NamedTuple):
 
 
 class SegmentModel(PythonModel):
-    """Pipeline and names of one segmentation; see `predict`."""
+    """Pipeline and segments of one segmentation; see `predict`."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Read the pipeline and the names from the model's folder."""
+        """Read the files of the logged model."""
         self.read(Path(context.artifacts["pipeline"]), Path(context.artifacts["segments"]))
 
     def read(self, pipeline: Path, segments: Path) -> SegmentModel:
-        """Read the pipeline (skops format) and the names (JSON); returns the model itself."""
+        """Read the pipeline (skops format) and the `Segments`; returns the model itself."""
         self.pipeline = skops.io.load(pipeline)
-        names = json.loads(segments.read_text(encoding="utf-8"))
-        self.columns: list[dict[str, Any]] = names["columns"]
-        self.segment_ids = np.array([one["id"] for one in names["segments"]], dtype=np.int64)
-        self.segment_names = np.array([one["name"] for one in names["segments"]], dtype=object)
-        self.radius = np.array([one["radius"] for one in names["segments"]], dtype=np.float64)
-        #: What the training customers looked like, see `segmentation.evaluation.drift.reference`.
-        self.reference: dict[str, Any] | None = names.get("reference")
+        known = Segments.read(segments)
+        self.columns, self.reference = known.columns, known.reference
+        self.segment_ids = np.array(known.ids, dtype=np.int64)
+        self.segment_names = np.array(known.names, dtype=object)
+        self.radius = np.array(known.radius, dtype=np.float64)
         return self
 
     def predict(

@@ -20,7 +20,7 @@ from segmentation.data.streaming import Chunk, CustomerStream
 from segmentation.errors import DataError
 
 if TYPE_CHECKING:
-    from segmentation.model.segment_model import Fault, SegmentModel
+    from segmentation.model.segment_model import Fault, InputColumn, SegmentModel
 
 #: Seconds between two lines of progress.
 PROGRESS = 5.0
@@ -189,7 +189,7 @@ def _flags(model: SegmentModel) -> set[str]:
     return {f["name"] for f in features if set(f.get("edges", [2])) <= {0, 1}}
 
 
-def _typed(raw: pa.Array, column: Mapping[str, Any], decimal: str, flags: set[str]) -> Any:
+def _typed(raw: pa.Array, column: InputColumn, decimal: str, flags: set[str]) -> Any:
     """Values as the model takes them: text for text categories, else float64 with NaN for none."""
     allowed = column.get("categories")
     if allowed is not None and all(isinstance(value, str) for value in allowed):
