@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from segmentation.experiments import sweep
-from segmentation.experiments.session import SweepSession
+from segmentation.experiments.sweep_session import SweepSession
 from segmentation.tracking import run_logger
 from segmentation.tracking.store import Store, open_store
 

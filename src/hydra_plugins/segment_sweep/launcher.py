@@ -15,7 +15,7 @@ from hydra_plugins.segment_sweep._compat import error_of, returned
 from segmentation.runtime.forks import Team
 
 if TYPE_CHECKING:
-    from segmentation.experiments.session import FinishedJob
+    from segmentation.experiments.sweep_session import FinishedJob
 
     # From a fork: the job, what it raised and what it reports; where none was ordered, the job that
     # cannot be composed.

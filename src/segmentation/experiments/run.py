@@ -14,7 +14,7 @@ from segmentation.config import FitConfig, engine_options
 from segmentation.errors import ConfigError
 from segmentation.evaluation import metrics
 from segmentation.experiments.read import RunCustomers, feature_set
-from segmentation.experiments.session import SweepSession
+from segmentation.experiments.sweep_session import SweepSession
 from segmentation.pipeline import check_options, segment
 from segmentation.profiling.naming import Naming
 from segmentation.result import SegmentationResult

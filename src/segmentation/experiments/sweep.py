@@ -19,8 +19,8 @@ from mlflow.entities import Run
 from segmentation.evaluation.agreement import agreement, sentence
 from segmentation.experiments import ranking as compare
 from segmentation.experiments.read import CustomerTable
-from segmentation.experiments.session import SweepJob, SweepSession
 from segmentation.experiments.sweep_report import Place, render_sweep_report
+from segmentation.experiments.sweep_session import SweepJob, SweepSession
 from segmentation.features.profile_columns import describing
 from segmentation.runtime import interrupts
 from segmentation.runtime.forks import aside

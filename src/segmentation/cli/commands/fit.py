@@ -19,7 +19,7 @@ from segmentation.config import FitConfig, TrackingConfig
 from segmentation.errors import ConfigError
 from segmentation.experiments import run as configured
 from segmentation.experiments.read import customers_of
-from segmentation.experiments.session import FinishedJob, SweepSession
+from segmentation.experiments.sweep_session import FinishedJob, SweepSession
 from segmentation.runtime.threads import threads_for
 from segmentation.tracking.identity import config_hash
 from segmentation.tracking.runs import find_run, mark_left_behind, stored_config

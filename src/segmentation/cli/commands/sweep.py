@@ -20,7 +20,7 @@ from segmentation.evaluation import agreement
 from segmentation.experiments import ranking
 from segmentation.experiments import sweep as study
 from segmentation.experiments.read import stored_table
-from segmentation.experiments.session import FinishedJob, SweepJob, SweepSession
+from segmentation.experiments.sweep_session import FinishedJob, SweepJob, SweepSession
 from segmentation.runtime import interrupts
 from segmentation.runtime.forks import can_fork
 from segmentation.runtime.redaction import masked
