@@ -129,8 +129,8 @@ def test_no_new_database_is_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("nothing", ["no address", "sqlite:///shop.db"]),
-        ("postgresql://analyst:s3cret-Pa55@db:port/shop", ["no address"]),
+        ("nothing", ["not the address", "sqlite:///shop.db"]),
+        ("postgresql://analyst:s3cret-Pa55@db:port/shop", ["not the address"]),
         ("postgresql://analyst:p@ss/s3cret-Pa55@db/shop", ["%40"]),
         ("postgresql://db:5432/shop?user=analyst&password=s3cret-Pa55@x", ["%40"]),
         ("postgresql://***@db:5432/shop", ["postgresql://***@db:5432/shop", "DATABASE_URL"]),

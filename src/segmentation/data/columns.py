@@ -42,7 +42,7 @@ Kind = Literal["number", "text", "mixed", "unusable"]
 class Column:
     """One column: `values` with null for missing, and what they are.
 
-    "mixed" is text of which at least half looks like numbers: a numeric column with mistakes.
+    "mixed" is text, at least half of it like numbers: a numeric column with mistakes.
     """
 
     values: pa.Array

@@ -37,7 +37,7 @@ def read_csv_table(
     DataError
         The file cannot be read as a table: missing, empty, binary, ragged.
     ConfigError
-        `delimiter` or `encoding` is no such thing.
+        `delimiter` or `encoding` is not one.
     """
     opened = partial(open_csv, path, delimiter=delimiter, encoding=encoding)
     stream = opened()

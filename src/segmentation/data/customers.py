@@ -49,18 +49,18 @@ class Customers:
         Feature columns without the id, `RangeIndex`; numbers are int64 or float64 and finite,
         everything else is text.
     ids
-        One unique text a customer; named after the id column, or "row" with 1..n.
+        One unique text a customer, named after the id column, or "row" with 1..n.
     digest
-        SHA-256 (hex) over names, ids and values of all rows of all columns in the source, after
-        the policy for missing values: the same whichever `columns` were asked for.
+        SHA-256 (hex) of names, ids and values of all rows of all columns in the source, after the
+        policy for missing values: the same whichever `columns` are checked and kept.
     source
         File name without folders, "demo" or "DataFrame".
     notes
-        What reading did that the user should know.
+        What the user should know about how the table was read.
     others
-        The columns that were not asked for: not checked, and good for describing only.
+        The columns that are not in `frame`: not checked, for describing segments only.
     total
-        Customers of the table that these are a sample of; None when these are all.
+        Size of the table that these customers are a sample of; None when these are all.
     """
 
     frame: pd.DataFrame
@@ -73,11 +73,11 @@ class Customers:
 
     @property
     def population(self) -> int:
-        """Customers that the result speaks of: all of the table, sampled or not."""
+        """Number of customers in the table, whether or not these are a sample of it."""
         return len(self.ids) if self.total is None else self.total
 
     def column(self, name: str) -> pd.Series[Any]:
-        """A column that can be described, asked for or not; one that was not may have gaps."""
+        """A column of `frame`, which is complete, or of `others`, which may have gaps."""
         return self.others.columns[name] if name in self.others.columns else self.frame[name]
 
 
@@ -105,8 +105,8 @@ def read_csv(
     decimal
         Decimal mark of the numbers, "." or ",".
     missing
-        What to do about missing values in the columns used: "error", "drop" the customer, or fill
-        in the column's "median".
+        What to do about missing values in the columns used: stop with an "error", "drop" the
+        customer, or fill in the column's "median".
     rename
         Header -> column name; headers the file does not have are ignored.
     columns
@@ -157,7 +157,7 @@ def open_csv(
 
 
 def _released(customers: Customers) -> Customers:
-    # What held the columns as they were read, of which customers are not made.
+    # The columns as they were read.
     pa.default_memory_pool().release_unused()
     return customers
 
@@ -200,7 +200,7 @@ def from_frame(
     columns: Sequence[str] | None = None,
     source: str = "DataFrame",
 ) -> Customers:
-    """Check a DataFrame; parameters and errors as in `read_csv`. The index counts only if named."""
+    """Check a DataFrame; parameters and errors as in `read_csv`. Only a named index is a column."""
     if not isinstance(frame, pd.DataFrame):
         raise DataError(f"A pandas DataFrame is needed, not {type(frame).__name__}.")
     if isinstance(frame.columns, pd.MultiIndex):
@@ -236,7 +236,7 @@ def _check(
     columns: Sequence[str] | None = None,
     decimal: str = ".",
 ) -> Customers:
-    """Everything that makes customers of a raw table, in the order in which a user reads it."""
+    """Check a raw table step by step, in the order in which a user reads the messages."""
     if missing not in MISSING:
         raise ConfigError(f"data.missing={missing} is not allowed; use {', '.join(MISSING)}.")
     rename = rename or {}

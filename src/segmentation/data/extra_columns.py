@@ -1,7 +1,7 @@
-"""Columns nobody clusters on, kept as far as they can describe segments.
+"""Columns that are not clustered on, kept where they can describe segments.
 
-Nothing in them can stop a run: they are not checked, no customer is dropped and no value filled in
-for their sake. A column that cannot describe a segment is left out, with the reason.
+Nothing in them stops a run: they are not checked, and no customer is dropped and no value filled in
+because of them. A column that cannot describe a segment is left out, with the reason.
 """
 
 from __future__ import annotations
@@ -21,46 +21,46 @@ from segmentation.data.columns import Column, to_pandas
 MOST_VALUES = 1000
 #: Squares of larger numbers, summed over customers, leave the range of float64.
 LARGEST = 1e150
-# That many rows tell a column of names from one of categories without looking at all of it.
+# Enough rows to tell a column of names from one of categories.
 _FIRST_ROWS = 20_000
 
 
 @dataclass(frozen=True)
 class Others:
-    """The columns of a table that were not asked for.
+    """The columns of a table that are not clustered on.
 
     Attributes
     ----------
     columns
-        By name, a value a customer: numbers (NaN for missing) or categories (in order, some may be
-        missing).
+        By name, one value a customer: numbers (NaN for missing) or categories (in order, some may
+        be missing).
     left_out
-        Why the other columns cannot describe a segment, by name.
+        Why each of the rest cannot describe a segment, by name.
     """
 
     columns: Mapping[str, pd.Series[Any]] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
 
 
-def other_columns(table: Mapping[str, Column], asked: Collection[str]) -> Others:
-    """The columns that were not asked for, as far as they can describe a segment.
+def other_columns(table: Mapping[str, Column], clustered: Collection[str]) -> Others:
+    """The columns that can describe segments, and why the others cannot.
 
     Parameters
     ----------
     table
         Every column of the customers, by name.
-    asked
-        Columns that were: they are checked elsewhere.
+    clustered
+        Columns that are clustered on: they are checked elsewhere.
     """
     columns: dict[str, pd.Series[Any]] = {}
     left_out: dict[str, str] = {}
     for name, column in table.items():
-        if name not in asked:
-            told = _numbers(column.values) if column.kind == "number" else _categories(column)
-            if isinstance(told, str):
-                left_out[name] = told
+        if name not in clustered:
+            found = _numbers(column.values) if column.kind == "number" else _categories(column)
+            if isinstance(found, str):
+                left_out[name] = found
             else:
-                columns[name] = told
+                columns[name] = found
     return Others(columns, left_out)
 
 

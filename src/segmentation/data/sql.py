@@ -1,7 +1,7 @@
-"""Customers from a database: one query, read only, whose credentials stay here.
+"""Customers from a database, read by one query in a read-only transaction.
 
-Neither user nor password leaves this module: an error carries the database's own words with both
-taken out, and no exception of the driver stays attached to it for a traceback to show.
+User and password never leave this module. An error quotes the database with both taken out, and is
+raised without the driver's exception, which a traceback would show.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def read_sql(
 ) -> Customers:
     """Read customers with an SQL query.
 
-    The transaction is read only in SQLite and PostgreSQL and rolled back everywhere. That guards
-    against slips; who must not write needs a role that cannot.
+    The transaction is read only in SQLite and PostgreSQL, and rolled back everywhere. That guards
+    against slips; a user who must not write needs a role that cannot.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def read_sql(
         SQLAlchemy's address of the database, ``dialect://user:password@host:port/database``;
         special characters in user and password are percent-encoded.
     query
-        What gives a row a customer, or the name of a file with it, ending in ``.sql``.
+        A SELECT that returns one row a customer, or the name of a file with it, ending in ``.sql``.
     id, missing, rename, columns
         As in `segmentation.data.customers.read_csv`.
 
@@ -58,7 +58,7 @@ def read_sql(
     DataError
         The database cannot be reached or refuses the query, or a value cannot be used.
     ConfigError
-        `url` or an option cannot be what was meant.
+        `url` or an option is not usable.
     """
     return open_sql(url, query, id=id, missing=missing, rename=rename)(columns=columns)
 
@@ -107,8 +107,9 @@ def _address(url: str) -> URL:
         address = None
     if address is None:
         raise ConfigError(
-            "data.url is no address of a database; write it as dialect://user:password@host/name, "
-            "for example sqlite:///shop.db, or 'data.url=${oc.env:DATABASE_URL}'."
+            "data.url is not the address of a database; write it as "
+            "dialect://user:password@host/name, for example sqlite:///shop.db, or "
+            "'data.url=${oc.env:DATABASE_URL}'."
         )
     name = address.database or ":memory:"
     if local and not name.startswith((":memory:", "file:")) and not Path(name).is_file():

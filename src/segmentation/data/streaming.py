@@ -73,7 +73,7 @@ class CustomerStream:
     delimiter
         Of a text file; a comma for everything else.
     notes
-        What reading did that the user should know.
+        What the user should know about how the file is read.
     chunks
         The customers.
     """
@@ -119,7 +119,7 @@ def open_csv(
         The file is missing, empty or no text table. While the chunks are read: a quote is never
         closed, or the text is not in the encoding asked for.
     ConfigError
-        `delimiter` or `encoding` is no such thing.
+        `delimiter` or `encoding` is not one.
     """
     file = existing_file(path)
     blocks, notes = utf8_blocks(file, encoding)

@@ -52,13 +52,13 @@ def utf8_blocks(file: Path, encoding: str | None) -> tuple[Iterator[bytes], list
     first = next(blocks, b"")
     for magic, what in FOREIGN_FILES:
         if first.startswith(magic):
-            raise DataError(f"{file.name} is no CSV file but {what}.")
+            raise DataError(f"{file.name} is not a CSV file but {what}.")
     if encoding is not None:
         return _decoded(file, _codec(encoding, first), encoding), []
     if first.startswith(_UTF16_MARKS) and (len(first) + sum(map(len, blocks))) % 2 == 0:
         return _decoded(file, "utf-16", "UTF-16", errors="replace"), ["read as UTF-16"]
     if _is_binary(first[: 1 << 16]):
-        raise DataError(f"{file.name} is no text file: it holds bytes that no CSV file has.")
+        raise DataError(f"{file.name} is not a text file: it holds bytes that no CSV file has.")
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         decoder.decode(first)

@@ -78,7 +78,7 @@ def read_transactions(
     missing
         Lines without customer, date or amount: "error", or "drop" them.
     delimiter, decimal, encoding, rename, columns
-        As in `segmentation.data.customers.read_csv`; `columns` are those of the customers.
+        As in `segmentation.data.customers.read_csv`; `columns` names columns of the customers.
 
     Raises
     ------
@@ -163,7 +163,7 @@ def _as_of(text: str | None) -> int | None:
         return dt.date.fromisoformat(text).toordinal() - _EPOCH
     except ValueError:
         raise ConfigError(
-            f"data.as_of={text} is no date; write it as 2011-12-31 or 20111231."
+            f"data.as_of={text} is not a date; write it as 2011-12-31 or 20111231."
         ) from None
 
 

@@ -47,7 +47,7 @@ from segmentation.runtime.redaction import masked_url
 CODE = Path(__file__).with_name("segment_model.py")
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn", "scipy", "skops")
 EXAMPLE_ROWS = 5
-#: Name of MLflow's look at the installed packages.
+#: Name of MLflow's check of the installed packages.
 _CHECK = "warn_dependency_requirement_mismatches"
 
 
@@ -343,10 +343,10 @@ def _signature(columns: Sequence[str]) -> ModelSignature:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep off the terminal what MLflow says of every model with an example, and only that.
+    """Silence the one message that MLflow logs for every model with an example.
 
-    Nor does MLflow look whether what the model requires is installed: the versions required are
-    the installed ones, and looking reads what every installed package is made of, half a second in
+    MLflow's check of the installed packages is skipped too: the model requires the versions that
+    are installed, and the check reads the metadata of all of them, which takes half a second in
     each process and 40 ms a model.
     """
     logger = logging.getLogger("mlflow.pyfunc")

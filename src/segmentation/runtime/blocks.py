@@ -1,4 +1,4 @@
-"""Many customers a part at a time: of millions no copies are made."""
+"""Customers in slices, so that sums over millions of them make no copies of all."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-#: Customers in a part: few enough for a core's cache, enough for Python not to count.
+#: Customers in a slice. The scatter of 4,000,000 x 4 numbers takes 0.27 s and 30 MB in slices of
+#: 10,000 or 100,000, 0.30 s in slices of 1,000, 0.31 s and 68 MB in slices of 1,000,000.
 PART_ROWS = 100_000
 
 
 def parts(n: int) -> Iterator[slice]:
-    """Slices that cut n customers into parts, in their order."""
+    """Slices that cut n customers into parts, in their order.
+
+    As `sklearn.utils.gen_batches`, which takes no n of 0, checks its parameters for 80 us a call
+    (a fit makes 37) and would load scikit-learn, 0.8 s, wherever customers are read.
+    """
     for start in range(0, n, PART_ROWS):
         yield slice(start, min(start + PART_ROWS, n))
 

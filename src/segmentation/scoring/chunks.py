@@ -40,7 +40,7 @@ class Reject:
 
 @dataclass(frozen=True)
 class ScoredChunk:
-    """A chunk of customers and what the model says of them.
+    """A chunk of customers with their segments.
 
     Attributes
     ----------
