@@ -177,7 +177,7 @@ def _picks(table: pd.DataFrame) -> dict[str, int]:
         "icl": criteria.lowest(table["icl"]),
         "silhouette": criteria.highest(several["silhouette"]),
         "calinski_harabasz": criteria.highest(several["calinski_harabasz"]),
-        # The gate has answered whether one group is enough; asked again, the gap often says so.
+        # The gate has decided that one group is not enough; the gap alone often says that it is.
         "gap": criteria.first_gap(several["gap"], several["gap_se"]),
         "prediction_strength": criteria.largest_strong(several["prediction_strength"]),
     }
