@@ -233,7 +233,7 @@ def test_the_best_of_a_k_is_not_given_up_when_a_long_stride_overshoots() -> None
 def test_a_start_rests_when_its_steps_no_longer_bring_it_near_the_best() -> None:
     rivals = large_data.Rivals((np.inf,), noise=0.01)
     rivals.hopeless({(2, 0): standing(100.0), (2, 1): standing(104.0)}, 1)
-    assert rivals.enough((2, 1), 104.0) == pytest.approx(LARGE_DATA.rest * 0.04)
+    assert rivals.enough((2, 1), 104.0) == pytest.approx(LARGE_DATA.stop_share * 0.04)
     assert rivals.enough((2, 0), 100.0) == 0.0
     assert rivals.enough((2, 2), 100.9) == 0.0
 

@@ -85,7 +85,7 @@ def test_single_precision_changes_nothing_that_shows() -> None:
     Z = np.random.default_rng(0).standard_t(3, size=(2500, 4)) * [1.0, 1e6, 1e-6, 1.0] + 1e3
     Z = (Z - Z.mean(axis=0)) / Z.std(axis=0)
     clusterings, curve, measured = fitted(Z, range(1, 6))
-    assert len(Z) > silhouette.DOUBLE_PRECISION_ROWS
+    assert len(Z) > silhouette.SILHOUETTES.double_precision_rows
     for k in range(2, 6):
         expected = silhouette_samples(Z, clusterings[k].labels)
         np.testing.assert_allclose(measured.values[k], expected, atol=1e-4)

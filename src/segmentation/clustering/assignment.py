@@ -40,7 +40,7 @@ class Totals:
     squares : ndarray of shape (k,)
         Their weighted squared distances to the centre: the WCSS is the sum of these.
     distances : ndarray of shape (k,)
-        Their weighted distances to the centre; zeros unless asked for.
+        Their weighted distances to the centre; zeros unless requested.
     """
 
     weights: Floats
@@ -99,7 +99,7 @@ def totals(
         Any number of sets, such as one for each k.
     weights : ndarray of shape (n,), optional
     origin : ndarray of shape (d,), optional
-        A point amid the rows, subtracted from rows and centres before they are compared: squared
+        A point among the rows, subtracted from rows and centres before they are compared: squared
         distances come from a matrix product and lose about ``|x - origin|² eps`` of `dtype`.
     dtype : float32 or float64
         Of the comparison; sums over more than a few thousand rows are kept in float64.
@@ -179,7 +179,7 @@ def own_centers(
 
 @dataclass(frozen=True)
 class Asked:
-    """What a pass is asked for, to be sent to whoever has rows.
+    """The request for one pass, sent to the processes that hold rows.
 
     Attributes
     ----------
@@ -199,7 +199,7 @@ class Asked:
     def about(
         cls, origin: Floats, centers: Iterable[Floats], dtype: DTypeLike, distances: bool
     ) -> Asked:
-        """Arguments as of `totals`."""
+        """Build a request; arguments as for `totals`."""
         shifted = [np.asarray(c, np.float64) - origin for c in centers]
         return cls(origin, shifted, np.dtype(dtype), distances)
 

@@ -156,7 +156,7 @@ def best_of(first: Fits, second: Fits) -> Fits:
 def fit_path(
     X: Array, ks: Iterable[int], rng: np.random.Generator, weights: Array | None = None
 ) -> dict[int, Fits]:
-    """Fit every k from 1 to the largest asked, each from two starts.
+    """Fit every k from 1 to the largest one wanted, each from two starts.
 
     One start adds a centre to the best fit of k - 1, so that WCSS does not rise with k; the other
     is k-means++.
@@ -164,7 +164,7 @@ def fit_path(
     Returns
     -------
     dict
-        k -> `Fits`, for the ks asked.
+        k -> `Fits`, for the wanted ks.
     """
     wanted = set(ks)
     B = X.shape[0] if weights is None else weights.shape[0]

@@ -122,7 +122,7 @@ class InMemoryEngine:
             if table.large:
                 Z = table.Z
                 sampling = _samples(table, wanted[-1], seed)
-                # Which rows are equal is said; kept, it would be a quarter of the rows' memory.
+                # No longer needed: where equal rows are takes a quarter of the rows' memory.
                 del table
                 with sampling as samples:
                     solved = large_data.solve_range(samples, wanted[-1], effort, full=full)

@@ -114,7 +114,7 @@ def _settled(samples: Samples, pools: Pools, *, full: bool) -> dict[int, Settled
         for k, pool in refined.items()
         for i, rival in enumerate(_near_best(samples.refining, pool))
     }
-    # A pass over fewer rows costs less, so it may be asked to gain less.
+    # A pass over fewer rows costs less, so a smaller gain is worth it.
     cost = min(1.0, len(samples.rows.X) / LARGE_DATA.rows_of_tolerance)
     settled = settle(
         samples.over(samples.rows, np.float64 if full else dtype),
@@ -251,9 +251,9 @@ class Rivals:
         self.best |= {k: pool[0].wcss for k, pool in self.known.items()}
 
     def enough(self, start: Start, wcss: float) -> float:
-        """Gain of a step, a share of the way to the best, below which this start may rest."""
+        """Gain of a step below which this start stops: it no longer comes near the best."""
         above = wcss / self.best[start[0]] - 1
-        return LARGE_DATA.rest * above if above > self.noise else 0.0
+        return LARGE_DATA.stop_share * above if above > self.noise else 0.0
 
     def hopeless(self, going: Mapping[Start, Settled], number: int) -> list[Start]:
         """Those to give up after this pass."""

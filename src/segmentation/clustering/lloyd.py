@@ -49,7 +49,7 @@ class Settled:
 
 
 class Rivalry(Protocol[Key]):
-    """What starts for one k are to each other: most are told from the best before they settle."""
+    """Decides which starts for one k stop early: most fall behind the best long before they settle."""
 
     def enough(self, start: Key, wcss: float) -> float:
         """Gain of a step (share of the WCSS) below which this start cannot come near the best."""
@@ -83,7 +83,7 @@ def settle(
     most : int
         Passes after which every start is done; at least 2.
     rivalry : Rivalry, optional
-        Which starts may rest before they settle, and which are given up.
+        Which starts stop before they settle, and which are given up.
 
     Returns
     -------

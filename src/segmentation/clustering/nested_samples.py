@@ -31,7 +31,7 @@ class Samples:
         Ever smaller coresets of them.
     seed : int
     crew : Crew
-        Who passes over them.
+        Adds up the passes over them.
     """
 
     rows: Rows

@@ -1,4 +1,4 @@
-"""The rows an engine is given: checked, their equals found, and which path they call for."""
+"""The rows given to an engine: check them, find equal ones, choose the path."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from segmentation.runtime import threads
 
 @dataclass(frozen=True)
 class Table:
-    """The given rows, and what is to be known before a path is taken.
+    """The given rows, and what decides which path is taken.
 
     Attributes
     ----------
@@ -132,7 +132,7 @@ def labels_of(
 
 
 def check_ks(ks: list[int], distinct: int) -> None:
-    """Refuse a range of k, ascending, that so many distinct rows do not allow."""
+    """Refuse a range of k, ascending, that needs more distinct rows than there are."""
     if not ks or ks[0] < 1:
         raise ConfigError(f"the k range must hold numbers of at least 1, got {ks}")
     if ks[-1] > distinct:

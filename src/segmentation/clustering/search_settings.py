@@ -1,4 +1,4 @@
-"""The numbers that the search rests on, and what each was measured on.
+"""The constants of the search, and what each was measured on.
 
 Those of few rows were chosen on the seven known sets of ``benchmarks/quality_wcss.py``, those of
 many rows on the nine sets of 1e6 x 8 of ``benchmarks/large_data.py``; ``benchmarks/results.md`` has
@@ -54,10 +54,10 @@ class Effort:
         found from most parts of the pool, and would be found once more. 0.5 % instead of 0.4 % of
         1,960 WCSS of the known sets were missed, for a third less CPU.
     confirmed : float
-        So many offspring of other parents that came to it, over all generations since it was found,
-        are the end as well: where solutions are many, no single generation agrees. 22 instead of 17
-        misses of 5,880 on the known sets, 142 instead of 148 of 3,960 on mixtures, for 10 % of the
-        CPU.
+        The search also ends once this many offspring of other parents have come to it, over all
+        generations since it was found: where there are many solutions, no single generation agrees.
+        22 instead of 17 misses of 5,880 on the known sets, 142 instead of 148 of 3,960 on mixtures,
+        for 10 % of the CPU.
     settled : float
         Where this share of the independent starts came to it there is no generation at all; see
         `LocalSearchSettings.last`.
@@ -101,7 +101,8 @@ class ExactPathSettings:
     """Which rows take the exact path, and how solutions of a sample are polished on all rows."""
 
     sampled_rows: int = 50_000
-    """Beyond so many distinct rows the large-data path is quicker than the exact one, as good."""
+    """Above this number of distinct rows the large-data path is faster than the exact path, and its
+    solutions are as good."""
     merged_share: float = 0.6
     """On the large-data path equal rows are merged when at most this share of the rows is left: the
     copy and the weights cost a good third of a pass."""
@@ -112,7 +113,7 @@ class ExactPathSettings:
     """Up to here polishing includes moves of single rows; beyond, one row moves a mean by next to
     nothing."""
     polished: int = 3
-    """So many of the sample's best solutions are polished with moves of single rows."""
+    """How many of the sample's best solutions are polished with moves of single rows."""
     heat: int = 5
     """Lloyd steps of all of the sample's best solutions beyond `hartigan_rows`, after which the
     leader alone goes on: a sample ranks close rivals by its own luck."""
@@ -153,7 +154,7 @@ class SampleSettings:
     all for the refining, changed little: 3.5 to 4.5 % of the WCSS were 200 ppm or more above."""
     refined: int = 8
     least_refined: int = 50_000
-    """Rivals are refined on one in so many rows, and at least so many in all."""
+    """Rivals are refined on one row in `refined`, and on `least_refined` rows at least."""
 
 
 @dataclass(frozen=True)
@@ -200,9 +201,9 @@ class LargeDataSettings:
     best known, 8 within 3 left 3 of them."""
     same: float = 1e-3
     """Solutions whose centres differ by so little of the WCSS are the same, not quite settled."""
-    rest: float = 0.05
-    """A start above the best of its k stops once a step wins less than this share of what lies
-    between: on a heavy-tailed set that took 44 % off the climb's work."""
+    stop_share: float = 0.05
+    """A start above the best of its k stops iterating once a step wins less than this share of the
+    gap between them: on a heavy-tailed set that took 44 % off the climb's work."""
     climb_tolerance: float = 1e-5
     refine_tolerance: float = 3e-7
     sample_passes: int = 100

@@ -46,7 +46,7 @@ def plus_plus(
         Weight of each row.
     k, d : int
     candidates : int
-        Rows drawn for each centre, of which the one is taken that leaves the least sum of squares.
+        Rows drawn for each centre; the one that leaves the least sum of squares is taken.
     known : ndarray of shape (B, m, d), optional
         Centres already there; the missing k - m are added.
 

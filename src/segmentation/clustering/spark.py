@@ -47,7 +47,7 @@ class SparkRows:
     sample : ndarray of shape (m, d)
         Encoded rows.
     origin : ndarray of shape (d,)
-        Amid the rows, so that little is lost where they lie far from zero.
+        A point among the rows, so that little precision is lost where they lie far from zero.
     dtype : {"float32", "float64"}
         Of the blocks.
     whole : bool
@@ -127,8 +127,8 @@ class SparkRows:
             weights, squares, distances = own[: 3 * k].reshape(3, k)
             sums = own[3 * k :].reshape(k, d) + weights[:, None] * self.origin
             found[key] = Totals(weights, sums, squares, distances)
-        told = ", ".join(str(len(c)) for c in shifted.values())
-        self.say(f"  pass over all rows for k = {told}: {time.monotonic() - started:.1f} s")
+        ks = ", ".join(str(len(c)) for c in shifted.values())
+        self.say(f"  pass over all rows for k = {ks}: {time.monotonic() - started:.1f} s")
         return found
 
     def silhouettes(self, settled: Mapping[int, Settled]) -> dict[int, float]:

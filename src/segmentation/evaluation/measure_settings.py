@@ -1,4 +1,4 @@
-"""The numbers that the measures rest on, and what each was measured on."""
+"""The constants of the measures, and what each was measured on."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class SilhouetteSettings:
 
     rows: int = 30_000
     sample: int = 10_000
-    """Above so many rows a seeded sample is measured: the cost is the square of the rows."""
+    """Above `rows` a seeded sample is measured: the cost grows with the square of the rows."""
     fewest: int = 50
-    """A cluster of which the sample holds fewer gets more of its rows, up to so many or all it has.
+    """A cluster with fewer rows in the sample gets more of its rows, up to this many or all it has.
     Not measured alone."""
     chunk: int = 512
     """Rows of the distance matrix held at a time: 512 x 10,000 float32 are 20 MB."""
@@ -44,9 +44,9 @@ class SamplingSettings:
 
     many_rows: int = 100_000
     kept: int = 20_000
-    """From so many rows on the last draw is kept, up to so many rows of it: a dozen parts of one
-    result look at samples of the same customers, and to draw takes a look at all of them. Not
-    measured alone."""
+    """From `many_rows` on the last draw is kept, up to `kept` rows of it: a dozen parts of one
+    result use samples of the same customers, and each draw reads all of them. Not measured
+    alone."""
 
 
 SILHOUETTES = SilhouetteSettings()

@@ -1,4 +1,4 @@
-"""The rows the statistics see: in an order of their own, few enough, and with rounding undone."""
+"""The rows that the statistics use: a seeded sample in a fixed order, with rounding undone."""
 
 from __future__ import annotations
 

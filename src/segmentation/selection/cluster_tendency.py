@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Gate:
-    """The verdict on structure and what it rests on.
+    """The verdict on structure and the reasons for it.
 
     Attributes
     ----------
@@ -120,7 +120,7 @@ def find_structure(
 
 
 def untestable(Z: Array, clusterings: Mapping[int, Clustering]) -> str | None:
-    """Why no test can say anything about these data; None when they can be tested."""
+    """Why these data cannot be tested; None when they can."""
     least = TENDENCY.min_customers
     if len(Z) < least:
         return f"only {len(Z)} customers, {least} are needed to tell groups from noise"

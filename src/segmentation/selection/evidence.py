@@ -83,8 +83,8 @@ CRITERIA = {
             "gap statistic",
             decimals(3),
             "higher",
-            # From 2 on: the gate has answered whether one group is enough; asked again, the gap
-            # often says so.
+            # The gate has decided that one group is not enough; the gap alone often says that it
+            # is.
             lambda t: criteria.first_gap(t["gap"], t["gap_se"]),
         ),
         Criterion(

@@ -1,4 +1,4 @@
-"""The numbers that the choice of k rests on, and what each was measured on.
+"""The constants of the choice of k, and what each was measured on.
 
 "Recoverable" mixtures are those in which K-Means with the true k comes near the truth;
 ``benchmarks/quality_k.py`` measures them again, ``benchmarks/results.md`` has what came out.
@@ -48,8 +48,8 @@ class CriteriaSettings:
         ),
         hash=False,
     )
-    """At most so many customers are looked at: the cost of a fit grows with them, the answer does
-    not."""
+    """Customers that each criterion sees, at most: the cost of a fit grows with them, the answer
+    does not change."""
     gap_draws: int = 20
     """Draws of the gap statistic's reference. Not measured alone."""
     splits: int = 10
