@@ -59,7 +59,7 @@ from segmentation.config import (
     TrackingConfig,
 )
 from segmentation.data.demo import generate_customers
-from segmentation.experiments import run
+from segmentation.experiments.read import customers_of
 from segmentation.experiments.run import compute, log
 from segmentation.tracking.store import Store, open_store
 from segmentation.visualization import _fast_text
@@ -121,9 +121,8 @@ def obvious_sweep(path: Path, uri: str, grid: Grid) -> None:
 
 def our_sweep(path: Path, uri: str, grid: Grid, *options: str) -> None:
     arguments = our_arguments(path, uri, grid, *options)
-    # A first sweep knows no text and no customers of another.
-    for kept in (_fast_text._text, run._read):
-        kept.cache_clear()
+    # A first sweep knows no text of another.
+    _fast_text._text.cache_clear()
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         assert cli.run(arguments) == 0
 
@@ -145,7 +144,8 @@ def ours(path: Path, store: Store, choice: str) -> None:
         engine=EngineConfig(name="sklearn"),
         tracking=TrackingConfig(),
     )
-    log(compute(config), store, config, command="benchmark")
+    customers = customers_of(config)
+    log(compute(customers, config), customers, store, config, command="benchmark")
 
 
 RENAME = {

@@ -95,22 +95,21 @@ def quality(path: str) -> None:
         KConfig,
         TrackingConfig,
     )
-    from segmentation.experiments import run
+    from segmentation.experiments.read import customers_of
+    from segmentation.experiments.run import compute
     from segmentation.spark import session
 
     lines: list[str] = []
-    result = run.compute(
-        FitConfig(
-            data=DataConfig("parquet", path=path),
-            features=FeaturesConfig("auto"),
-            scaling={"name": "standard"},
-            k=KConfig(2, 10),
-            choice={"name": "silhouette"},
-            engine=EngineConfig("spark", master="local[2]"),
-            tracking=TrackingConfig(),
-        ),
-        lines.append,
+    config = FitConfig(
+        data=DataConfig("parquet", path=path),
+        features=FeaturesConfig("auto"),
+        scaling={"name": "standard"},
+        k=KConfig(2, 10),
+        choice={"name": "silhouette"},
+        engine=EngineConfig("spark", master="local[2]"),
+        tracking=TrackingConfig(),
     )
+    result = compute(customers_of(config, lines.append), config, lines.append)
     session.close()
     spark, rows = assembled(path)
     # Their StandardScaler divides by the sample's deviation, ours by the population's.

@@ -15,7 +15,8 @@ from omegaconf import OmegaConf
 
 from conftest import REPO
 from segmentation import config
-from segmentation.cli import main
+from segmentation.cli import hydra_app, main
+from segmentation.cli.commands import COMMANDS
 from segmentation.clustering import ENGINES
 from segmentation.features.scaling import SCALINGS
 from segmentation.selection.choice import CHOICES
@@ -30,6 +31,7 @@ OVERLAYS = [
 
 
 def composed(*overrides: str) -> config.FitConfig:
+    hydra_app.register("fit")
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
         plain = OmegaConf.to_container(compose("fit", overrides=list(overrides)), resolve=True)
     assert isinstance(plain, dict)
@@ -79,9 +81,9 @@ def test_default_features_of_a_source_are_a_feature_set() -> None:
 def test_help_names_what_can_be_varied(capfd) -> None:
     assert main.run(["--help"]) == 0
     out = capfd.readouterr().out
-    for command in main.COMMANDS:
+    for command in COMMANDS:
         assert f"segment {command}" in out
-    for command in main.COMMANDS:
+    for command in COMMANDS:
         assert main.run([command, "--help"]) == 0
         assert f"  segment {command}" in capfd.readouterr().out
 
@@ -103,7 +105,7 @@ def completions(line: str) -> list[str]:
 
 
 def test_tab_completion() -> None:
-    assert completions("segment ") == list(main.COMMANDS)
+    assert completions("segment ") == list(COMMANDS)
     assert "scaling=robust" in completions("segment fit scaling=")
     assert "top=" in completions("segment compare to")
 

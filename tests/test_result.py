@@ -186,10 +186,9 @@ def test_chosen_k_is_searched_thoroughly(frame) -> None:
 def test_a_k_that_half_of_its_starts_agree_on_is_not_searched_again(monkeypatch) -> None:
     X, _ = make_blobs(200, centers=4, cluster_std=0.5, random_state=3)
     groups, searched = pd.DataFrame(X, columns=["x", "y"]), []
-    original = ENGINES["sklearn"].improve
-    monkeypatch.setattr(
-        ENGINES["sklearn"], "improve", lambda *a, **k: searched.append(a[2]) or original(*a, **k)
-    )
+    kind = type(ENGINES["sklearn"])
+    original = kind.improve
+    monkeypatch.setattr(kind, "improve", lambda *a, **k: searched.append(a[3]) or original(*a, **k))
     segment(groups, choice="fixed", k=4)
     assert not searched
     segment(groups, choice="fixed", k=12)

@@ -1,49 +1,112 @@
 """The schema every command's config is checked against: a typo or a wrong type is refused.
 
 Plain dataclasses; `segmentation.cli` stores them with Hydra. Hydra checks types while composing;
-`load` checks again what Hydra lets pass (keys added with ``+``) and what types cannot say.
+`load` checks again what Hydra lets pass (keys added with ``+``) and what types cannot say. The keys
+of `data` come from `segmentation.data.sources.SOURCES`, those of `engine` from
+`segmentation.clustering.ENGINES`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, TypeVar, get_type_hints
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, make_dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from segmentation.errors import ConfigError
+from segmentation.clustering.engine_table import ENGINES
+from segmentation.data import sources
+from segmentation.data.sources import SOURCES, DataOptions
+from segmentation.errors import ConfigError, not_set
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Keys = tuple[tuple[str, Any, Any], ...]
+
+
+# The same keys are the same class: two configs are equal only if they are of one.
+@functools.lru_cache(maxsize=8)
+def _composed(name: str, common: type, keys: Keys) -> Any:
+    """The schema of a group whose options have keys of their own: all keys of all of them.
+
+    Parameters
+    ----------
+    name : str
+        Of the dataclass.
+    common : type
+        Dataclass with the keys all options take.
+    keys : tuple of (name, type, default)
+        All keys of all options.
+    """
+    known = {each.name for each in fields(common)}
+    new = [key for key in keys if key[0] not in known]
+    if not new:
+        return common
+    made = make_dataclass(name, new, bases=(common,))
+    # Where pickle finds it again, for the processes of a parallel launcher.
+    made.__module__ = __name__
+    return made
+
+
+def _data_keys() -> Keys:
+    types = {k: v for line in SOURCES.values() for k, v in get_type_hints(line.options).items()}
+    # None stands for the source's own default.
+    return tuple((key, kind | None, None) for key, kind in types.items())
+
+
+def _engine_keys() -> Keys:
+    lines = [ENGINES.line(name) for name in ENGINES]
+    types = {k: kind for line in lines for k, kind in get_type_hints(line.options).items()}
+    return tuple((key, types[key], each.default) for key, each in ENGINES.fields.items())
 
 
 @dataclass
-class DataConfig:
-    """Where the customers come from and how the file is read."""
+class _EngineName:
+    name: str = MISSING
 
-    source: str = MISSING  # demo | csv | parquet | transactions | sql | spark_table
-    path: str | None = None
-    table: str | None = None
-    format: str | None = None
-    url: str | None = None
-    query: str | None = None
-    id: str | None = None
-    delimiter: str | None = None
-    decimal: str | None = None
-    encoding: str | None = None
-    missing: str = "error"  # error | drop | median
-    rename: dict[str, str] = field(default_factory=dict)
-    default_features: dict[str, Any] | None = None
-    customers: int | None = None
-    seed: int | None = None
-    date: str | None = None
-    amount: str | None = None
-    price: str | None = None
-    quantity: str | None = None
-    as_of: str | None = None
-    returns: str | None = None
-    date_format: str | None = None
+
+if TYPE_CHECKING:
+
+    class DataConfig(DataOptions):
+        """Where the customers come from and how they are read: the keys of all sources."""
+
+        def __init__(self, source: str = MISSING, **keys: Any) -> None: ...
+
+        def __getattr__(self, key: str) -> Any: ...
+
+    class EngineConfig(_EngineName):
+        """What fits K-Means, and how hard it searches: the options of all engines."""
+
+        def __init__(self, name: str = MISSING, **options: Any) -> None: ...
+
+else:
+    DataConfig = _composed("DataConfig", DataOptions, _data_keys())
+    EngineConfig = _composed("EngineConfig", _EngineName, _engine_keys())
+
+
+def latest(schema: Any) -> Any:
+    """The schema of `data` or `engine` with the keys of lines added since this was imported."""
+    if schema is DataConfig:
+        return _composed("DataConfig", DataConfig, _data_keys())
+    if schema is EngineConfig:
+        return _composed("EngineConfig", EngineConfig, _engine_keys())
+    return schema
+
+
+def engine_options(engine: EngineConfig) -> Any:
+    """The options of the chosen engine, as `segmentation.clustering.ENGINES` takes them.
+
+    Raises
+    ------
+    ConfigError
+        There is no such engine, or an option is not one of its own or not allowed.
+    """
+    return ENGINES.options(engine.name, {k: v for k, v in vars(engine).items() if k != "name"})
 
 
 @dataclass
@@ -64,19 +127,6 @@ class KConfig:
 
     min: int = 1
     max: int = 12
-
-
-@dataclass
-class EngineConfig:
-    """What fits K-Means, and how hard it searches."""
-
-    name: str = MISSING
-    effort: str = "default"  # fast | default | thorough
-    path: str = "auto"  # auto | exact | sampled
-    polish: str = "passes"  # passes | full
-    master: str | None = None
-    partitions: int | None = None
-    sample: int | None = None
 
 
 @dataclass
@@ -112,13 +162,13 @@ class ReferenceConfig:
 class FitConfig:
     """`segment fit`."""
 
-    data: DataConfig = MISSING
+    data: DataConfig = field(default_factory=lambda: latest(DataConfig)())
     features: FeaturesConfig = MISSING
     # A name of the scaling table, or `_target_` and its arguments: free keys, checked when built.
     scaling: dict[str, Any] = MISSING
     k: KConfig = MISSING
     choice: dict[str, Any] = MISSING
-    engine: EngineConfig = MISSING
+    engine: EngineConfig = field(default_factory=lambda: latest(EngineConfig)())
     tracking: TrackingConfig = MISSING
     compare: ReferenceConfig = field(default_factory=ReferenceConfig)
     # With a default, so that a run logged without one can be run again.
@@ -132,7 +182,7 @@ class FitConfig:
 class DataOnly:
     """The part of `FitConfig` that says where the customers are; a sweep reads them first."""
 
-    data: DataConfig = MISSING
+    data: DataConfig = field(default_factory=lambda: latest(DataConfig)())
 
 
 @dataclass
@@ -148,25 +198,12 @@ class CompareConfig:
 
 
 @dataclass
-class PromotionConfig:
-    """The gates a challenger must pass; False or None switches one off."""
-
-    data_known: bool = True
-    structure: bool = True
-    several_columns: bool = True
-    min_stability: float | None = 0.6
-    min_smallest_share: float | None = 0.02
-    max_quality_loss: float | None = 0.02
-    max_moved: float | None = 0.3
-    loads: bool = True
-
-
-@dataclass
 class PromoteConfig:
     """`segment promote`."""
 
     tracking: TrackingConfig = MISSING
-    promotion: PromotionConfig = field(default_factory=PromotionConfig)
+    # One key a gate: `segmentation.cli.schemas` types it from the table of gates.
+    promotion: Any = None
     run_id: str | None = None
     model: str = "customer-segments"
     dry_run: bool = False
@@ -194,9 +231,9 @@ class CleanConfig:
 class ScoreConfig:
     """`segment score`."""
 
-    data: DataConfig = MISSING
+    data: DataConfig = field(default_factory=lambda: latest(DataConfig)())
     tracking: TrackingConfig = MISSING
-    engine: EngineConfig = MISSING
+    engine: EngineConfig = field(default_factory=lambda: latest(EngineConfig)())
     model: str = "models:/customer-segments@champion"
     out: str = MISSING
     overwrite: bool = False
@@ -226,7 +263,7 @@ class MonitoringConfig:
 class MonitorConfig:
     """`segment monitor`."""
 
-    data: DataConfig = MISSING
+    data: DataConfig = field(default_factory=lambda: latest(DataConfig)())
     monitoring: MonitoringConfig = MISSING
     tracking: TrackingConfig = MISSING
     model: str = "models:/customer-segments@champion"
@@ -242,55 +279,13 @@ class UiConfig:
     port: int = 5000
 
 
-SCHEMAS: dict[str, type] = {
-    "fit": FitConfig,
-    "compare": CompareConfig,
-    "promote": PromoteConfig,
-    "rollback": RollbackConfig,
-    "clean": CleanConfig,
-    "score": ScoreConfig,
-    "monitor": MonitorConfig,
-    "ui": UiConfig,
-}
-
-#: Keys of `data` that mean something for one source only.
-SOURCE_KEYS = {
-    "demo": ("customers", "seed"),
-    "csv": ("path", "id", "delimiter", "decimal", "encoding"),
-    "parquet": ("path", "id"),
-    "transactions": (
-        *("path", "id", "date", "amount", "price", "quantity", "as_of", "returns", "date_format"),
-        *("delimiter", "decimal", "encoding"),
-    ),
-    "sql": ("url", "query", "id"),
-    "spark_table": ("path", "table", "format", "id", "delimiter", "encoding"),
-}
-#: Keys of `engine` that mean something for Spark only.
-SPARK_KEYS = ("master", "partitions", "sample")
-#: A sample below this loses WCSS in silence.
-LEAST_SAMPLE = 50_000
-
 _EXAMPLES = {
-    "data.path": "customers.csv",
     "out": "scored.csv",
-    "data.url": "sqlite:///shop.db",
-    "data.query": "customers.sql",
     "choice.k": "5",
     "tracking.uri": "http://127.0.0.1:5000",
 }
 
-Config = TypeVar(
-    "Config",
-    FitConfig,
-    DataOnly,
-    CompareConfig,
-    PromoteConfig,
-    RollbackConfig,
-    CleanConfig,
-    ScoreConfig,
-    MonitorConfig,
-    UiConfig,
-)
+Config = TypeVar("Config", bound="DataclassInstance")
 
 
 def load(
@@ -303,7 +298,7 @@ def load(
     plain : mapping
         The config as plain containers, interpolations resolved.
     schema : type
-        One of `SCHEMAS`.
+        The dataclass: a command's, or one for a part of its config.
     composed : DictConfig, optional
         The same as Hydra has merged it into the schema: where nothing is wrong with it, that is
         not done again, which takes twenty times as long as all else here.
@@ -324,7 +319,9 @@ def load(
     except ConfigKeyError as error:
         raise ConfigError(unknown_key(str(error.full_key), schema)) from error
     except MissingMandatoryValue as error:
-        raise ConfigError(not_set(error.full_key or "a value")) from error
+        key = error.full_key or "a value"
+        known = _EXAMPLES | sources.examples()
+        raise ConfigError(not_set(key, known.get(key, "VALUE"))) from error
     except OmegaConfBaseException as error:
         raise ConfigError(f"config key {error.full_key}: {first_line(error)}") from error
     assert isinstance(config, schema)
@@ -334,20 +331,21 @@ def load(
 def _checked(config: Config) -> Config:
     """See that keys which hang together fit."""
     if isinstance(config, FitConfig | DataOnly | ScoreConfig | MonitorConfig):
-        _check_source(config.data)
-    if isinstance(config, FitConfig | ScoreConfig):
-        _check_engine(config.engine, config.data)
-    elif isinstance(config, MonitorConfig) and config.data.source == "spark_table":
-        raise ConfigError(
-            "segment monitor does not read Spark tables: write a sample of the new customers to a "
-            "file and name it with data=parquet data.path=…"
-        )
+        sources.check_keys(config.data)
+        spark_only = SOURCES[config.data.source].read is None
+        if isinstance(config, FitConfig | ScoreConfig):
+            engine_options(config.engine)
+            if spark_only and config.engine.name != "spark":
+                raise ConfigError(
+                    f"data={config.data.source} is read by Spark: add engine=spark, or read a file "
+                    "with data=parquet or data=csv."
+                )
+        elif isinstance(config, MonitorConfig) and spark_only:
+            raise ConfigError(
+                "segment monitor does not read Spark tables: write a sample of the new customers "
+                "to a file and name it with data=parquet data.path=…"
+            )
     return config
-
-
-def not_set(key: str) -> str:
-    """Message for a key that must be given."""
-    return f"{key} is not set; give it, for example {key}={_EXAMPLES.get(key, 'VALUE')}"
 
 
 def first_line(error: BaseException) -> str:
@@ -363,45 +361,8 @@ def unknown_key(full_key: str, schema: type) -> str:
         # `choice`, `scaling`, `naming.words`: which keys there are depends on the option chosen.
         group = parent.partition(".")[0]
         return f"the chosen {parent} has no key {full_key}; see conf/{group}/ for those it has."
-    allowed = [item.name for item in fields(owner)]
+    allowed = [item.name for item in fields(latest(owner))]
     close = difflib.get_close_matches(key, allowed, n=1)
     hint = f" Did you mean {parent + '.' if parent else ''}{close[0]}?" if close else ""
     where = f"in {parent}" if parent else "at the top"
     return f"there is no config key {full_key}. Allowed {where}: {', '.join(allowed)}.{hint}"
-
-
-def _check_source(data: DataConfig) -> None:
-    if data.source not in SOURCE_KEYS:
-        raise ConfigError(f"data.source={data.source}: allowed are {', '.join(SOURCE_KEYS)}.")
-    foreign = {key for keys in SOURCE_KEYS.values() for key in keys}
-    for key in sorted(foreign - set(SOURCE_KEYS[data.source])):
-        if getattr(data, key) is not None:
-            owners = [source for source, keys in SOURCE_KEYS.items() if key in keys]
-            raise ConfigError(
-                f"data.{key} has no meaning for data.source={data.source}; "
-                f"it belongs to {' and '.join(owners)}: add data={owners[0]}."
-            )
-
-
-def _check_engine(engine: EngineConfig, data: DataConfig) -> None:
-    if engine.name != "spark":
-        for key in SPARK_KEYS:
-            if getattr(engine, key) is not None:
-                raise ConfigError(f"engine.{key} has no meaning without Spark: add engine=spark.")
-        if data.source == "spark_table":
-            raise ConfigError(
-                "data=spark_table is read by Spark: add engine=spark, or read a file with "
-                "data=parquet or data=csv."
-            )
-        return
-    if engine.path != "auto":
-        raise ConfigError(
-            f"engine.path={engine.path} is for tables in memory; engine=spark has one path."
-        )
-    if engine.partitions is not None and engine.partitions < 1:
-        raise ConfigError(f"engine.partitions={engine.partitions}: at least 1 is needed.")
-    if engine.sample is not None and engine.sample < LEAST_SAMPLE:
-        raise ConfigError(
-            f"engine.sample={engine.sample}: at least {LEAST_SAMPLE:,} customers are needed; a "
-            "smaller sample leads to segments that are worse for all the others."
-        )

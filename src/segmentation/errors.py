@@ -25,3 +25,8 @@ class RegistryError(SegmentationError):
 
 class GateRefused(RegistryError):  # noqa: N818  (named for what happened: no fault occurred)
     """The model could be promoted, but a rule says that it should not be; exit code 3."""
+
+
+def not_set(key: str, example: str = "VALUE") -> str:
+    """Message for a config key that must be given."""
+    return f"{key} is not set; give it, for example {key}={example}"

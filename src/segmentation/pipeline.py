@@ -36,7 +36,6 @@ from segmentation.result import SegmentationResult
 from segmentation.runtime.blocks import parts
 from segmentation.selection import choice as choices
 
-EFFORTS = ("fast", "default", "thorough")
 #: Above this many customers the rules and the shuffling of features see a seeded sample.
 DESCRIBED_ROWS = 10_000
 
@@ -86,14 +85,13 @@ def segment(
     scaling: str | Mapping[str, Any] | TransformerMixin = "standard",
     k_min: int = 1,
     k_max: int = 12,
-    choice: str = "evidence",
+    choice: str | Mapping[str, Any] = "evidence",
     k: int | None = None,
     engine: str = "sklearn",
     effort: str = "default",
-    path: str = "auto",
-    polish: str = "passes",
     naming: Naming | None = None,
     seed: int = 0,
+    **options: Any,
 ) -> SegmentationResult:
     """Segment customers with K-Means: fit a range of k, choose one, describe the segments.
 
@@ -109,21 +107,21 @@ def segment(
         ``{"_target_": "sklearn.preprocessing.…"}`` or an unfitted transformer.
     k_min, k_max : int
         Every k from `k_min` to `k_max` is fitted, and k=1 always.
-    choice : str
-        A rule of `segmentation.selection.choice.CHOICES`.
+    choice : str or mapping
+        A rule of `segmentation.selection.choice.CHOICES`; a mapping has its ``name`` and options.
     k : int, optional
         The number of segments, for ``choice="fixed"`` only.
     engine : str
         A name of `segmentation.clustering.ENGINES`.
     effort : {"fast", "default", "thorough"}
         How long the engine searches.
-    path : {"auto", "exact", "sampled"}
-    polish : {"passes", "full"}
-        For large data, see `segmentation.clustering.in_memory.fit_k_range`.
     naming : Naming, optional
         Words, thresholds and names of the segments; by default plain English.
     seed : int
         Seeds every random step.
+    **options
+        Other options of the engine, such as ``path`` and ``polish`` of
+        `segmentation.clustering.engine_table.SklearnOptions`.
 
     Returns
     -------
@@ -144,10 +142,12 @@ def segment(
     >>> result.k
     5
     """
-    check_options(k_min=k_min, k_max=k_max, engine=engine, effort=effort)
-    if engine == "spark":
+    options = {"effort": effort, **options}
+    check_options(k_min=k_min, k_max=k_max, engine=engine, options=options)
+    choices.check(choice, k)
+    if not ENGINES.line(engine).in_memory:
         raise ConfigError(
-            "engine=spark segments a table in Spark, not one in memory: use `segment fit`, or "
+            f"engine={engine} segments a table in Spark, not one in memory: use `segment fit`, or "
             "segmentation.spark.fit.segment_table."
         )
     customers = frame if isinstance(frame, Customers) else _checked(frame, features)
@@ -161,8 +161,7 @@ def segment(
         choice=choice,
         k=k,
         engine=engine,
-        effort=effort,
-        large={"path": path, "polish": polish},
+        options=options,
         naming=naming,
         seed=seed,
     )
@@ -173,30 +172,27 @@ def segment_encoded(
     *,
     k_min: int,
     k_max: int,
-    choice: str,
+    choice: str | Mapping[str, Any],
     k: int | None,
     engine: str,
-    effort: str,
-    large: Mapping[str, Any],
+    options: Mapping[str, Any],
     naming: Naming | None,
     seed: int,
 ) -> SegmentationResult:
     """Everything after the encoding, for any engine.
 
-    Parameters as in `segment`, checked; `large` are the options that this engine alone takes.
+    Parameters as in `segment`, checked; `options` are those of the engine.
     """
     customers, feature_set, encoder = encoded.customers, encoded.features, encoded.encoder
-    Z, search = encoded.Z, ENGINES[engine]
+    Z, search = encoded.Z, ENGINES.configured(engine, options)
     ks = sorted({1, *range(k_min, k_max + 1)})
-    clusterings: dict[int, Clustering] = search.fit_k_range(
-        encoded.rows, ks, seed=seed, effort=effort, **large
-    )
+    clusterings = search.fit_k_range(encoded.rows, ks, seed=seed)
     measured = silhouettes(Z, clusterings, seed=seed)
     curve = metrics.curve(Z, clusterings, measured)
     chosen = choices.choose(choice, Z, clusterings, curve, seed=seed, k=k, k_min=k_min)
-    if effort == "default" and chosen.k > 1 and not clusterings[chosen.k].is_plain:
+    if search.improves_chosen and chosen.k > 1 and not clusterings[chosen.k].is_plain:
         # What is promoted is what was compared, so the thorough search happens here, not later.
-        improved = search.improve(encoded.rows, clusterings, chosen.k, seed=seed, **large)
+        improved = search.improve(encoded.rows, clusterings, chosen.k, seed=seed)
         better = {j: c for j, c in improved.items() if c.wcss < clusterings[j].wcss}
         if better:
             measured = measured.updated(silhouettes(Z, better, seed=seed))
@@ -231,7 +227,7 @@ def segment_encoded(
         features=feature_set,
         scaling=encoded.scaling,
         engine=engine,
-        effort=effort,
+        effort=getattr(search.options, "effort", "default"),
         seed=seed,
         Z=Z,
         encoded_names=tuple(encoder.get_feature_names_out()),
@@ -261,18 +257,17 @@ def segment_encoded(
     )
 
 
-def check_options(*, k_min: int, k_max: int, engine: str, effort: str) -> None:
-    """Refuse what `segment` cannot do, before any data is touched."""
+def check_options(
+    *, k_min: int, k_max: int, engine: str, options: Mapping[str, Any] | None = None
+) -> None:
+    """Refuse what `segment` cannot do, before any data is touched; `options` are the engine's."""
     if k_min < 1:
         raise ConfigError(f"k.min={k_min}: the smallest number of segments is 1; set k.min=1.")
     if k_max < k_min:
         raise ConfigError(
             f"k.min={k_min} is above k.max={k_max}: give a range upwards, such as k.min=1 k.max=12."
         )
-    if engine not in ENGINES:
-        raise ConfigError(f"engine={engine}: allowed are {', '.join(ENGINES)}.")
-    if effort not in EFFORTS:
-        raise ConfigError(f"engine.effort={effort}: allowed are {', '.join(EFFORTS)}.")
+    ENGINES.options(engine, options or {})
 
 
 def _checked(frame: pd.DataFrame, features: FeatureSet | Sequence[str] | None) -> Customers:

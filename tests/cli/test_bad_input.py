@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from segmentation.cli import main
+from segmentation.cli.commands import COMMANDS
 
 GOOD = "id,age,income\n" + "".join(f"{i},{20 + i % 40},{1000 + 37 * i % 900}\n" for i in range(40))
 
@@ -214,7 +215,7 @@ def test_unreachable_server(fit, write_csv, capfd) -> None:
 
 def test_unknown_command(capsys) -> None:
     assert main.run(["fitt"]) == 2
-    assert f"Allowed: {', '.join(main.COMMANDS)}" in capsys.readouterr().err
+    assert f"Allowed: {', '.join(COMMANDS)}" in capsys.readouterr().err
 
 
 def test_nothing_to_compare(store_uri, capfd) -> None:

@@ -2,6 +2,7 @@
 
 import pickle
 
+import cloudpickle
 import pytest
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -12,13 +13,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.segment_sweep.sweeper import JobLoader
-from segmentation.cli import main
+from segmentation.cli import hydra_app
+from segmentation.cli.paths import ROOT
 
 
 @pytest.fixture
 def hydras() -> ConfigLoaderImpl:
+    hydra_app.register("fit")
     version.setbase("1.3")
-    path = create_automatic_config_search_path(str(main.ROOT / "x"), None, str(main.ROOT / "conf"))
+    path = create_automatic_config_search_path(str(ROOT / "x"), None, str(ROOT / "conf"))
     return ConfigLoaderImpl(path)
 
 
@@ -70,6 +73,8 @@ def test_a_mistake_in_a_job_is_hydras_own_error(hydras) -> None:
 
 
 def test_it_goes_to_another_process(hydras) -> None:
-    loader = pickle.loads(pickle.dumps(JobLoader(hydras)))
+    """As joblib sends it: with all schemas; that of promote is made from the table of gates."""
+    hydra_app.register("promote")
+    loader = pickle.loads(cloudpickle.dumps(JobLoader(hydras)))
     config = loader.load_sweep_config(master(hydras), ["scaling=robust"])
     assert config.scaling.name == "robust"

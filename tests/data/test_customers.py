@@ -21,7 +21,7 @@ from segmentation.data import streaming
 from segmentation.data.customers import Customers, from_frame, read_csv, read_parquet
 from segmentation.data.files import DELIMITERS, detect_delimiter
 from segmentation.errors import ConfigError, DataError
-from segmentation.experiments import run
+from segmentation.experiments.read import customers_of
 
 MALL = {
     "CustomerID": "customer_id",
@@ -239,7 +239,7 @@ def test_a_large_file_is_said_to_be_read(tmp_path: Path, typed: list[bool]) -> N
         features=FeaturesConfig(name="auto"),
         engine=EngineConfig(name="sklearn"),
     )
-    run.customers_of(config, said.append)
+    customers_of(config, said.append)
     assert said == ["Reading large.csv …"]
     assert typed == [True]
 

@@ -6,7 +6,6 @@ import os
 import socket
 import sqlite3
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segmentation.cli import main
-from segmentation.data import sql
 from segmentation.data.customers import read_csv
 from segmentation.data.sql import read_sql
 from segmentation.errors import ConfigError, DataError
@@ -23,14 +21,6 @@ from segmentation.runtime.redaction import masked, masked_url
 
 CUSTOMERS = "SELECT id, age, income, city FROM customers ORDER BY id"
 SECRETS = ("analyst", "s3cret-Pa55", "s3cret%2DPa55")
-
-
-@pytest.fixture(autouse=True)
-def _ask_again() -> Iterator[None]:
-    """Each test reads the database anew."""
-    sql._fetched.cache_clear()
-    yield
-    sql._fetched.cache_clear()
 
 
 @pytest.fixture

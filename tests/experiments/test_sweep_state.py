@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
 from segmentation.experiments import sweep
-from segmentation.experiments.run import SweepJob
+from segmentation.experiments.session import SweepSession
 from segmentation.tracking import run_logger
 from segmentation.tracking.store import Store, open_store
 
@@ -15,8 +16,8 @@ def store(store_uri: str) -> Store:
     return open_store(store_uri, "studied")
 
 
-def begin(store: Store) -> SweepJob:
-    return sweep.start(store, "s1", name="sweep", question="", command="", customers=None, total=3)
+def begin(store: Store) -> SweepSession:
+    return sweep.start(store, "s1", name="sweep", question="", command="", table=None, total=3)
 
 
 def log_run(
@@ -32,56 +33,76 @@ def log_run(
 
 def test_what_was_done_before_is_known_from_the_start(store):
     log_run(store, "a")
-    job = begin(store)
-    assert job.done == 1
-    assert sweep.is_done(store, job, "a")
-    assert not sweep.is_done(store, job, "b")
+    session = begin(store)
+    assert session.job.done == 1
+    assert session.is_done("a")
+    assert not session.is_done("b")
 
 
 def test_what_others_finish_is_known_at_the_next_look(store):
-    job = begin(store)
+    session = begin(store)
     log_run(store, "a", structure="no")
     log_run(store, "b", structure="yes")
     log_run(store, "c", status="FAILED", structure="yes", confidence="agreed")
-    assert not sweep.is_done(store, job, "b")
-    assert sweep.so_far(store, job) == (2, "b")
-    assert sweep.is_done(store, job, "b")
-    assert not sweep.is_done(store, job, "c")
+    assert not session.is_done("b")
+    session.look()
+    assert session.so_far() == (2, "b")
+    assert session.is_done("b")
+    assert not session.is_done("c")
     # Within the time that looks overlap it is read once more and counted once.
-    assert sweep.so_far(store, job) == (2, "b")
-    assert list(sweep.ranking(store, job)["run"]) == ["b", "a"]
+    session.look()
+    assert session.so_far() == (2, "b")
+    assert list(session.ranking()["run"]) == ["b", "a"]
 
 
-def test_a_process_of_its_own_looks_before_its_first_job(store, monkeypatch):
-    job = begin(store)
+def test_a_process_of_its_own_looks_before_its_first_job(store):
+    begun = begin(store)
     log_run(store, "a")
-    monkeypatch.setattr(sweep, "_seen", {})
-    assert sweep.is_done(store, job, "a")
+    joined = SweepSession(store, begun.job, is_joined=True)
+    assert joined.is_done("a")
 
 
 def test_runs_of_older_code_do_not_count(store):
     log_run(store, "a", code="0+other", structure="yes")
-    job = begin(store)
-    assert job.done == 0
-    assert not sweep.is_done(store, job, "a")
-    assert sweep.so_far(store, job) == (0, "")
-    assert sweep.ranking(store, job).empty
+    session = begin(store)
+    assert session.job.done == 0
+    assert not session.is_done("a")
+    session.look()
+    assert session.so_far() == (0, "")
+    assert session.ranking().empty
 
 
 def test_of_one_configuration_the_newest_run_counts(store):
-    job = begin(store)
+    session = begin(store)
     log_run(store, "a")
     newest = log_run(store, "a")
-    assert sweep.so_far(store, job) == (1, "a")
-    assert list(sweep.ranking(store, job)["run_id"]) == [newest]
+    session.look()
+    assert session.so_far() == (1, "a")
+    assert list(session.ranking()["run_id"]) == [newest]
 
 
 def test_a_sweep_opened_again_begins_anew(store):
-    job = begin(store)
+    session = begin(store)
     run = log_run(store, "a")
-    sweep.so_far(store, job)
+    session.look()
     store.client.delete_run(run)
     again = begin(store)
-    assert again.parent_run_id == job.parent_run_id
-    assert again.done == 0
-    assert not sweep.is_done(store, again, "a")
+    assert again.job.parent_run_id == session.job.parent_run_id
+    assert again.job.done == 0
+    assert not again.is_done("a")
+
+
+def test_what_a_job_reports_is_what_the_store_would_tell(store):
+    """The process that waits ranks by reports; at the end the store is asked."""
+    from segmentation.pipeline import segment
+    from segmentation.tracking.runs import finished_runs
+
+    result = segment(pd.DataFrame({"x": range(60), "y": [1, 5, 9] * 20}), k_max=4)
+    with run_logger.tracked_run(store, "one", tags={"sweep_id": "s1"}) as run:
+        logged = run_logger.write_result(store, run, result, config={"seed": 0})
+    stored = finished_runs(store).iloc[0].to_dict()
+    pd.testing.assert_series_equal(pd.Series(logged.row), pd.Series(stored))
+    session = begin(store)
+    session.rows.clear()
+    session.note(logged.row)
+    assert session.so_far() == (1, "one")

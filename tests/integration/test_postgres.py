@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 
 from segmentation.cli import main
-from segmentation.data import sql
 from segmentation.data.sql import read_sql
 from segmentation.errors import DataError
 
@@ -108,10 +107,8 @@ def _fill(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.fixture
-def url(server: str) -> Iterator[str]:
-    sql._fetched.cache_clear()
-    yield f"postgresql://{USER}:{ENCODED}@{server}/postgres"
-    sql._fetched.cache_clear()
+def url(server: str) -> str:
+    return f"postgresql://{USER}:{ENCODED}@{server}/postgres"
 
 
 def test_types_arrive_as_they_are(url: str) -> None:

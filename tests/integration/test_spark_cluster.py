@@ -32,8 +32,9 @@ PASS = "pass over all rows"
 
 FIT = """
 import json, sys
-from segmentation import fit
 from segmentation.config import *
+from segmentation.experiments.read import customers_of
+from segmentation.experiments.run import compute
 from segmentation.spark import session
 path, master = sys.argv[1:]
 config = FitConfig(
@@ -41,9 +42,10 @@ config = FitConfig(
     scaling={"name": "standard"}, k=KConfig(2, 6), choice={"name": "silhouette"},
     engine=EngineConfig("spark", master=master, sample=50_000), tracking=TrackingConfig(),
 )
+customers = customers_of(config)
 for turn in ("undisturbed", "disturbed"):
     say = lambda line: print(turn, line, file=sys.stderr, flush=True)
-    result = fit.compute(config, say)
+    result = compute(customers, config, say)
     squared = result.curve["silhouette_squared"].dropna().tolist()
     sizes = [segment.size for segment in result.segments]
     print(json.dumps([result.curve["wcss"].tolist(), squared, sizes]))

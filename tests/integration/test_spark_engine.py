@@ -20,6 +20,7 @@ if shutil.which("java") is None:
 from segmentation.cli.commands import fit as fit_command
 from segmentation.cli.commands import promote, score
 from segmentation.cli.commands.call import Call
+from segmentation.clustering import ENGINES
 from segmentation.clustering.spark import SparkRows
 from segmentation.config import (
     DataConfig,
@@ -28,18 +29,20 @@ from segmentation.config import (
     FitConfig,
     KConfig,
     PromoteConfig,
-    PromotionConfig,
     ScoreConfig,
     TrackingConfig,
 )
 from segmentation.data.customers import from_frame
 from segmentation.errors import DataError, GateRefused
-from segmentation.experiments import run as fit
+from segmentation.experiments.read import customers_of
+from segmentation.experiments.run import compute
 from segmentation.features.encoding import build_encoder
 from segmentation.features.feature_set import FeatureSet, resolve
+from segmentation.registry import gates
+from segmentation.result import SegmentationResult
 from segmentation.spark import session
 from segmentation.spark.encoder import fit_encoder
-from segmentation.spark.sample import SparkCustomers, customers_of
+from segmentation.spark.sample import SparkCustomers, SparkSampler
 from segmentation.spark.table import read_table
 from segmentation.tracking.store import open_store
 
@@ -92,11 +95,15 @@ def config(engine: EngineConfig, data: DataConfig, **changes: Any) -> FitConfig:
     return dataclasses.replace(base, **changes)
 
 
+def computed(asked: FitConfig) -> SegmentationResult:
+    return compute(customers_of(asked), asked)
+
+
 def table_of(spark: Any, path: Path | str, **options: Any) -> SparkCustomers:
     columns = options.pop("columns", None)
     missing = options.pop("missing", "error")
     table = read_table(spark, DataConfig("spark_table", path=str(path), **options))
-    return customers_of(table, columns, missing=missing, size=50_000, seed=0)
+    return SparkSampler(table, missing=missing, size=50_000, seed=0).customers(columns)
 
 
 @pytest.mark.parametrize(
@@ -111,8 +118,8 @@ def test_a_small_file_gives_what_it_gives_in_memory(
 ) -> None:
     data = DataConfig("csv", path=str(shared_data / name))
     features = FeaturesConfig("auto", columns=columns)
-    here = fit.compute(config(EngineConfig("sklearn"), data, features=features))
-    there = fit.compute(config(ENGINE, data, features=features))
+    here = computed(config(EngineConfig("sklearn"), data, features=features))
+    there = computed(config(ENGINE, data, features=features))
     assert there.k == here.k
     assert there.customers.digest == here.customers.digest
     for metric in ("wcss", "silhouette", "calinski_harabasz", "davies_bouldin"):
@@ -123,8 +130,8 @@ def test_a_small_file_gives_what_it_gives_in_memory(
 def test_a_table_gives_what_it_gives_in_memory(spark, parquet: Path) -> None:
     data = DataConfig("parquet", path=str(parquet))
     features = FeaturesConfig("auto", columns=NUMBERS)
-    here = fit.compute(config(EngineConfig("sklearn"), data, features=features))
-    there = fit.compute(config(ENGINE, data, features=features))
+    here = computed(config(EngineConfig("sklearn"), data, features=features))
+    there = computed(config(ENGINE, data, features=features))
     assert len(there.labels) == 50_000
     assert there.customers.population == ROWS
     assert sum(segment.size for segment in there.segments) == ROWS
@@ -149,7 +156,7 @@ def test_a_table_gives_what_it_gives_in_memory(spark, parquet: Path) -> None:
         there.curve["silhouette_se"], here.curve["silhouette_se"]
     )
     assert close[exact.notna()].all()
-    again = fit.compute(config(ENGINE, data, features=features))
+    again = computed(config(ENGINE, data, features=features))
     assert again.curve.equals(there.curve)
     assert any("50,000 of the 120,000" in note for note in there.customers.notes)
 
@@ -176,8 +183,6 @@ def test_the_squared_silhouette_is_sparks(spark, frame: pd.DataFrame) -> None:
 
 
 def fit_rows(spark: Any, frame: pd.DataFrame, Z: np.ndarray) -> dict[int, Any]:
-    from segmentation.clustering import spark as engine
-
     mean, std = frame.mean().to_numpy(), frame.std(ddof=0).to_numpy()
     rows = SparkRows.of(
         spark.createDataFrame(frame),
@@ -187,7 +192,7 @@ def fit_rows(spark: Any, frame: pd.DataFrame, Z: np.ndarray) -> dict[int, Any]:
         say=lambda line: None,
     )
     try:
-        return engine.fit_k_range(rows, range(1, 5), seed=0)
+        return ENGINES["spark"].fit_k_range(rows, range(1, 5), seed=0)
     finally:
         rows.release()
 
@@ -322,7 +327,7 @@ def test_promote_and_score_work_as_for_other_runs(
     assert run.data.params["customers"] == str(ROWS)
     assert run.data.params["sample"] == "50000"
     assert run.data.metrics["silhouette_squared"] > run.data.metrics["silhouette"]
-    asked_to = PromoteConfig(tracking=tracking, promotion=PromotionConfig(loads=False))
+    asked_to = PromoteConfig(tracking=tracking, promotion=gates.rules(loads=False))
     frame.head(ROWS - 1).to_parquet(path)
     with pytest.raises(GateRefused, match="holds other customers now"):
         promote.run(asked_to, call)
@@ -352,7 +357,7 @@ def test_never_worse_than_mllib(spark, parquet: Path) -> None:
 
     data = DataConfig("parquet", path=str(parquet))
     features = FeaturesConfig("auto", columns=NUMBERS)
-    ours = fit.compute(config(ENGINE, data, features=features, k=KConfig(6, 6)))
+    ours = computed(config(ENGINE, data, features=features, k=KConfig(6, 6)))
     scale = ours.pipeline[0]
     columns = [f"(`{n}` - {m}) / {s} AS `{n}`" for n, m, s in _scaled(scale)]
     table = spark.read.parquet(str(parquet)).selectExpr(*columns)

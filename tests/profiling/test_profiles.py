@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import rankdata
 
+from segmentation.evaluation.formats import in_units
 from segmentation.profiling.profiles import (
     MOST_CATEGORIES,
     OTHER_VALUES,
-    in_units,
     profile,
     share_intervals,
 )

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from segmentation.config import PromotionConfig
 from segmentation.registry import gates
 from segmentation.registry.gates import FAILED, NOTHING, OFF, PASSED, Findings
 
@@ -20,10 +19,10 @@ GOOD = Findings(
     champion_silhouette=0.5,
     moved=0.05,
 )
-ASKED = PromotionConfig()
+ASKED = gates.rules()
 
 
-def answers(found: Findings, asked: PromotionConfig = ASKED) -> dict[str, str]:
+def answers(found: Findings, asked: object = ASKED) -> dict[str, str]:
     return {one.gate: one.answer for one in gates.check(found, asked)}
 
 
@@ -74,7 +73,7 @@ def test_a_threshold_itself_passes(found, asked) -> None:
 
 
 def test_gates_can_be_switched_off_but_for_a_champion_replaced_by_itself() -> None:
-    off = PromotionConfig(
+    off = gates.rules(
         data_known=False,
         structure=False,
         several_columns=False,

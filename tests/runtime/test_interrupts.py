@@ -21,7 +21,7 @@ import pytest
 import sqlalchemy
 from numpy.typing import NDArray
 
-from segmentation.cli import main
+from segmentation.cli.exit_codes import INTERRUPTED, guarded
 from segmentation.runtime import interrupts
 from segmentation.tracking.run_logger import tracked_run
 from segmentation.tracking.store import check_store, open_store
@@ -145,7 +145,7 @@ def test_what_compiled_code_makes_of_it_is_an_interrupt_again() -> None:
 def test_a_command_broken_into_while_it_draws_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     interrupts.listen()
     line = matplotlib.path.Path([(0, 0), (1, 1)])
-    assert main._guarded(lambda: line.clip_to_bbox(Uneasy())) == main.INTERRUPTED
+    assert guarded(lambda: line.clip_to_bbox(Uneasy())) == INTERRUPTED
     assert "interrupted" in capsys.readouterr().err
 
 

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from segmentation import log_result, segment
 from segmentation.clustering import ENGINES
 from segmentation.errors import ConfigError
 from segmentation.evaluation import metrics
 from segmentation.evaluation.silhouette import silhouettes
-from segmentation.selection.choice import CHOICES, Choice, choose
+from segmentation.selection.choice import CHOICES, Choice, Fitted, Rule, check, choose
+from segmentation.tracking.store import open_store
 
 RNG = np.random.default_rng(0)
 CENTERS = np.array([[0.0, 0.0], [12.0, 0.0], [0.0, 12.0], [12.0, 12.0]])
@@ -116,3 +118,45 @@ def test_mistakes_are_named(rule: str, options: dict[str, int], words: str) -> N
     with pytest.raises(ConfigError) as caught:
         chosen(rule, **options)
     assert words in str(caught.value)
+
+
+def largest_allowed(fitted: Fitted) -> int:
+    return min(max(fitted.ks), int(fitted.options.get("most", 99)))
+
+
+@pytest.fixture
+def mine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule from outside: one line in the table."""
+    rule = Rule(largest_allowed, "largest k that I allow", keys={"most": int})
+    monkeypatch.setitem(CHOICES, "mine", rule)
+
+
+def test_a_rule_of_ones_own_is_one_line(mine: None, frame, store_uri, monkeypatch) -> None:
+    result = segment(frame, choice="mine", k_max=3)
+    assert result.k == 3
+    assert result.verdict.startswith("3 segments: largest k that I allow (structure untested)")
+    assert segment(frame, choice={"name": "mine", "most": 2}, k_max=3).k == 2
+    # Drawing is the longest part, and not what this is about.
+    monkeypatch.setattr("segmentation.tracking.run_items.FIGURES", {})
+    logged = log_result(result, uri=store_uri)
+    run = open_store(store_uri, "customer-segments").client.get_run(logged.run_id)
+    assert run.data.params["choice"] == "mine"
+    assert run.data.tags["structure"] == "untested"
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        ({"name": "mine", "most": "two"}, "choice.most=two: a whole number is wanted"),
+        ({"name": "mine", "k": 5}, "choice.k belongs to choice=fixed alone"),
+        ({"name": "gap", "most": 5}, "choice.most belongs to choice=mine alone"),
+        ({"name": "mine", "least": 5}, "choice=mine has no key least; it takes choice.most"),
+        ({"name": "gap", "least": 5}, "choice=gap has no key least; it takes no key"),
+        ("yours", "choice=yours: allowed are evidence, .*, mine"),
+    ],
+)
+def test_its_keys_are_checked_before_anything_is_fitted(mine: None, frame, choice, words) -> None:
+    with pytest.raises(ConfigError, match=words):
+        segment(frame, choice=choice)
+    with pytest.raises(ConfigError, match=words):
+        check(choice)

@@ -20,6 +20,7 @@ from PIL import Image
 
 from conftest import REPO
 from segmentation import visualization as figures_package
+from segmentation.evaluation.formats import percent
 from segmentation.features.feature_set import FeatureSet
 from segmentation.pipeline import segment
 from segmentation.profiling.decision_rules import Condition, Rule, Rules
@@ -40,7 +41,6 @@ from segmentation.visualization.segment_cards import (
 )
 from segmentation.visualization.style import (
     PALETTE,
-    percent,
     sample_rows,
     shorten,
     text_columns,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
@@ -11,6 +12,13 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from segmentation.runtime.forks import Team
+
+if TYPE_CHECKING:
+    from segmentation.experiments.session import FinishedJob
+
+    # From a fork: the job, what it raised and what it reports; where none was ordered, the job that
+    # cannot be composed.
+    Answer = tuple[int | None, BaseException | None, list[FinishedJob]]
 
 #: How long an interrupted fork may take to end its run before it is killed.
 GRACE_SECONDS = 8
@@ -76,25 +84,29 @@ class ForkLauncher(Launcher):
 
     def _in_forks(self, jobs: list[list[str]], first: int, processes: int) -> list[JobReturn]:
         """Have each fork compose its share of the jobs, then deal the jobs out."""
+        from segmentation.cli.commands import sweep
+
         composed: dict[int, DictConfig] = {}
 
-        def work(fork: int, job: int | None) -> tuple[int | None, BaseException | None]:
+        def work(fork: int, job: int | None) -> Answer:
             """Without a job, compose the fork's own: gives the number of one that cannot be."""
             if job is not None:
                 config = composed.pop(job, None) or self._compose(jobs[job])
-                return job, _error_of(self._run(config, first + job))
+                finished: list[FinishedJob] = []
+                sweep.report_to(finished.append)
+                return job, _error_of(self._run(config, first + job)), finished
             for own in range(fork, len(jobs), processes):
                 try:
                     composed[own] = self._compose(jobs[own])
                 except Exception:
-                    return own, None
-            return None, None
+                    return own, None, []
+            return None, None, []
 
         forks = range(processes)
         with Team(work, forks, grace=GRACE_SECONDS) as team:
             for fork in forks:
                 team.order(fork, None)
-            for _, (unfit, _) in team.answers():
+            for _, (unfit, *_) in team.answers():
                 if unfit is not None:
                     # Here once more, for the exception itself.
                     self._compose(jobs[unfit])
@@ -111,10 +123,12 @@ class ForkLauncher(Launcher):
 
             for fork in forks:
                 deal(fork)
-            for fork, (job, error) in team.answers():
+            for fork, (job, error, finished) in team.answers():
                 assert job is not None
                 errors[job] = error
                 deal(fork)
+                for each in finished:
+                    sweep.reported(each)
         return [_returned(jobs[job], error) for job, error in errors.items()]
 
 

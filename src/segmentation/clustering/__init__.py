@@ -1,9 +1,7 @@
-"""One file an engine; this table names them."""
+"""K-Means for a whole range of k: one file an engine, and the table `ENGINES` that names them."""
 
 from __future__ import annotations
 
-from types import ModuleType
+from segmentation.clustering.engine_table import ENGINES, EngineLine
 
-from segmentation.clustering import in_memory, spark
-
-ENGINES: dict[str, ModuleType] = {"sklearn": in_memory, "spark": spark}
+__all__ = ["ENGINES", "EngineLine"]

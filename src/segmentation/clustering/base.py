@@ -1,10 +1,11 @@
-"""What every engine returns: one `Clustering` for each k."""
+"""What an engine is, and what it returns: one `Clustering` for each k."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,3 +98,77 @@ class Clustering:
         3,026 that at most one of ten starts came to, 134 were.
         """
         return self.polish is None and 2 * self.starts_at_best >= len(self.starts)
+
+
+class Engine(Protocol):
+    """Fits K-Means for a whole range of k; made from its options by its line in `ENGINES`.
+
+    `tests/clustering/contract.py` is the suite that every engine passes.
+    """
+
+    @property
+    def options(self) -> Any:
+        """Its options: a frozen dataclass, the one that its line in the table names."""
+        ...
+
+    @property
+    def improves_chosen(self) -> bool:
+        """Whether the k that is chosen is to be searched once more, harder, with `improve`."""
+        ...
+
+    def with_options(self, **changes: Any) -> Engine:
+        """The same engine with some options changed.
+
+        Raises
+        ------
+        ConfigError
+            There is no such option, or its value is not allowed.
+        """
+        ...
+
+    def fit_k_range(self, rows: Any, ks: Iterable[int], *, seed: int) -> dict[int, Clustering]:
+        """Fit K-Means for every k of a range together.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n, d), or what the engine takes instead
+            Rows in the scaled space, finite.
+        ks : iterable of int
+            Numbers of clusters, each at least 1.
+        seed : int
+            Non-negative. Same rows, range, options and seed: same bits.
+
+        Returns
+        -------
+        dict of int to Clustering
+            Keys ascending. WCSS never rises with k.
+
+        Raises
+        ------
+        ConfigError
+            A k below 1 or above the number of distinct rows, or a negative seed.
+        DataError
+            The rows cannot be used.
+        """
+        ...
+
+    def improve(
+        self, rows: Any, clusterings: dict[int, Clustering], k: int, *, seed: int
+    ) -> dict[int, Clustering]:
+        """Search one k harder, from what is known of it and its neighbours.
+
+        Parameters
+        ----------
+        rows, seed
+            As given to `fit_k_range`.
+        clusterings : dict of int to Clustering
+            From `fit_k_range` on the same rows; left as it is.
+        k : int
+            One of its keys.
+
+        Returns
+        -------
+        dict of int to Clustering
+            The same keys; WCSS is not above what it was and still never rises with k.
+        """
+        ...

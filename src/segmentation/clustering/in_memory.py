@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,9 @@ from sklearn.cluster import KMeans
 
 from segmentation.clustering import large_data
 from segmentation.clustering.base import Clustering
+from segmentation.clustering.engine_table import SklearnOptions, changed
 from segmentation.clustering.global_search import (
     EFFORTS,
-    Effort,
     Found,
     plus_plus,
     search_one,
@@ -30,7 +31,14 @@ from segmentation.clustering.global_search import (
 )
 from segmentation.clustering.local_search import Floats, WeightedRows, local_search
 from segmentation.clustering.nested_samples import SEARCH_ROWS, Samples
-from segmentation.clustering.rows import Table, clustering_of, labels_of, nearest_center
+from segmentation.clustering.rows import (
+    Table,
+    check_ks,
+    check_seed,
+    clustering_of,
+    labels_of,
+    nearest_center,
+)
 from segmentation.errors import ConfigError
 from segmentation.runtime.threads import at_most
 
@@ -40,134 +48,156 @@ HARTIGAN_ROWS = 20_000
 POLISHED = 3
 # Lloyd steps on all rows after which the rest of the polishing goes to the leader alone.
 HEAT = 5
-POLISHES = ("passes", "full")
 
 
-def fit_k_range(
-    Z: NDArray[np.float64],
-    ks: Iterable[int],
-    *,
-    seed: int,
-    effort: str = "default",
-    path: str = "auto",
-    polish: str = "passes",
-    sample_weight: NDArray[np.float64] | None = None,
-) -> dict[int, Clustering]:
-    """Fit K-Means for every k of a range together.
+@dataclass(frozen=True)
+class InMemoryEngine:
+    """K-Means for arrays; an `segmentation.clustering.base.Engine`.
 
-    Parameters
+    Attributes
     ----------
-    Z : ndarray of shape (n, d)
-        Rows in the scaled space, finite.
-    ks : iterable of int
-        Numbers of clusters, each at least 1. All k up to the largest are searched, because each
-        gives its neighbours starts.
-    seed : int
-        Non-negative. Same rows (in any order), weights, range, effort and seed: same bits.
-    effort : {"fast", "default", "thorough"}
-    path : {"auto", "exact", "sampled"}
-        ``exact`` runs every candidate on all rows, ``sampled`` is the large-data path; ``auto``
-        takes the latter above `segmentation.clustering.rows.SAMPLED_ROWS` distinct rows.
-    polish : {"passes", "full"}
-        On the large-data path: pass over all rows until a pass gains next to nothing, or until
-        Lloyd's algorithm stands still.
-    sample_weight : ndarray of shape (n,), optional
-        Non-negative weights. A row of weight 3 is exactly the same as three equal rows.
-
-    Returns
-    -------
-    dict of int to Clustering
-        Keys ascending. WCSS never rises with k.
-
-    Raises
-    ------
-    ConfigError
-        A k below 1 or above the number of distinct rows, or an unknown effort.
-    DataError
-        Z or the weights cannot be used.
+    options : SklearnOptions
     """
-    wanted = sorted({int(k) for k in ks})
-    chosen = _effort(effort)
-    _check_seed(seed)
-    _check_polish(polish)
-    table = Table.of(Z, sample_weight, path)
-    _check_ks(wanted, table.distinct)
-    with at_most(1):
-        if table.large:
-            Z = table.Z
-            sampling = _samples(table, wanted[-1], seed)
-            # Which rows are equal is said; kept, it would be a quarter of the memory of the rows.
-            del table
-            with sampling as samples:
-                solved = large_data.solve_range(samples, wanted[-1], effort, full=polish == "full")
-            return {k: clustering_of(solved[k], Z) for k in wanted}
-        data = _Data.of(table)
-        sample = _search_rows(data.rows, wanted[-1], seed)
-        found = search_range(sample, wanted[-1], chosen, seed)
-        finished = {k: data.finish(found[k], sample) for k in found}
-        return {k: data.not_above(finished, k) for k in wanted}
 
+    options: SklearnOptions = field(default_factory=SklearnOptions)
 
-def improve(
-    Z: NDArray[np.float64],
-    clusterings: dict[int, Clustering],
-    k: int,
-    *,
-    seed: int,
-    effort: str = "thorough",
-    path: str = "auto",
-    polish: str = "passes",
-    sample_weight: NDArray[np.float64] | None = None,
-) -> dict[int, Clustering]:
-    """Search one k harder, from what is known of it and its neighbours.
+    @property
+    def improves_chosen(self) -> bool:
+        """At the default effort: ``fast`` is not to be slow, ``thorough`` has searched hard."""
+        return self.options.effort == "default"
 
-    Parameters
-    ----------
-    Z, seed, path, polish, sample_weight
-        As given to `fit_k_range`.
-    clusterings : dict of int to Clustering
-        From `fit_k_range` on the same rows; left as it is.
-    k : int
-        One of its keys.
-    effort : {"fast", "default", "thorough"}
+    def with_options(self, **changes: Any) -> InMemoryEngine:
+        """The same engine with some options changed; see `SklearnOptions`."""
+        return InMemoryEngine(changed(self.options, changes))
 
-    Returns
-    -------
-    dict of int to Clustering
-        The same keys; k has the better of the two searches and the starts of both. WCSS never
-        rises with k: should the new solution beat a larger k, that one is built upon it.
-    """
-    if k not in clusterings:
-        raise ConfigError(
-            f"cannot improve k={k}: it was not fitted; fitted are {sorted(clusterings)}"
-        )
-    chosen = _effort(effort)
-    _check_seed(seed)
-    _check_polish(polish)
-    if k == 1:
-        return dict(clusterings)
-    table = Table.of(Z, sample_weight, path)
-    near = {j: clusterings[j].centers for j in clusterings if abs(j - k) <= 1}
-    old = clusterings[k]
-    with at_most(1):
-        if table.large:
-            Z = table.Z
-            sampling = _samples(table, max(clusterings), seed)
-            del table
-            with sampling as samples:
-                solved_one = large_data.solve_one(samples, k, near, effort, full=polish == "full")
-            new = clustering_of(solved_one, Z)
-            # Should it beat a larger k, that one keeps its solution: rebuilt, it would cost a fit.
-            above = min((c.wcss for j, c in clusterings.items() if j > k), default=-np.inf)
-            best = new if above <= new.wcss < old.wcss else old
-            return {**clusterings, k: replace(best, starts=old.starts + new.starts)}
-        data = _Data.of(table)
-        sample = _search_rows(data.rows, max(clusterings), seed)
-        known = {j: data.inward(centers) for j, centers in near.items()}
-        new = data.finish(search_one(sample, k, known, chosen, seed), sample)
-        best = min(old, new, key=lambda c: c.wcss)
-        solved = {**clusterings, k: replace(best, starts=old.starts + new.starts)}
-        return {j: data.not_above(solved, j) for j in sorted(solved)}
+    def fit_k_range(
+        self,
+        rows: NDArray[np.float64],
+        ks: Iterable[int],
+        *,
+        seed: int,
+        sample_weight: NDArray[np.float64] | None = None,
+        **options: str,
+    ) -> dict[int, Clustering]:
+        """Fit K-Means for every k of a range together.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n, d)
+            Rows in the scaled space, finite.
+        ks : iterable of int
+            Numbers of clusters, each at least 1. All k up to the largest are searched, because each
+            gives its neighbours starts.
+        seed : int
+            Non-negative. Same rows (in any order), weights, range, options and seed: same bits.
+        sample_weight : ndarray of shape (n,), optional
+            Non-negative weights. A row of weight 3 is exactly the same as three equal rows.
+        **options : str
+            ``effort``, ``path`` and ``polish``: short for ``with_options(…)``.
+
+        Returns
+        -------
+        dict of int to Clustering
+            Keys ascending. WCSS never rises with k.
+
+        Raises
+        ------
+        ConfigError
+            A k below 1 or above the number of distinct rows, or an option that is not allowed.
+        DataError
+            The rows or the weights cannot be used.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from segmentation.clustering import ENGINES
+        >>> Z = np.array([[0.0], [1.0], [10.0], [11.0]])
+        >>> fitted = ENGINES["sklearn"].fit_k_range(Z, [1, 2], seed=0)
+        >>> fitted[2].wcss, fitted[2].labels.tolist()
+        (1.0, [0, 0, 1, 1])
+        """
+        if options:
+            engine = self.with_options(**options)
+            return engine.fit_k_range(rows, ks, seed=seed, sample_weight=sample_weight)
+        wanted = sorted({int(k) for k in ks})
+        check_seed(seed)
+        effort, full = self.options.effort, self.options.polish == "full"
+        table = Table.of(rows, sample_weight, self.options.path)
+        check_ks(wanted, table.distinct)
+        with at_most(1):
+            if table.large:
+                Z = table.Z
+                sampling = _samples(table, wanted[-1], seed)
+                # Which rows are equal is said; kept, it would be a quarter of the rows' memory.
+                del table
+                with sampling as samples:
+                    solved = large_data.solve_range(samples, wanted[-1], effort, full=full)
+                return {k: clustering_of(solved[k], Z) for k in wanted}
+            data = _Data.of(table)
+            sample = _search_rows(data.rows, wanted[-1], seed)
+            found = search_range(sample, wanted[-1], EFFORTS[effort], seed)
+            finished = {k: data.finish(found[k], sample) for k in found}
+            return {k: data.not_above(finished, k) for k in wanted}
+
+    def improve(
+        self,
+        rows: NDArray[np.float64],
+        clusterings: dict[int, Clustering],
+        k: int,
+        *,
+        seed: int,
+        effort: str = "thorough",
+        sample_weight: NDArray[np.float64] | None = None,
+    ) -> dict[int, Clustering]:
+        """Search one k harder, from what is known of it and its neighbours.
+
+        Parameters
+        ----------
+        rows, seed, sample_weight
+            As given to `fit_k_range`.
+        clusterings : dict of int to Clustering
+            From `fit_k_range` on the same rows; left as it is.
+        k : int
+            One of its keys.
+        effort : {"fast", "default", "thorough"}
+            Of this search.
+
+        Returns
+        -------
+        dict of int to Clustering
+            The same keys; k has the better of the two searches and the starts of both. WCSS never
+            rises with k: should the new solution beat a larger k, that one is built upon it.
+        """
+        if k not in clusterings:
+            raise ConfigError(
+                f"cannot improve k={k}: it was not fitted; fitted are {sorted(clusterings)}"
+            )
+        options = changed(self.options, {"effort": effort})
+        check_seed(seed)
+        if k == 1:
+            return dict(clusterings)
+        table = Table.of(rows, sample_weight, options.path)
+        near = {j: clusterings[j].centers for j in clusterings if abs(j - k) <= 1}
+        old, full = clusterings[k], options.polish == "full"
+        with at_most(1):
+            if table.large:
+                Z = table.Z
+                sampling = _samples(table, max(clusterings), seed)
+                del table
+                with sampling as samples:
+                    solved_one = large_data.solve_one(samples, k, near, effort, full=full)
+                new = clustering_of(solved_one, Z)
+                # A larger k that it beats keeps its solution: rebuilt, it would cost a fit.
+                above = min((c.wcss for j, c in clusterings.items() if j > k), default=-np.inf)
+                best = new if above <= new.wcss < old.wcss else old
+                return {**clusterings, k: replace(best, starts=old.starts + new.starts)}
+            data = _Data.of(table)
+            sample = _search_rows(data.rows, max(clusterings), seed)
+            known = {j: data.inward(centers) for j, centers in near.items()}
+            new = data.finish(search_one(sample, k, known, EFFORTS[effort], seed), sample)
+            best = min(old, new, key=lambda c: c.wcss)
+            solved = {**clusterings, k: replace(best, starts=old.starts + new.starts)}
+            return {j: data.not_above(solved, j) for j in sorted(solved)}
 
 
 @dataclass(frozen=True)
@@ -283,29 +313,3 @@ def _search_rows(rows: WeightedRows, k_max: int, seed: int) -> WeightedRows:
     left = float(careful.distances(seeds)[:, 0].min(axis=0) @ rows.w)
     total = float(rows.w @ (rows.X**2).sum(axis=1))
     return careful if total * np.finfo(float).eps > 1e-10 * left else rows
-
-
-def _effort(name: str) -> Effort:
-    if name not in EFFORTS:
-        raise ConfigError(f"engine.effort={name!r} is not known; use one of {', '.join(EFFORTS)}")
-    return EFFORTS[name]
-
-
-def _check_ks(ks: list[int], distinct: int) -> None:
-    if not ks or ks[0] < 1:
-        raise ConfigError(f"the k range must hold numbers of at least 1, got {ks}")
-    if ks[-1] > distinct:
-        raise ConfigError(
-            f"k={ks[-1]} asks for more clusters than there are distinct rows ({distinct}); "
-            f"set k.max to {distinct} or less, or add features that tell the rows apart"
-        )
-
-
-def _check_polish(polish: str) -> None:
-    if polish not in POLISHES:
-        raise ConfigError(f"engine.polish={polish}: allowed are {', '.join(POLISHES)}.")
-
-
-def _check_seed(seed: int) -> None:
-    if seed < 0:
-        raise ConfigError(f"seed must be 0 or greater, got {seed}")

@@ -24,7 +24,6 @@ SAMPLED_ROWS = 50_000
 MERGED_SHARE = 0.6
 # Beyond, squares leave the range of single precision.
 SMALLEST, LARGEST = 1e-15, 1e15
-PATHS = ("auto", "exact", "sampled")
 
 CHUNK = 65_536
 
@@ -58,14 +57,12 @@ class Table:
     def of(
         cls, Z: NDArray[np.float64], sample_weight: NDArray[np.float64] | None, path: str
     ) -> Table:
-        """Check the rows; arguments as of `segmentation.clustering.in_memory.fit_k_range`."""
-        if path not in PATHS:
-            raise ConfigError(f"engine.path={path}: allowed are {', '.join(PATHS)}.")
+        """Check the rows; arguments as of `segmentation.clustering.in_memory.InMemoryEngine`."""
         # On the large-data path single precision stays: rows are added up in double precision.
         is_single = Z.dtype == np.float32 and len(Z) > SAMPLED_ROWS
         Z = np.ascontiguousarray(Z, dtype=np.float32 if is_single else np.float64)
         w = None if sample_weight is None else np.asarray(sample_weight, float)
-        _check_data(Z, w)
+        check_rows(Z, w)
         X = Z
         if w is not None and not w.all():
             X, w = Z[w > 0], w[w > 0]
@@ -144,7 +141,25 @@ def labels_of(
     return nearest_center(Z if rows is None else Z[rows], centers)[0]
 
 
-def _check_data(Z: Floats, weights: Floats | None) -> None:
+def check_ks(ks: list[int], distinct: int) -> None:
+    """Refuse a range of k, ascending, that so many distinct rows do not allow."""
+    if not ks or ks[0] < 1:
+        raise ConfigError(f"the k range must hold numbers of at least 1, got {ks}")
+    if ks[-1] > distinct:
+        raise ConfigError(
+            f"k={ks[-1]} asks for more clusters than there are distinct rows ({distinct}); "
+            f"set k.max to {distinct} or less, or add features that tell the rows apart"
+        )
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that no generator takes."""
+    if seed < 0:
+        raise ConfigError(f"seed must be 0 or greater, got {seed}")
+
+
+def check_rows(Z: Floats, weights: Floats | None = None) -> None:
+    """Refuse rows, and weights, that K-Means cannot be fitted to."""
     if Z.ndim != 2 or 0 in Z.shape:
         raise DataError(f"clustering needs a table with rows and columns, got shape {Z.shape}")
     if not np.isfinite(Z).all():

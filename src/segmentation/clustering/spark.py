@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segmentation.clustering import assignment, in_memory, squared_silhouette
+from segmentation.clustering import assignment, squared_silhouette
 from segmentation.clustering.assignment import Floats, Key, Totals
 from segmentation.clustering.base import Clustering, Polish
+from segmentation.clustering.engine_table import SklearnOptions, SparkOptions, changed
+from segmentation.clustering.in_memory import InMemoryEngine
 from segmentation.clustering.large_data import (
     FULL_PASSES,
     FULL_TOLERANCE,
@@ -30,7 +32,7 @@ from segmentation.clustering.large_data import (
     same_solution,
 )
 from segmentation.clustering.lloyd import MOST_PASSES, TOLERANCE, Settled, settle
-from segmentation.clustering.rows import labels_of, nearest_center
+from segmentation.clustering.rows import check_ks, check_seed, labels_of, nearest_center
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -196,79 +198,85 @@ class SparkRows:
         return whole
 
 
-def fit_k_range(
-    rows: SparkRows,
-    ks: Iterable[int],
-    *,
-    seed: int,
-    effort: str = "default",
-    polish: str = "passes",
-) -> dict[int, Clustering]:
-    """Fit K-Means for every k of a range together.
+@dataclass(frozen=True)
+class SparkEngine:
+    """K-Means for rows in Spark; an `segmentation.clustering.base.Engine`.
 
-    Parameters
+    Attributes
     ----------
-    rows : SparkRows
-    ks : iterable of int
-    seed : int
-        Same rows, cut into the same partitions, sample, range, effort and seed: same bits.
-    effort : {"fast", "default", "thorough"}
-        Of the search on the sample.
-    polish : {"passes", "full"}
-        Pass over all rows until a pass gains next to nothing, or until Lloyd's algorithm stands
-        still.
-
-    Returns
-    -------
-    dict of int to Clustering
-        Keys ascending. WCSS over all rows, never rising with k; labels are the sample's.
+    options : SparkOptions
+        Its effort is that of the search on the sample.
     """
-    wanted = sorted({int(k) for k in ks})
-    rows.say(f"Searching k = {wanted[0]}..{wanted[-1]} on {len(rows.sample):,} customers …")
-    found = _rivals(rows, wanted, seed, effort)
-    starts = {(k, i): one.centers for k, each in found.items() for i, one in enumerate(each)}
-    best: dict[int, Settled] = {}
-    for (k, _), settled in _settle(rows, starts, polish).items():
-        if k not in best or settled.wcss < best[k].wcss:
-            best[k] = settled
-    leaders = {k: each[0] for k, each in found.items()}
-    return _never_rising(rows, _clusterings(rows, best, leaders))
 
+    options: SparkOptions = field(default_factory=SparkOptions)
 
-def improve(
-    rows: SparkRows,
-    clusterings: dict[int, Clustering],
-    k: int,
-    *,
-    seed: int,
-    polish: str = "passes",
-) -> dict[int, Clustering]:
-    """Search one k harder on the sample, and keep what is better over all rows.
+    @property
+    def improves_chosen(self) -> bool:
+        """As of the engine for rows in memory."""
+        return self.options.effort == "default"
 
-    Parameters and result as in `segmentation.clustering.in_memory.improve`.
-    """
-    if k == 1:
-        return dict(clusterings)
-    known = {j: one for j, one in clusterings.items() if abs(j - k) <= 1}
-    found = in_memory.improve(rows.sample, _of_sample(rows, known), k, seed=seed)
-    starts = clusterings[k].starts + _scaled(found[k], clusterings[k].wcss)
-    both = replace(clusterings[k], starts=starts)
-    if _same(rows, clusterings[k], found[k].centers):
-        return {**clusterings, k: both}
-    settled = {k: _settle(rows, {(k, 0): found[k].centers}, polish)[k, 0]}
-    if settled[k].totals.wcss >= clusterings[k].wcss:
-        return {**clusterings, k: both}
-    better = _clusterings(rows, settled, found)[k]
-    return _never_rising(rows, {**clusterings, k: replace(better, starts=both.starts)})
+    def with_options(self, **changes: Any) -> SparkEngine:
+        """The same engine with some options changed; see `SparkOptions`."""
+        return SparkEngine(changed(self.options, changes))
+
+    def fit_k_range(
+        self, rows: SparkRows, ks: Iterable[int], *, seed: int
+    ) -> dict[int, Clustering]:
+        """Fit K-Means for every k of a range together.
+
+        Parameters
+        ----------
+        rows : SparkRows
+        ks : iterable of int
+        seed : int
+            Same rows, cut into the same partitions, sample, range, options and seed: same bits.
+
+        Returns
+        -------
+        dict of int to Clustering
+            Keys ascending. WCSS over all rows, never rising with k; labels are the sample's.
+        """
+        wanted = sorted({int(k) for k in ks})
+        check_seed(seed)
+        # How many clusters there can be the search of the sample checks.
+        check_ks(wanted, max(wanted, default=0))
+        rows.say(f"Searching k = {wanted[0]}..{wanted[-1]} on {len(rows.sample):,} customers …")
+        found = _rivals(rows, wanted, seed, self.options.effort)
+        starts = {(k, i): one.centers for k, each in found.items() for i, one in enumerate(each)}
+        best: dict[int, Settled] = {}
+        for (k, _), settled in _settle(rows, starts, self.options.polish).items():
+            if k not in best or settled.wcss < best[k].wcss:
+                best[k] = settled
+        leaders = {k: each[0] for k, each in found.items()}
+        return _never_rising(rows, _clusterings(rows, best, leaders))
+
+    def improve(
+        self, rows: SparkRows, clusterings: dict[int, Clustering], k: int, *, seed: int
+    ) -> dict[int, Clustering]:
+        """Search one k harder on the sample, and keep what is better over all rows.
+
+        Parameters and result as in `segmentation.clustering.in_memory.InMemoryEngine.improve`.
+        """
+        if k == 1:
+            return dict(clusterings)
+        known = {j: one for j, one in clusterings.items() if abs(j - k) <= 1}
+        found = InMemoryEngine().improve(rows.sample, _of_sample(rows, known), k, seed=seed)
+        starts = clusterings[k].starts + _scaled(found[k], clusterings[k].wcss)
+        both = replace(clusterings[k], starts=starts)
+        if _same(rows, clusterings[k], found[k].centers):
+            return {**clusterings, k: both}
+        settled = {k: _settle(rows, {(k, 0): found[k].centers}, self.options.polish)[k, 0]}
+        if settled[k].totals.wcss >= clusterings[k].wcss:
+            return {**clusterings, k: both}
+        better = _clusterings(rows, settled, found)[k]
+        return _never_rising(rows, {**clusterings, k: replace(better, starts=both.starts)})
 
 
 def _rivals(rows: SparkRows, ks: list[int], seed: int, effort: str) -> dict[int, list[Clustering]]:
     """The best solutions of each k on the sample, best first: which of them wins, all rows say."""
     turns = 1 if rows.whole else SEARCHES
-    tried = [
-        in_memory.fit_k_range(rows.sample, ks, seed=seed + turn * STEP, effort=effort)
-        for turn in range(turns)
-    ]
+    engine = InMemoryEngine(SklearnOptions(effort=effort))
+    tried = [engine.fit_k_range(rows.sample, ks, seed=seed + turn * STEP) for turn in range(turns)]
     rivals: dict[int, list[Clustering]] = {}
     for k in ks:
         pool = sorted((each[k] for each in tried), key=lambda one: one.wcss)

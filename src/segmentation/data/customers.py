@@ -27,6 +27,7 @@ from segmentation.data.columns import (
 )
 from segmentation.data.extra_columns import LARGEST, Others, other_columns
 from segmentation.data.files import RawTable, existing_file, read_csv_table, read_parquet_table
+from segmentation.data.sources import Select
 from segmentation.data.streamed_csv import read_typed_csv
 from segmentation.errors import ConfigError, DataError
 from segmentation.runtime.blocks import parts
@@ -119,6 +120,30 @@ def read_csv(
     ConfigError
         An option has a value that is not allowed.
     """
+    return _released(
+        open_csv(
+            path,
+            id=id,
+            delimiter=delimiter,
+            decimal=decimal,
+            encoding=encoding,
+            missing=missing,
+            rename=rename,
+        )(columns=columns)
+    )
+
+
+def open_csv(
+    path: str | Path,
+    *,
+    id: str | None = None,
+    delimiter: str | None = None,
+    decimal: str = ".",
+    encoding: str | None = None,
+    missing: str = "error",
+    rename: Mapping[str, str] | None = None,
+) -> Select:
+    """Read a CSV file once, to ask it for different columns; parameters as in `read_csv`."""
     if decimal not in (".", ","):
         raise ConfigError(f"data.decimal={decimal!r} is not allowed; use '.' or ','.")
     raw = None
@@ -133,8 +158,10 @@ def read_csv(
         )
     if raw is None:
         raw = read_csv_table(path, delimiter=delimiter, encoding=encoding)
-    customers = _check(raw, id, missing, rename, columns, decimal)
-    del raw
+    return partial(_check, raw, id=id, missing=missing, rename=rename, decimal=decimal)
+
+
+def _released(customers: Customers) -> Customers:
     # What held the columns as they were read, of which customers are not made.
     pa.default_memory_pool().release_unused()
     return customers
@@ -155,10 +182,18 @@ def read_parquet(
     columns: Sequence[str] | None = None,
 ) -> Customers:
     """Read a Parquet file into checked customers; parameters and errors as in `read_csv`."""
-    customers = _check(read_parquet_table(path), id, missing, rename, columns)
-    # What held the columns as they were read, of which customers are not made.
-    pa.default_memory_pool().release_unused()
-    return customers
+    return _released(open_parquet(path, id=id, missing=missing, rename=rename)(columns=columns))
+
+
+def open_parquet(
+    path: str | Path,
+    *,
+    id: str | None = None,
+    missing: str = "error",
+    rename: Mapping[str, str] | None = None,
+) -> Select:
+    """Read a Parquet file once, to ask it for different columns; parameters as in `read_csv`."""
+    return partial(_check, read_parquet_table(path), id=id, missing=missing, rename=rename)
 
 
 def from_frame(
@@ -203,7 +238,7 @@ def _check(
     id: str | None,
     missing: str,
     rename: Mapping[str, str] | None,
-    columns: Sequence[str] | None,
+    columns: Sequence[str] | None = None,
     decimal: str = ".",
 ) -> Customers:
     """Everything that makes customers of a raw table, in the order in which a user reads it."""

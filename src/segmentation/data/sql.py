@@ -6,9 +6,9 @@ taken out, and no exception of the driver stays attached to it for a traceback t
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote, quote_plus
@@ -21,6 +21,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from segmentation.data import customers
 from segmentation.data.customers import Customers
+from segmentation.data.sources import Select
 from segmentation.errors import ConfigError, DataError, SegmentationError
 from segmentation.runtime.redaction import MASK, masked, masked_url
 
@@ -40,8 +41,7 @@ def read_sql(
     """Read customers with an SQL query.
 
     The transaction is read only in SQLite and PostgreSQL and rolled back everywhere. That guards
-    against slips; who must not write needs a role that cannot. A process asks the same query once,
-    so that all its runs see one state of the database.
+    against slips; who must not write needs a role that cannot.
 
     Parameters
     ----------
@@ -60,14 +60,26 @@ def read_sql(
     ConfigError
         `url` or an option cannot be what was meant.
     """
+    return open_sql(url, query, id=id, missing=missing, rename=rename)(columns=columns)
+
+
+def open_sql(
+    url: str,
+    query: str,
+    *,
+    id: str | None = None,
+    missing: str = "error",
+    rename: Mapping[str, str] | None = None,
+) -> Select:
+    """Ask a query once, to ask its rows for different columns; parameters as in `read_sql`."""
     address = _address(url)
     name = Path(address.database or "database").name
-    return customers.from_frame(
+    return partial(
+        customers.from_frame,
         _fetched(address, _statement(query)),
         id=id,
         missing=missing,
         rename=rename,
-        columns=columns,
         source=f"{name} ({address.get_backend_name()})",
     )
 
@@ -122,7 +134,6 @@ def _statement(query: str) -> str:
     return text
 
 
-@functools.lru_cache(maxsize=1)
 def _fetched(address: URL, statement: str) -> pd.DataFrame:
     place = masked_url(address.render_as_string())
     problem: SegmentationError

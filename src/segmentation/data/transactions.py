@@ -22,6 +22,7 @@ from segmentation.data.customers import Customers
 from segmentation.data.extra_columns import LARGEST
 from segmentation.data.files import RawTable, existing_file, read_csv_table, read_parquet_table
 from segmentation.data.rfm import RETURNS, Purchases, summarise
+from segmentation.data.sources import Select
 from segmentation.errors import ConfigError, DataError
 
 MISSING = ("error", "drop")
@@ -84,6 +85,42 @@ def read_transactions(
     ConfigError
         An option has a value that is not allowed.
     """
+    return open_transactions(
+        path,
+        id=id,
+        date=date,
+        amount=amount,
+        price=price,
+        quantity=quantity,
+        as_of=as_of,
+        returns=returns,
+        date_format=date_format,
+        delimiter=delimiter,
+        decimal=decimal,
+        encoding=encoding,
+        missing=missing,
+        rename=rename,
+    )(columns=columns)
+
+
+def open_transactions(
+    path: str | Path,
+    *,
+    id: str = "customer_id",
+    date: str = "date",
+    amount: str | None = None,
+    price: str | None = None,
+    quantity: str | None = None,
+    as_of: str | None = None,
+    returns: str = "net",
+    date_format: str | None = None,
+    delimiter: str | None = None,
+    decimal: str = ".",
+    encoding: str | None = None,
+    missing: str = "error",
+    rename: Mapping[str, str] | None = None,
+) -> Select:
+    """Read a purchase log once; parameters as in `read_transactions`."""
     for key, value, allowed in (("returns", returns, RETURNS), ("missing", missing, MISSING)):
         if value not in allowed:
             raise ConfigError(
@@ -109,8 +146,13 @@ def read_transactions(
     keep, notes = _present(raw, wanted, {"id": text, "date": day, **numbers}, missing)
     log = _purchases(text, day, numbers, keep)
     frame, more = _customers(log, limit, returns, raw.source)
-    found = customers.from_frame(frame, id="customer_id", columns=columns, source=raw.source)
-    return replace(found, notes=(*raw.notes, *notes, *more, *found.notes))
+    told, source = (*raw.notes, *notes, *more), raw.source
+
+    def select(*, columns: Sequence[str] | None) -> Customers:
+        found = customers.from_frame(frame, id="customer_id", columns=columns, source=source)
+        return replace(found, notes=(*told, *found.notes))
+
+    return select
 
 
 def _as_of(text: str | None) -> int | None:

@@ -1,25 +1,117 @@
-"""Quality numbers of every fitted k. Adding one is a function and a line in `METRICS`."""
+"""Quality of every fitted k. To add a metric, write a function and a line in `METRICS`.
+
+The line says all there is to say of it: how it is written, which way is better, whether it may be
+compared between runs and where it is shown. What logs, ranks or prints numbers reads the line.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
-from segmentation.clustering.base import Clustering
-from segmentation.evaluation.dispersion import scatter
-from segmentation.evaluation.silhouette import Silhouettes, silhouettes
+from segmentation.evaluation.formats import decimals, in_units, percent, whole
+
+# What computes is imported where it is needed: commands that only read runs start without SciPy
+# and scikit-learn.
+if TYPE_CHECKING:
+    from segmentation.clustering.base import Clustering
+    from segmentation.evaluation.silhouette import Silhouettes
+
+T = TypeVar("T")
+
+Better = Literal["higher", "lower"]
+#: Between which runs a metric may be compared: all of them, those with the same features and
+#: scaling, those on the same customers.
+Scope = Literal["any run", "own space", "reference space"]
+ANY, OWN, REFERENCE = get_args(Scope)
+
+
+class Shown(IntEnum):
+    """Where a metric is shown: each place includes those before it."""
+
+    #: In MLflow: ``curve/NAME`` with step = k, and ``NAME`` for the chosen k.
+    LOGGED = 0
+    #: In the table over k of a run's report.
+    REPORT = 1
+    #: In ``segment compare format=csv`` or ``json``, and as ``sort=NAME``.
+    RANKING = 2
+    #: In the tables of ``segment compare`` and of a sweep's page.
+    TABLE = 3
+    #: In the MLflow UI's saved view of the runs.
+    VIEW = 4
+
+
+LOGGED, REPORT, RANKING, TABLE, VIEW = Shown
+
+
+@dataclass(frozen=True)
+class Metric(Generic[T]):
+    """A number, and all there is to say of it.
+
+    Attributes
+    ----------
+    name : str
+        What MLflow and the configuration call it.
+    function : callable
+        Computes it; None where it is not defined.
+    label : str
+        What readers call it.
+    format : callable
+        How a value is written.
+    better : {"higher", "lower"}
+    scope : {"any run", "own space", "reference space"}
+        Between which runs it may be compared.
+    shown : Shown
+        Everywhere, if not said otherwise.
+    short : str
+        Heading of a table's column where there is little room; `name`, if not said otherwise.
+    in_reference : bool
+        Also computed in the reference space, as ``reference/NAME``.
+
+    Examples
+    --------
+    >>> def largest(fit: Fit) -> float:
+    ...     return float(fit.sizes.max())
+    >>> line = Metric("largest", largest, "customers in the largest", whole, "lower", "any run")
+    >>> METRICS[line.name] = line  # doctest: +SKIP
+    """
+
+    name: str
+    function: Callable[[T], float | None]
+    label: str
+    format: Callable[[float], str]
+    better: Better
+    scope: Scope
+    shown: Shown = VIEW
+    short: str = ""
+    in_reference: bool = False
+
+
+def by_name(*lines: Metric[T]) -> dict[str, Metric[T]]:
+    """A table of metrics."""
+    return {line.name: line for line in lines}
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What a metric of one k may look at: data, clustering, sizes (k,), total sum of squares.
+    """What a metric of one k may look at.
 
-    Sizes and total are of all rows; `Z` may be a sample of them where the clustering has totals.
+    Attributes
+    ----------
+    Z : ndarray of shape (n, d)
+        Scaled customers; a sample of them where `clustering` has totals.
+    clustering : Clustering
+    sizes : ndarray of shape (k,)
+        Of all rows.
+    total : float
+        Total sum of squares, of all rows.
+    silhouettes : Silhouettes
     """
 
     Z: NDArray[np.float64]
@@ -93,6 +185,8 @@ def davies_bouldin(fit: Fit) -> float | None:
         within = np.bincount(labels, distances, len(centers)) / fit.sizes
     else:
         within = totals.distances / np.maximum(totals.weights, 1.0)
+    from scipy.spatial.distance import cdist
+
     apart = cdist(centers, centers)
     np.fill_diagonal(apart, np.inf)
     # As scikit-learn has it: coinciding centres do not count.
@@ -120,21 +214,65 @@ def largest_share(fit: Fit) -> float:
     return float(fit.sizes.max() / fit.n)
 
 
-METRICS: dict[str, Callable[[Fit], float | None]] = {
-    "wcss": wcss,
-    "explained_variance": explained_variance,
-    "silhouette": silhouette,
-    "silhouette_se": silhouette_se,
-    "silhouette_squared": silhouette_squared,
-    "calinski_harabasz": calinski_harabasz,
-    "davies_bouldin": davies_bouldin,
-    "smallest_share": smallest_share,
-    "largest_share": largest_share,
-    "starts_at_best": starts_at_best,
-    "wcss_worst_start": wcss_worst_start,
-    "polish_gain": polish_gain,
-    "sample_se": sample_se,
-}
+METRICS: dict[str, Metric[Fit]] = by_name(
+    Metric("wcss", wcss, "WCSS", in_units, "lower", OWN, TABLE, in_reference=True),
+    Metric(
+        "explained_variance",
+        explained_variance,
+        "explained variance",
+        percent,
+        "higher",
+        OWN,
+        TABLE,
+        short="explained",
+        in_reference=True,
+    ),
+    Metric("silhouette", silhouette, "silhouette", decimals(3), "higher", OWN, in_reference=True),
+    Metric(
+        "silhouette_se",
+        silhouette_se,
+        "standard error of the silhouette",
+        decimals(4),
+        "lower",
+        OWN,
+        LOGGED,
+    ),
+    Metric(
+        "silhouette_squared",
+        silhouette_squared,
+        "silhouette of squared distances",
+        decimals(3),
+        "higher",
+        OWN,
+        LOGGED,
+    ),
+    Metric(
+        "calinski_harabasz",
+        calinski_harabasz,
+        "Calinski-Harabasz",
+        decimals(1),
+        "higher",
+        OWN,
+        REPORT,
+    ),
+    Metric("davies_bouldin", davies_bouldin, "Davies-Bouldin", decimals(3), "lower", OWN, REPORT),
+    Metric("smallest_share", smallest_share, "smallest segment", percent, "higher", ANY, RANKING),
+    Metric("largest_share", largest_share, "largest segment", percent, "lower", ANY, REPORT),
+    Metric(
+        "starts_at_best", starts_at_best, "starts at the best WCSS", whole, "higher", ANY, LOGGED
+    ),
+    Metric(
+        "wcss_worst_start",
+        wcss_worst_start,
+        "WCSS of the worst start",
+        in_units,
+        "lower",
+        OWN,
+        LOGGED,
+    ),
+    Metric("polish_gain", polish_gain, "gain of the last pass", percent, "lower", ANY, LOGGED),
+    Metric("sample_se", sample_se, "standard error of the WCSS", percent, "lower", ANY, LOGGED),
+)
 
 
 def curve(
@@ -164,13 +302,15 @@ def curve(
         for _, clustering in sorted(clusterings.items())
     ]
     return pd.DataFrame(
-        {name: [metric(fit) for fit in fits] for name, metric in METRICS.items()},
+        {name: [metric.function(fit) for fit in fits] for name, metric in METRICS.items()},
         index=pd.Index([fit.clustering.k for fit in fits], name="k"),
         dtype=float,
     )
 
 
 def _sum_of_squares(Z: NDArray[np.float64]) -> float:
+    from segmentation.evaluation.dispersion import scatter
+
     return float(scatter(Z, np.zeros(len(Z), np.int32), 1).total.sum())
 
 
@@ -191,25 +331,33 @@ def in_reference_space(
     Returns
     -------
     dict
-        ``wcss``, ``explained_variance`` and, for two segments or more, ``silhouette``.
+        By name, every metric that is computed in the reference space and defined for these
+        segments.
     """
+    from segmentation.clustering.base import Clustering
+    from segmentation.evaluation.dispersion import scatter
+    from segmentation.evaluation.silhouette import Silhouettes, silhouettes
+
     # Without gaps, should a segment have no customer here.
     present = np.bincount(labels) > 0
     k = int(present.sum())
     index = (np.cumsum(present) - 1).astype(np.int32)[labels]
     squares = scatter(Z, index, k)
-    wcss, total = float(squares.within.sum()), float(squares.total.sum())
-    found = {"wcss": wcss}
-    if total > 0:
-        found["explained_variance"] = 1 - wcss / total
-    if k > 1:
-        clustering = Clustering(
-            k=k,
-            centers=squares.means,
-            wcss=wcss,
-            starts=(),
-            assign=lambda _, rows=slice(None): index[rows],
-        )
-        clusterings = {clustering.k: clustering}
-        found["silhouette"] = silhouettes(Z, clusterings, seed=seed).mean(clustering.k)
-    return found
+    clustering = Clustering(
+        k=k,
+        centers=squares.means,
+        wcss=float(squares.within.sum()),
+        starts=(),
+        assign=lambda _, rows=slice(None): index[rows],
+    )
+    fit = Fit(
+        Z=Z,
+        clustering=clustering,
+        sizes=squares.sizes,
+        total=float(squares.total.sum()),
+        silhouettes=(
+            silhouettes(Z, {k: clustering}, seed=seed) if k > 1 else Silhouettes({}, {}, {}, {}, {})
+        ),
+    )
+    found = {m.name: m.function(fit) for m in METRICS.values() if m.in_reference}
+    return {name: value for name, value in found.items() if value is not None}

@@ -9,28 +9,22 @@ from typing import Any
 import pandas as pd
 
 from segmentation.errors import ConfigError
+from segmentation.evaluation.metrics import OWN, TABLE
+from segmentation.tracking.run_metrics import columns
 
 FORMATS = ("table", "csv", "json", "markdown")
-#: Comparable between any two runs; the documented order, best first.
+#: What runs are ranked by, best first: each is comparable between any two runs.
 RANKED = ("structure", "confidence", "stability", "gap")
-#: Measured in the run's own scaled space: comparable only at the same features and scaling.
-UNRANKED = ("silhouette", "explained_variance", "wcss", "smallest_share")
-#: The same three, of the same segments, in one space for all runs on the same customers.
-REFERENCE = ("reference_silhouette", "reference_explained_variance", "reference_wcss")
-SHOWN = ("run", "k", *RANKED, *UNRANKED[:3], *REFERENCE, "run_id")
-#: Headers of the tables for reading, which are wide enough without the full names.
-SHORT = {
-    "explained_variance": "explained",
-    "reference_silhouette": "ref. silhouette",
-    "reference_explained_variance": "ref. explained",
-    "reference_wcss": "ref. wcss",
-}
 
 _ORDER = {
     "structure": {"yes": 2, "untested": 1, "no": 0},
     "confidence": {"agreed": 2, "contested": 1},
 }
-_LOWER_IS_BETTER = ("wcss", "reference_wcss")
+
+
+def shown() -> list[str]:
+    """The columns of the tables for reading, in order."""
+    return ["run", "k", "structure", "confidence", *(c.name for c in columns(TABLE)), "run_id"]
 
 
 def rank(runs: pd.DataFrame, *, sort: str | None = None) -> pd.DataFrame:
@@ -57,7 +51,7 @@ def rank(runs: pd.DataFrame, *, sort: str | None = None) -> pd.DataFrame:
     if runs.empty:
         return runs
     if sort is not None and sort not in runs.columns:
-        allowed = ", ".join(dict.fromkeys((*SHOWN, "features", "scaling", "start")))
+        allowed = ", ".join(dict.fromkeys((*shown(), "features", "scaling", "start")))
         raise ConfigError(f"sort={sort}: allowed are {allowed}.")
     if sort is None:
         merits = [merit(row) for row in runs[[*RANKED, "careful", "start"]].to_dict("records")]
@@ -66,7 +60,8 @@ def rank(runs: pd.DataFrame, *, sort: str | None = None) -> pd.DataFrame:
     values = runs[list(dict.fromkeys([sort, "start"]))].reset_index(drop=True)
     if sort in _ORDER:
         values[sort] = [_worth(sort, value) for value in values[sort]]
-    ascending = [key in _LOWER_IS_BETTER for key in values]
+    low = {column.name for column in columns() if column.metric.better == "lower"}
+    ascending = [key in low for key in values]
     values = values.sort_values([*values], ascending=ascending, kind="stable")
     return runs.iloc[values.index].reset_index(drop=True)
 
@@ -104,7 +99,7 @@ def why_first(ranked: pd.DataFrame) -> str:
                 return f"{before} {key}: {own} against {other}."
             return f"{before} {key}, and there by less than three digits show: {own}."
         if key == "structure" and pd.isna(first["careful"]) and pd.notna(second["careful"]):
-            return f"It comes before {second['run']}, of which one has to be careful."
+            return f"It comes before {second['run']}, which carries a warning."
     return f"It equals {second['run']} in all that is ranked; the newer of the two stands first."
 
 
@@ -134,9 +129,8 @@ def render(ranked: pd.DataFrame, *, form: str, top: int) -> str:
         return best.to_csv(index=False).rstrip("\n")
     if form == "json":
         return str(best.to_json(orient="records", date_format="iso", indent=2))
-    shown = _readable(best)
-    shown = shown.rename(columns=SHORT)
-    return markdown(shown) if form == "markdown" else _table(shown)
+    texts = _readable(best)
+    return markdown(texts) if form == "markdown" else _table(texts)
 
 
 def advice(ranked: pd.DataFrame, *, sort: str | None = None) -> list[str]:
@@ -152,8 +146,9 @@ def advice(ranked: pd.DataFrame, *, sort: str | None = None) -> list[str]:
         notes.append(f"Careful with the first of these runs: {careful}.")
     if ranked[["features", "scaling"]].drop_duplicates().shape[0] > 1:
         order = f"Ranked by {', '.join(RANKED)}" if sort is None else f"Sorted on {sort}"
+        own = [column.name for column in columns(TABLE) if column.scope == OWN]
         notes.append(
-            f"{order}. {', '.join(UNRANKED[:3])} are measured in each run's "
+            f"{order}. {', '.join(own)} are measured in each run's "
             "own space: compare them only between equal features and scaling. The ref. columns are "
             "measured in one space for all, which favours runs that used its columns."
         )
@@ -174,21 +169,21 @@ def markdown(frame: pd.DataFrame) -> str:
 
 
 def _readable(frame: pd.DataFrame) -> pd.DataFrame:
-    shown = pd.DataFrame({"": range(1, len(frame) + 1)})
-    for column in SHOWN:
-        values = frame[column]
-        if pd.api.types.is_float_dtype(values):
-            shown[column] = [f"{v:.4g}" if pd.notna(v) else "" for v in values]
-        else:
-            shown[column] = [str(v) if pd.notna(v) else "" for v in values]
-    return shown
+    texts = pd.DataFrame({"": range(1, len(frame) + 1)})
+    headings = {column.name: column.heading for column in columns(TABLE)}
+    for name in shown():
+        values = frame[name]
+        digits = ".4g" if pd.api.types.is_float_dtype(values) else ""
+        heading = headings.get(name, name)
+        texts[heading] = [format(v, digits) if pd.notna(v) else "" for v in values]
+    return texts
 
 
-def _table(shown: pd.DataFrame) -> str:
+def _table(texts: pd.DataFrame) -> str:
     widths = [
-        max(len(str(column)), *(len(str(v)) for v in shown[column])) for column in shown.columns
+        max(len(str(column)), *(len(str(v)) for v in texts[column])) for column in texts.columns
     ]
-    lines = [list(shown.columns), *shown.to_numpy().tolist()]
+    lines = [list(texts.columns), *texts.to_numpy().tolist()]
     return "\n".join(
         "  ".join(str(v).ljust(w) for v, w in zip(line, widths, strict=True)).rstrip()
         for line in lines

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -16,10 +16,10 @@ import pandas as pd
 from joblib import cpu_count
 from mlflow.entities import Run
 
-from segmentation.data.customers import Customers
 from segmentation.evaluation.agreement import agreement, sentence
 from segmentation.experiments import ranking as compare
-from segmentation.experiments.run import SweepJob
+from segmentation.experiments.read import CustomerTable
+from segmentation.experiments.session import SweepJob, SweepSession
 from segmentation.experiments.sweep_report import Place, render_sweep_report
 from segmentation.features.profile_columns import describing
 from segmentation.runtime import interrupts
@@ -35,30 +35,6 @@ from segmentation.visualization.distributions import distributions
 
 #: Runs whose segmentations are compared with each other.
 COMPARED_RUNS = 8
-#: A run is seen a while after it ended, on a busy machine, and another's clock may be late.
-OVERLAP_MS = 15_000
-#: So many of the runs seen last are not read again in that time.
-SEEN_RUNS = 100
-
-
-@dataclass
-class _Seen:
-    """What this process knows of a sweep's finished runs, by `config_hash`.
-
-    Attributes
-    ----------
-    rows : dict
-        The newest run of each configuration, in the order they were seen.
-    until : int or None
-        When it looked last, less the overlap; milliseconds since the epoch.
-    """
-
-    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
-    until: int | None = None
-
-
-# By the parent's run id. The forks of a sweep begin with what was seen when it was opened.
-_seen: dict[str, _Seen] = {}
 
 
 def sweep_id(definition: Mapping[str, Any]) -> str:
@@ -77,9 +53,9 @@ def start(
     name: str,
     question: str,
     command: str,
-    customers: Customers | None,
+    table: CustomerTable | None,
     total: int,
-) -> SweepJob:
+) -> SweepSession:
     """Open the parent run, or reopen it when the same sweep ran before.
 
     Parameters
@@ -93,7 +69,7 @@ def start(
         What the sweep asks; shown on the run's page.
     command : str
         What runs it again, without credentials.
-    customers : Customers or None
+    table : CustomerTable or None
         The customers all runs share, whose figures are drawn here once; None when they differ.
     total : int
         Configurations of the sweep.
@@ -114,76 +90,47 @@ def start(
             )
         parent = str(run.info.run_id)
         run_logger.reopen(store, parent, tags)
-        if customers is not None and not found:
+        if table is not None and not found:
+            customers = table.shared()
             drawn, _ = describing(customers, (), (), None)
             png = to_png(distributions({name: customers.column(name) for name in drawn}))
             run_logger.write_items(store, run, [File("figures/distributions.png", png)])
-    _seen.pop(parent, None)
-    return SweepJob(
+    job = SweepJob(
         sweep_id=identity,
         parent_run_id=parent,
-        has_data_figures=customers is not None,
+        has_data_figures=table is not None,
         total=total,
-        done=len(_look(store, identity, parent).rows),
+        done=0,
         started=time.time(),
     )
-
-
-def _look(store: Store, sweep_id: str, parent: str) -> _Seen:
-    """Read what ended since the last look; older code's runs stay in the store, unranked."""
-    seen = _seen.setdefault(parent, _Seen())
-    now = int(time.time() * 1000)
-    known = [row["run_id"] for row in [*seen.rows.values()][-SEEN_RUNS:]]
-    with store_errors(store.uri):
-        new = runs.newly_finished(store, sweep_id, ended_after=seen.until, besides=known)
-    for row in reversed(new):
-        older = seen.rows.get(row["config_hash"], row)
-        if row["code_version"] == code_version() and row["start"] >= older["start"]:
-            seen.rows.pop(row["config_hash"], None)
-            seen.rows[row["config_hash"]] = row
-    seen.until = now - OVERLAP_MS
-    return seen
-
-
-def is_done(store: Store, job: SweepJob, config_hash: str) -> bool:
-    """Whether the sweep had a finished run of this configuration when this process last looked."""
-    seen = _seen.get(job.parent_run_id) or _look(store, job.sweep_id, job.parent_run_id)
-    return config_hash in seen.rows
-
-
-def so_far(store: Store, job: SweepJob) -> tuple[int, str]:
-    """How many runs of the sweep have finished, and the name of the best ("" without any)."""
-    rows = _look(store, job.sweep_id, job.parent_run_id).rows.values()
-    return len(rows), max(rows, key=compare.merit)["run"] if rows else ""
-
-
-def ranking(store: Store, job: SweepJob) -> pd.DataFrame:
-    """The sweep's finished runs, best first; empty when there is none."""
-    return compare.rank(pd.DataFrame(_look(store, job.sweep_id, job.parent_run_id).rows.values()))
+    session = SweepSession(store, job, table)
+    session.look()
+    session.job = replace(job, done=len(session.rows))
+    return session
 
 
 def finish(
-    store: Store, job: SweepJob, status: str = "FINISHED"
+    session: SweepSession, status: str = "FINISHED"
 ) -> tuple[pd.DataFrame, pd.DataFrame, str | None]:
     """Close the parent run with the summary of its runs.
 
     Parameters
     ----------
-    store : Store
-    job : SweepJob
+    session : SweepSession
     status : {"FINISHED", "FAILED", "KILLED"}
         Other than FINISHED when not all configurations got through.
 
     Returns
     -------
     ranked : DataFrame
-        From `ranking`.
+        From `SweepSession.ranking`.
     same : DataFrame
         From `agreement_of_best`.
     report : str or None
         The page's ``file://`` address; None where there is no run or it lies on a server.
     """
-    ranked, same, report = ranking(store, job), pd.DataFrame(), None
+    store, job = session.store, session.job
+    ranked, same, report = session.ranking(), pd.DataFrame(), None
     with store_errors(store.uri):
         try:
             if not ranked.empty:

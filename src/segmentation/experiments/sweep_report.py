@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 
 from segmentation.evaluation import agreement
+from segmentation.evaluation.formats import percent
+from segmentation.evaluation.metrics import ANY, OWN, REFERENCE, TABLE
 from segmentation.experiments import ranking
-from segmentation.profiling.profiles import in_units
 from segmentation.reporting.page import picture, render, sentence
-from segmentation.visualization.style import percent, segment_color
+from segmentation.tracking.run_metrics import RUN_METRICS, columns
+from segmentation.visualization.style import segment_color
 
 #: What each figure shows, for readers who do not see it.
 FIGURE_TEXTS = {
@@ -23,7 +25,7 @@ FIGURE_TEXTS = {
     "agreement": "Grid of the adjusted Rand index between the first runs, 1 where they agree",
 }
 
-#: Settings told of a run where they differ between the runs: heading by column of the ranking.
+#: Settings listed for each run where the runs differ in them: heading by column of the ranking.
 SETTINGS = {
     "features": "features",
     "scaling": "scaling",
@@ -37,42 +39,31 @@ SETTINGS = {
 }
 
 
-def _plain(value: object) -> str:
-    return str(value)
-
-
-def _hundredths(value: float) -> str:
-    return f"{value:.2f}"
-
-
-def _thousandths(value: float) -> str:
-    return f"{value:.3f}"
-
-
-#: Columns of the ranking, in groups by what may be compared: heading and how a value is written.
-GROUPS: dict[str, dict[str, tuple[str, Callable[[Any], str]]]] = {
-    "fair": {
-        "structure": ("structure", _plain),
-        "confidence": ("confidence in k", _plain),
-        "stability": ("stability", _hundredths),
-        "gap": ("gap", _hundredths),
-    },
-    "own": {
-        "silhouette": ("silhouette", _thousandths),
-        "explained_variance": ("explained variance", percent),
-        "wcss": ("WCSS", in_units),
-    },
-    "one": {
-        "reference_silhouette": ("silhouette", _thousandths),
-        "reference_explained_variance": ("explained variance", percent),
-        "reference_wcss": ("WCSS", in_units),
-    },
-}
-HEADINGS = {
+#: Groups of the ranking's columns by what may be compared, with their headings.
+GROUPS = {
     "fair": "comparable: the ranking goes by these",
+    "any": "comparable, not ranked by",
     "own": "not comparable between features or scalings",
     "one": "ref.: in one space for all runs",
 }
+#: Columns that hold words: heading by name.
+WORDS = {"structure": "structure", "confidence": "confidence in k"}
+_GROUP = {ANY: "any", OWN: "own", REFERENCE: "one"}
+
+
+def _columns(ranked: pd.DataFrame) -> list[tuple[str, str, str, Callable[[Any], str]]]:
+    """Columns of the ranking that hold anything: group, name, heading, how a value is written."""
+    numbers = {column.name: column for column in columns(TABLE)}
+    heads: dict[str, tuple[str, Callable[[Any], str]]] = {
+        **{name: (heading, str) for name, heading in WORDS.items()},
+        **{name: (c.metric.label, c.metric.format) for name, c in numbers.items()},
+    }
+    found = [
+        ("fair" if name in ranking.RANKED else _GROUP[numbers[name].scope], name, *how)
+        for name, how in heads.items()
+        if ranked[name].notna().any()
+    ]
+    return sorted(found, key=lambda column: [*GROUPS].index(column[0]))
 
 
 @dataclass(frozen=True)
@@ -124,10 +115,8 @@ def render_sweep_report(
         Listed at the end as given; ``run`` is the page's title, ``command`` is set as code.
     """
     first = ranked.iloc[0]
-    groups = {
-        group: {name: how for name, how in columns.items() if ranked[name].notna().any()}
-        for group, columns in GROUPS.items()
-    }
+    shown = _columns(ranked)
+    widths = Counter(group for group, *_ in shown)
     varied = [name for name in SETTINGS if ranked[name].nunique(dropna=False) > 1]
     runs = ranked.to_dict("records")
     return render(
@@ -141,9 +130,9 @@ def render_sweep_report(
         segmented=first["run"],
         careful=_careful(ranked, total),
         sureness=_sureness(ranked, same),
-        groups=[(group, HEADINGS[group], len(columns)) for group, columns in groups.items()],
-        heads=[(group, how[0]) for group, columns in groups.items() for how in columns.values()],
-        rows=[_row(run, groups, varied) for run in runs],
+        groups=[(group, heading, widths[group]) for group, heading in GROUPS.items()],
+        heads=[(group, heading) for group, _, heading, _ in shown],
+        rows=[_row(run, shown, varied) for run in runs],
         notes=ranking.advice(ranked),
         figures=[
             picture(figures[name], text) for name, text in FIGURE_TEXTS.items() if name in figures
@@ -176,10 +165,10 @@ def _facts(ranked: pd.DataFrame, total: int) -> list[tuple[str, str]]:
     facts.append(("structure", words[first["structure"]]))
     if isinstance(first["confidence"], str):
         facts.append(("confidence", first["confidence"]))
-    if np.isfinite(first["stability"]):
-        facts.append(("weakest segment's stability", _hundredths(first["stability"])))
-    if np.isfinite(first["gap"]):
-        facts.append(("gap against noise", _hundredths(first["gap"])))
+    labels = {"stability": "weakest segment's stability", "gap": "gap against noise"}
+    for name, label in labels.items():
+        if np.isfinite(first[name]):
+            facts.append((label, RUN_METRICS[name].format(first[name])))
     return facts
 
 
@@ -238,7 +227,9 @@ def _sureness(ranked: pd.DataFrame, same: pd.DataFrame) -> list[str]:
 
 
 def _row(
-    run: Mapping[Any, Any], groups: Mapping[str, Mapping[str, Any]], varied: list[str]
+    run: Mapping[Any, Any],
+    shown: Sequence[tuple[str, str, str, Callable[[Any], str]]],
+    varied: Sequence[str],
 ) -> dict[str, Any]:
     return {
         "id": run["run_id"],
@@ -247,8 +238,7 @@ def _row(
         "careful": run["careful"] if isinstance(run["careful"], str) else "",
         "settings": [str(run[name]) for name in varied],
         "cells": [
-            (group, "–" if pd.isna(run[name]) else how[1](run[name]))
-            for group, columns in groups.items()
-            for name, how in columns.items()
+            (group, "–" if pd.isna(run[name]) else written(run[name]))
+            for group, name, _, written in shown
         ],
     }

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.tree import DecisionTreeClassifier
 
-from segmentation.profiling.profiles import in_units
+from segmentation.evaluation.formats import in_units
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]

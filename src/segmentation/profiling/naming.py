@@ -10,7 +10,12 @@ from typing import Any
 import pandas as pd
 
 from segmentation.errors import ConfigError
-from segmentation.profiling.profiles import OTHER_VALUES, Line, in_units, lines_by
+from segmentation.evaluation.formats import in_units
+from segmentation.profiling.profiles import (
+    OTHER_VALUES,
+    Line,
+    lines_by,
+)
 
 LEVELS = ("very_low", "low", "average", "high", "very_high")
 #: English; ``conf/naming/`` has the same words and those of other languages.

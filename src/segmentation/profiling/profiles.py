@@ -141,14 +141,6 @@ def share_intervals(sizes: NDArray[np.intp], *, seed: int) -> Array:
     return ends
 
 
-def in_units(value: float) -> str:
-    """A number in the customers' own units: ``45,123``, ``86.5``, ``0.012``."""
-    if not np.isfinite(value):
-        return "–"
-    text = f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.3g}"
-    return text.replace("-", "−")
-
-
 class _Groups:
     """Which customers belong to which segment; a segment may have none."""
 

@@ -16,14 +16,13 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
-from segmentation.config import PromotionConfig
 from segmentation.data.customers import Customers
 from segmentation.errors import GateRefused, SegmentationError
-from segmentation.experiments import run as fit
+from segmentation.experiments.read import CustomerTable, stored_table
 from segmentation.model import model_files
 from segmentation.model.model_files import ModelFolder
 from segmentation.registry import comparison, gates, lineage, versions
-from segmentation.registry.gates import Answer, Findings
+from segmentation.registry.gates import GATES, Answer, Findings
 from segmentation.registry.lineage import Lineage
 from segmentation.tracking import runs
 from segmentation.tracking.store import Store, store_errors
@@ -88,9 +87,7 @@ class _Compared:
     problem: str | None = None
 
 
-def assess(
-    store: Store, run_id: str, *, name: str, rules: PromotionConfig, scratch: Path
-) -> Assessment:
+def assess(store: Store, run_id: str, *, name: str, rules: object, scratch: Path) -> Assessment:
     """Measure a run's model against the gates and against the champion.
 
     Parameters
@@ -100,8 +97,8 @@ def assess(
         A finished run with a model.
     name : str
         Registered model.
-    rules : PromotionConfig
-        Thresholds of the gates.
+    rules : object
+        Limits of the gates, see `segmentation.registry.gates.rules`.
     scratch : Path
         An empty folder for the files of both models; `promote` needs them.
 
@@ -127,8 +124,8 @@ def assess(
     old = None
     if champion is not None:
         old = model_files.fetch(f"models:/{name}/{champion.version}", scratch / "champion")
-    customers, problem = _customers(store, run, folder.columns)
-    compared = _compare(store, run, customers, problem, folder, old)
+    table, customers, problem = _customers(store, run, folder.columns)
+    compared = _compare(table, customers, problem, folder, old)
     counts, matched = _match(store, run, champion, compared, folder, old, name)
     names = _names(matched, folder, old)
     relabelled = (matched.ids, names) != (folder.ids, folder.names)
@@ -140,7 +137,7 @@ def assess(
     )
     if relabelled:
         folder = model_files.relabel(folder, matched.ids, names)
-    if rules.loads:
+    if _asked("loads", rules):
         findings = replace(findings, load_problem=model_files.fresh_process_problem(folder))
     if counts is not None:
         counts = counts.set_axis(list(matched.ids), axis=1)
@@ -162,18 +159,20 @@ def assess(
 
 def _customers(
     store: Store, run: Run, columns: tuple[str, ...]
-) -> tuple[Customers | None, str | None]:
-    """The customers the run was fitted on, or why they are not known any more."""
+) -> tuple[CustomerTable | None, Customers | None, str | None]:
+    """The table the run was fitted on and its customers, or why they are not known any more."""
     try:
         stored = runs.stored_config(store, run.info.run_id)
-        customers = fit.stored_customers(stored, _read_columns(stored))
+        table = stored_table(stored)
+        customers = table.customers(_read_columns(stored))
     except SegmentationError as error:
-        return None, f"the run's customers cannot be read again ({error})"
+        return None, None, f"the run's customers cannot be read again ({error})"
     if customers.digest != run.data.tags.get("data_sha256"):
-        return None, f"{customers.source} holds other customers now than when the run was made"
+        problem = f"{customers.source} holds other customers now than when the run was made"
+        return None, None, problem
     if any(column not in customers.frame for column in columns):
-        return None, f"{customers.source} lacks columns of the model"
-    return customers, None
+        return None, None, f"{customers.source} lacks columns of the model"
+    return table, customers, None
 
 
 def _read_columns(stored: dict[str, Any]) -> tuple[str, ...] | None:
@@ -187,15 +186,14 @@ def _read_columns(stored: dict[str, Any]) -> tuple[str, ...] | None:
 
 
 def _compare(
-    store: Store,
-    run: Run,
+    table: CustomerTable | None,
     customers: Customers | None,
     problem: str | None,
     folder: ModelFolder,
     old: ModelFolder | None,
 ) -> _Compared:
     """Ask both models about the challenger's customers."""
-    if customers is None:
+    if table is None or customers is None:
         return _Compared(problem=problem)
     answer = folder.answers(customers.frame)
     index = folder.indices(answer["segment"])
@@ -204,7 +202,8 @@ def _compare(
     try:
         frame, asked = customers.frame, answer
         if any(column not in frame for column in old.columns):
-            frame = _wider(store, run, (*folder.columns, *old.columns))
+            both = tuple(dict.fromkeys((*folder.columns, *old.columns)))
+            frame = table.customers(both).frame
             asked = folder.answers(frame)
         theirs = old.answers(frame)
     except SegmentationError as error:
@@ -223,12 +222,6 @@ def _compare(
         champion_single=len(old.ids) == 1,
         differs=not (same and near and set(folder.columns) == set(old.columns)),
     )
-
-
-def _wider(store: Store, run: Run, columns: tuple[str, ...]) -> pd.DataFrame:
-    """The run's customers with more of the file's columns."""
-    stored = runs.stored_config(store, run.info.run_id)
-    return fit.stored_customers(stored, tuple(dict.fromkeys(columns))).frame
 
 
 def _match(
@@ -276,21 +269,23 @@ def _findings(
     problem: str | None,
     folder: ModelFolder,
     compared: _Compared,
-    rules: PromotionConfig,
+    rules: object,
 ) -> Findings:
-    """All that the gates ask for but what depends on the new ids."""
+    """Everything that the gates need, except what depends on the new ids."""
     tags, metrics = run.data.tags, run.data.metrics
     tested = {"yes": True, "no": False}.get(tags.get("structure", ""))
     found = Findings(
         first=False,
         structure=tested,
         structure_reason=f"the run found {'' if tested else 'no '}cluster structure",
-        one_column=run.data.tags.get("careful"),
+        one_column=tags.get("careful"),
         stability=metrics.get("stability"),
         smallest_share=metrics.get("smallest_share"),
         differs=compared.differs,
         incomparable=compared.problem,
         data_problem=problem,
+        metrics=metrics,
+        tags=tags,
     )
     if tested is None:
         found = replace(found, structure_reason=f"the run did not test it, and {problem}")
@@ -298,17 +293,17 @@ def _findings(
         return found
     frame, index = compared.frame, compared.challenger
     seed = int(run.data.params.get("seed", 0))
-    if tested is None and rules.structure:
+    if tested is None and _asked("structure", rules):
         k_max = int(run.data.params.get("k_max", len(folder.ids)))
         gate = comparison.structure(folder.pipeline(), frame, k_max=k_max, seed=seed)
         found = replace(found, structure=gate.structure, structure_reason=gate.reason)
-    if found.stability is None and rules.min_stability is not None and len(folder.ids) > 1:
+    if found.stability is None and _asked("stability", rules) and len(folder.ids) > 1:
         measured = comparison.stability(folder.pipeline(), frame, seed=seed)
         found = replace(found, stability=measured.stability)
     if found.smallest_share is None:
         sizes = np.bincount(index, minlength=len(folder.ids))
         found = replace(found, smallest_share=float(sizes.min() / len(index)))
-    if compared.champion is None or rules.max_quality_loss is None:
+    if compared.champion is None or not _asked("quality", rules):
         return found
     X = comparison.reference_space(frame, compared.columns)
     ours, theirs = comparison.silhouettes(X, index, compared.champion, seed=seed)
@@ -318,3 +313,8 @@ def _findings(
         champion_silhouette=theirs,
         champion_single=compared.champion_single,
     )
+
+
+def _asked(gate: str, rules: object) -> bool:
+    """Whether a gate is on: what it needs may take long to compute."""
+    return GATES[gate].limit(rules) is not None

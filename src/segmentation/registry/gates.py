@@ -1,14 +1,17 @@
-"""What a challenger must show before it may replace the champion: one function a gate."""
+"""What a challenger must show before it may replace the champion.
+
+A function and a line in `GATES` make a gate. The line also makes its key in the config.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, make_dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from segmentation.config import PromotionConfig
+if TYPE_CHECKING:
+    import pandas as pd
 
 PASSED, FAILED, OFF, NOTHING = "passed", "failed", "switched off", "nothing to compare"
 NO_CHAMPION = "there is no champion yet"
@@ -45,11 +48,13 @@ class Findings:
     differs : bool
         False when champion and challenger give all customers the same segment and distance.
     incomparable : str or None
-        Why the two models cannot be asked about the same customers.
+        Why the two models cannot label the same customers.
     data_problem : str or None
         Why the run's customers are not known any more.
     load_problem : str or None
         What went wrong when a fresh process loaded the model.
+    metrics, tags : mapping of str
+        All that the challenger's run has logged.
     """
 
     first: bool
@@ -66,15 +71,20 @@ class Findings:
     incomparable: str | None = None
     data_problem: str | None = None
     load_problem: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer of one gate: what was found, what is asked, and what to do when it failed."""
+    """The answer of one gate: what was found, what is asked, and what to do when it failed.
+
+    A gate's function gives `answer` and `found`, and its line the rest.
+    """
 
     answer: str
     found: str
-    asked: str
+    asked: str = ""
     advice: str = ""
     gate: str = ""
 
@@ -84,145 +94,233 @@ class Answer:
         return self.answer == FAILED
 
 
+@dataclass(frozen=True)
+class Gate:
+    """A line of `GATES`.
+
+    Attributes
+    ----------
+    check : callable
+        Takes `Findings` and the limit. Returns `Answer`; `passed` makes most of them.
+    key : str or None
+        Its key below ``promotion`` in the config: a limit, or true. None or false switches the
+        gate off; a gate without a key is always on.
+    default : bool or float
+        What the key holds unless the user says otherwise.
+    asked : str
+        What is asked, with ``{limit}`` and ``{percent}`` for the limit.
+    advice : str
+        What to do when the gate refuses.
+    """
+
+    check: Callable[[Findings, Any], Answer]
+    key: str | None = None
+    default: bool | float = True
+    asked: str = ""
+    advice: str = ""
+
+    def limit(self, rules: object) -> Any:
+        """The limit that the rules set; None when they switch this gate off."""
+        limit = True if self.key is None else getattr(rules, self.key)
+        return None if limit is False else limit
+
+
+def passed(ok: bool, found: str, advice: str = "") -> Answer:
+    """Passed, or refused with advice; that of the gate's line unless given."""
+    return Answer(PASSED if ok else FAILED, found, advice="" if ok else advice)
+
+
 def data_known(found: Findings, _: bool) -> Answer:
     """The run's customers can be read again, and they are the ones it was fitted on."""
-    return _answer(
-        found.data_problem is None,
-        found.data_problem or "the customers were read again and are those of the run",
-        "",
-        "put the file back where it was, or fit again on the file as it is now",
-    )
+    read = "the customers were read again and are those of the run"
+    return passed(found.data_problem is None, found.data_problem or read)
 
 
 def structure(found: Findings, _: bool) -> Answer:
     """The customers fall into groups at all."""
-    return _answer(
-        found.structure is True,
-        found.structure_reason,
-        "",
-        "try other features or another scaling; without groups the segments would be arbitrary",
-    )
+    return passed(found.structure is True, found.structure_reason)
 
 
 def several_columns(found: Findings, _: bool) -> Answer:
     """The segments are more than the values of one column, which nobody needs a model for."""
-    return _answer(
-        found.one_column is None,
-        found.one_column or "no single column makes the segments",
-        "",
-        "give that column less weight (features.weights) or leave it out of features.columns: "
-        "is described all the same",
-    )
+    several = "no single column makes the segments"
+    return passed(found.one_column is None, found.one_column or several)
 
 
 def stability(found: Findings, least: float) -> Answer:
     """The weakest segment comes back when the customers are drawn again."""
-    return _answer(
+    return passed(
         found.stability is not None and found.stability >= least,
         f"the weakest segment comes back to {_percent(found.stability)}",
-        f"at least {_percent(least)} when the customers are drawn again",
-        "try fewer segments, or features that part the customers more clearly",
     )
 
 
 def smallest_share(found: Findings, least: float) -> Answer:
     """No segment is too small to act on."""
-    return _answer(
+    return passed(
         found.smallest_share is not None and found.smallest_share >= least,
         f"the smallest segment holds {_percent(found.smallest_share)} of the customers",
-        f"at least {_percent(least)}",
-        "try fewer segments, or log1p for columns with a few very large values",
     )
 
 
 def quality(found: Findings, loss: float) -> Answer:
     """The segments are not worse separated than the champion's."""
-    asked = f"a silhouette at most {loss:g} below the champion's"
-    advice = "keep the champion, or find features or a k with a higher silhouette"
     if found.first:
-        return Answer(NOTHING, NO_CHAMPION, asked)
+        return Answer(NOTHING, NO_CHAMPION)
     if found.incomparable is not None:
-        return _answer(False, f"not measured: {found.incomparable}", asked, UNMEASURED)
+        return passed(False, f"not measured: {found.incomparable}", UNMEASURED)
     ours, theirs = found.silhouette, found.champion_silhouette
     if found.champion_single:
-        return Answer(NOTHING, f"the champion {ALONE}", asked)
+        return Answer(NOTHING, f"the champion {ALONE}")
     if theirs is None:
         text = "not measured: the champion puts all of these customers into one segment"
-        return _answer(False, text, asked, UNMEASURED)
+        return passed(False, text, UNMEASURED)
     if ours is None:
-        return _answer(False, f"the challenger {ALONE}", asked, advice)
-    text = f"silhouette {ours:.3f}, the champion's {theirs:.3f}"
-    return _answer(ours >= theirs - loss, text, asked, advice)
+        return passed(False, f"the challenger {ALONE}")
+    return passed(ours >= theirs - loss, f"silhouette {ours:.3f}, the champion's {theirs:.3f}")
 
 
 def migration(found: Findings, most: float) -> Answer:
     """Not too many customers change their segment."""
-    asked = f"at most {_percent(most)}"
     if found.first:
-        return Answer(NOTHING, NO_CHAMPION, asked)
+        return Answer(NOTHING, NO_CHAMPION)
     if found.moved is None:
-        return _answer(False, f"not measured: {found.incomparable}", asked, UNMEASURED)
-    return _answer(
-        found.moved <= most,
-        f"{_percent(found.moved)} of the customers change their segment",
-        asked,
-        "see in the migration table who would move; if the change is wanted, raise "
-        "promotion.max_moved",
+        return passed(False, f"not measured: {found.incomparable}", UNMEASURED)
+    return passed(
+        found.moved <= most, f"{_percent(found.moved)} of the customers change their segment"
     )
 
 
 def differs(found: Findings, _: bool) -> Answer:
     """It is another model than the champion."""
     if found.first:
-        return Answer(NOTHING, NO_CHAMPION, "")
-    if found.differs:
-        return Answer(PASSED, "it is another model", "")
-    return _answer(
-        False,
-        "every customer gets the same segment at the same distance as from the champion",
-        "",
-        "there is nothing to promote: the champion is this segmentation already",
-    )
+        return Answer(NOTHING, NO_CHAMPION)
+    same = "every customer gets the same segment at the same distance as from the champion"
+    return passed(found.differs, "it is another model" if found.differs else same)
 
 
 def loads(found: Findings, _: bool) -> Answer:
     """A fresh process without this project can use the model."""
-    return _answer(
-        found.load_problem is None,
-        found.load_problem or "a fresh process loaded it and got the expected segments",
-        "",
-        "compare the installed versions with the model's requirements.txt",
+    loaded = "a fresh process loaded it and got the expected segments"
+    return passed(found.load_problem is None, found.load_problem or loaded)
+
+
+#: Every gate by its name, in the order of the table. Adding one is a function and a line.
+GATES: dict[str, Gate] = {
+    "data_known": Gate(
+        data_known,
+        key="data_known",
+        advice="put the file back where it was, or fit again on the file as it is now",
+    ),
+    "structure": Gate(
+        structure,
+        key="structure",
+        advice="try other features or another scaling; without groups the segments would be "
+        "arbitrary",
+    ),
+    "several_columns": Gate(
+        several_columns,
+        key="several_columns",
+        advice="give that column less weight (features.weights) or leave it out of "
+        "features.columns: the segments are still described by it",
+    ),
+    "stability": Gate(
+        stability,
+        key="min_stability",
+        default=0.6,
+        asked="at least {percent} when the customers are drawn again",
+        advice="try fewer segments, or features that separate the customers more clearly",
+    ),
+    "smallest_share": Gate(
+        smallest_share,
+        key="min_smallest_share",
+        default=0.02,
+        asked="at least {percent}",
+        advice="try fewer segments, or log1p for columns with a few very large values",
+    ),
+    "quality": Gate(
+        quality,
+        key="max_quality_loss",
+        default=0.02,
+        asked="a silhouette at most {limit} below the champion's",
+        advice="keep the champion, or find features or a k with a higher silhouette",
+    ),
+    "migration": Gate(
+        migration,
+        key="max_moved",
+        default=0.3,
+        asked="at most {percent}",
+        advice="see in the migration table who would move; if the change is wanted, raise "
+        "promotion.max_moved",
+    ),
+    "differs": Gate(
+        differs,
+        advice="there is nothing to promote: the champion is this segmentation already",
+    ),
+    "loads": Gate(
+        loads,
+        key="loads",
+        advice="compare the installed versions with the model's requirements.txt",
+    ),
+}
+
+
+def rules_type() -> type:
+    """The dataclass behind ``promotion`` in the config: one key a gate, with its default."""
+    return _rules_type(tuple(GATES.values()))
+
+
+@functools.lru_cache(maxsize=1)
+def _rules_type(gates: tuple[Gate, ...]) -> type:
+    # Hydra knows a config by its class: the same gates must give the same class.
+    keys = [
+        (gate.key, bool if isinstance(gate.default, bool) else float | None, gate.default)
+        for gate in gates
+        if gate.key is not None
+    ]
+    return make_dataclass("PromotionRules", keys)
+
+
+def rules(**limits: bool | float | None) -> Any:
+    """Rules for `check`: the defaults of all gates but for these keys.
+
+    Examples
+    --------
+    >>> rules(max_moved=0.1).max_moved
+    0.1
+    """
+    return rules_type()(**limits)
+
+
+def check(found: Findings, rules: object) -> list[Answer]:
+    """Put a challenger before all gates.
+
+    Parameters
+    ----------
+    found : Findings
+    rules : object
+        An attribute a key, such as `rules` or the config gives.
+    """
+    return [_answer(name, gate, found, gate.limit(rules)) for name, gate in GATES.items()]
+
+
+def _answer(name: str, gate: Gate, found: Findings, limit: Any) -> Answer:
+    if limit is None:
+        return Answer(OFF, "", gate=name)
+    answer = gate.check(found, limit)
+    return replace(
+        answer,
+        gate=name,
+        asked=gate.asked.format(limit=f"{limit:g}", percent=_percent(limit)),
+        advice=(answer.advice or gate.advice) if answer.failed else "",
     )
-
-
-#: Every gate, in the order of the table, with its key in the config: None or False there switches
-#: it off; a gate without a key cannot be. Adding one is a function, a key and a line.
-GATES: tuple[tuple[Callable[[Findings, Any], Answer], str | None], ...] = (
-    (data_known, "data_known"),
-    (structure, "structure"),
-    (several_columns, "several_columns"),
-    (stability, "min_stability"),
-    (smallest_share, "min_smallest_share"),
-    (quality, "max_quality_loss"),
-    (migration, "max_moved"),
-    (differs, None),
-    (loads, "loads"),
-)
-
-
-def check(found: Findings, asked: PromotionConfig) -> list[Answer]:
-    """The answers of all gates."""
-    answers = []
-    for gate, key in GATES:
-        wanted = True if key is None else getattr(asked, key)
-        off = wanted is None or wanted is False
-        answer = Answer(OFF, "", "") if off else gate(found, wanted)
-        answers.append(replace(answer, gate=gate.__name__))
-    return answers
 
 
 def table(answers: Sequence[Answer]) -> pd.DataFrame:
     """One row a gate: ``gate``, ``answer``, ``found``, ``asked``, ``advice``."""
+    # Lazily: `segment promote --help` reads the gates, too.
+    import pandas as pd
+
     return pd.DataFrame(
         {
             "gate": [one.gate for one in answers],
@@ -232,10 +330,6 @@ def table(answers: Sequence[Answer]) -> pd.DataFrame:
             "advice": [one.advice for one in answers],
         }
     )
-
-
-def _answer(passed: bool, found: str, asked: str, advice: str) -> Answer:
-    return Answer(PASSED if passed else FAILED, found, asked, "" if passed else advice)
 
 
 def _percent(share: float | None) -> str:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from segmentation.evaluation.formats import in_units, percent
 from segmentation.profiling.exemplars import BORDERLINE
-from segmentation.profiling.profiles import Line, in_units, lines_by
+from segmentation.profiling.profiles import Line, lines_by
 from segmentation.reporting.page import Picture, picture, render, sentence
 from segmentation.visualization.scales import signed
-from segmentation.visualization.style import percent, segment_color
+from segmentation.visualization.style import segment_color
 
 if TYPE_CHECKING:
     from segmentation.result import SegmentationResult

@@ -1,9 +1,11 @@
-"""Which k, how sure, or none: one function behind the table `CHOICES`."""
+"""Which k, how sure, or none: a function and a line in `CHOICES` make a rule."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,14 +60,30 @@ class Choice:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a rule may look at."""
+    """What a rule may look at.
+
+    Attributes
+    ----------
+    Z : ndarray of shape (n, d)
+        Scaled customers.
+    clusterings : mapping of k to `Clustering`
+    curve : DataFrame
+        The metrics of every k; k is the index.
+    seed : int
+    k_min : int
+        The smallest k that a rule may name.
+    options : mapping
+        The rule's config keys that were given, such as ``k`` for ``choice.k``.
+    processes : int
+        How many processes may work on it.
+    """
 
     Z: Array
     clusterings: Mapping[int, Clustering]
     curve: pd.DataFrame
     seed: int
-    k: int | None
     k_min: int
+    options: Mapping[str, Any] = field(default_factory=dict)
     processes: int = 1
 
     @property
@@ -78,8 +96,31 @@ class Fitted:
         return self.curve.loc[[k for k in self.ks if k >= 2], name]
 
 
+@dataclass(frozen=True)
+class Rule:
+    """A line of `CHOICES`: how to choose k, and how to say so.
+
+    Attributes
+    ----------
+    pick : callable
+        Takes `Fitted`. Returns the chosen k, or None where no fitted k qualifies. A rule that also
+        tests for structure returns a whole `Choice` instead.
+    words : str
+        Why this k, as in "4 segments: highest silhouette".
+    keys : mapping of str to type
+        Config keys below ``choice`` that the rule takes besides ``name``.
+    is_criterion : bool
+        Whether the data name the k. False where the user does.
+    """
+
+    pick: Callable[[Fitted], int | Choice | None]
+    words: str = ""
+    keys: Mapping[str, type] = field(default_factory=dict)
+    is_criterion: bool = True
+
+
 def choose(
-    rule: str,
+    choice: str | Mapping[str, Any],
     Z: Array,
     clusterings: Mapping[int, Clustering],
     curve: pd.DataFrame,
@@ -92,8 +133,8 @@ def choose(
 
     Parameters
     ----------
-    rule : str
-        A name of `CHOICES`.
+    choice : str or mapping
+        A name of `CHOICES`, or a mapping with that ``name`` and the rule's own keys.
     Z : ndarray of shape (n, d)
         Scaled customers.
     clusterings : mapping of k to `Clustering`
@@ -101,30 +142,77 @@ def choose(
         Indexed by k (k=1 included) with columns ``wcss``, ``silhouette``, ``calinski_harabasz``.
     seed : int
     k : int, optional
-        The number of segments; for the rule ``fixed`` and no other.
+        The rule's key ``k``: the number of segments for ``fixed``.
     k_min : int
-        The smallest k a rule may name; "no structure" gives 1 all the same.
+        The smallest k a rule may name; "no structure" gives 1 whatever it is.
 
     Raises
     ------
     ConfigError
-        Unknown rule, `k` missing or out of place, or a rule that no fitted k satisfies.
+        Unknown rule, a key missing or out of place, or no fitted k satisfies the rule.
     """
-    if rule not in CHOICES:
-        raise ConfigError(f"choice={rule}: allowed are {', '.join(CHOICES)}.")
-    if k is not None and rule != "fixed":
-        raise ConfigError(
-            f"choice.k={k} with choice={rule}: choice.k belongs to choice=fixed alone; "
-            f"write choice=fixed choice.k={k} or leave choice.k out."
-        )
-    processes = free_processes(len(Z))
+    name, options = check(choice, k)
+    rule = CHOICES[name]
+    fitted = Fitted(Z, clusterings, curve, seed, k_min, options, free_processes(len(Z)))
     # Matrices this small are slower on several threads, by a factor of six in CPU.
     with at_most(1):
-        return CHOICES[rule](Fitted(Z, clusterings, curve, seed, k, k_min, processes))
+        found = rule.pick(fitted)
+    return found if isinstance(found, Choice) else _untested(fitted, name, rule, found)
+
+
+def check(choice: str | Mapping[str, Any], k: int | None = None) -> tuple[str, Mapping[str, Any]]:
+    """The name of a rule and its options, checked before anything is fitted.
+
+    Parameters
+    ----------
+    choice : str or mapping
+        See `choose`.
+    k : int, optional
+        The same as a key ``k`` in the mapping.
+
+    Raises
+    ------
+    ConfigError
+        Unknown rule, a key that it does not take, or a value of the wrong type.
+    """
+    options = {} if isinstance(choice, str) else {str(key): choice[key] for key in choice}
+    name = str(options.pop("name", None) if options else choice)
+    if name not in CHOICES:
+        raise ConfigError(f"choice={name}: allowed are {', '.join(CHOICES)}.")
+    if k is not None:
+        options["k"] = k
+    keys = CHOICES[name].keys
+    for key, value in options.items():
+        if key not in keys:
+            raise ConfigError(_out_of_place(name, key, value))
+        abstract, wanted = _KINDS[keys[key]]
+        if value is not None and not isinstance(value, abstract):
+            raise ConfigError(f"choice.{key}={value}: {wanted} is wanted.")
+    return name, options
+
+
+_KINDS: Mapping[type, tuple[type, str]] = {
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    str: (str, "a text"),
+    bool: (bool, "true or false"),
+}
+
+
+def _out_of_place(name: str, key: str, value: object) -> str:
+    owners = [other for other, rule in CHOICES.items() if key in rule.keys]
+    if not owners:
+        takes = ", ".join(f"choice.{each}" for each in CHOICES[name].keys) or "no key"
+        return f"choice={name} has no key {key}; it takes {takes}."
+    return (
+        f"choice.{key}={value} with choice={name}: choice.{key} belongs to "
+        f"choice={' and '.join(owners)} alone; write choice={owners[0]} choice.{key}={value} or "
+        f"leave choice.{key} out."
+    )
 
 
 def evidence(fitted: Fitted) -> Choice:
-    """The gate, then ICL, with the confidence that five criteria give."""
+    """Test for structure, then ICL, with the confidence that five criteria give."""
     if max(fitted.ks) < 2:
         raise ConfigError(
             f"choice=evidence with k.max={max(fitted.ks)}: there is nothing to choose from; "
@@ -164,13 +252,12 @@ def _sentence(found: Evidence) -> str:
     return f"{found.k} segments, contested: {named}{end}"
 
 
-def silhouette(fitted: Fitted) -> Choice:
+def silhouette(fitted: Fitted) -> int | None:
     """The highest mean silhouette."""
-    k = criteria.highest(fitted.column("silhouette"))
-    return _untested(fitted, "silhouette", k, "highest silhouette")
+    return criteria.highest(fitted.column("silhouette"))
 
 
-def elbow(fitted: Fitted) -> Choice:
+def elbow(fitted: Fitted) -> int | None:
     """The knee of the WCSS curve (kneedle: Satopaa et al. 2011)."""
     ks = fitted.ks
     if len(ks) < 3:
@@ -183,72 +270,71 @@ def elbow(fitted: Fitted) -> Choice:
     from kneed import KneeLocator
 
     knee = KneeLocator(ks, wcss, curve="convex", direction="decreasing").knee
-    k = None if knee is None else int(knee)
-    return _untested(fitted, "elbow", k, "elbow of the WCSS curve")
+    return None if knee is None else int(knee)
 
 
-def gap(fitted: Fitted) -> Choice:
+def gap(fitted: Fitted) -> int | None:
     """The first k >= 2 whose gap the next one does not beat by more than its standard error.
 
     From 2 on: one group hides two behind a Gaussian with the same variances, so that the gap stops
     at 1 on most data with structure. Whether one group is enough is what ``evidence`` tests.
     """
     table = criteria.gap(fitted.Z, [k for k in fitted.ks if k >= 2], seed=fitted.seed)
-    k = criteria.first_gap(table["gap"], table["gap_se"])
-    return _untested(fitted, "gap", k, "gap statistic")
+    return criteria.first_gap(table["gap"], table["gap_se"])
 
 
-def icl(fitted: Fitted) -> Choice:
+def icl(fitted: Fitted) -> int | None:
     """The lowest integrated completed likelihood."""
     asked = {k: fitted.clusterings[k] for k in fitted.ks}
-    k = criteria.lowest(criteria.icl(fitted.Z, asked, seed=fitted.seed)["icl"])
-    return _untested(fitted, "icl", k, "lowest ICL")
+    return criteria.lowest(criteria.icl(fitted.Z, asked, seed=fitted.seed)["icl"])
 
 
-def prediction_strength(fitted: Fitted) -> Choice:
+def prediction_strength(fitted: Fitted) -> int | None:
     """The largest k whose clusters in one half of the customers predict those in the other."""
     strength = criteria.prediction_strength(fitted.Z, fitted.ks, seed=fitted.seed)
-    k = criteria.largest_strong(strength)
-    return _untested(fitted, "prediction_strength", k, "prediction strength of at least 0.8")
+    return criteria.largest_strong(strength)
 
 
-def fixed(fitted: Fitted) -> Choice:
+def fixed(fitted: Fitted) -> int:
     """The k of the configuration."""
     allowed = [int(k) for k in sorted(fitted.clusterings) if k >= fitted.k_min]
-    if fitted.k is None:
+    k = fitted.options.get("k")
+    if k is None:
         raise ConfigError("choice=fixed needs the number of segments: add choice.k=5, for example.")
-    if fitted.k not in allowed:
+    if k not in allowed:
         raise ConfigError(
-            f"choice.k={fitted.k} is outside the fitted range k={allowed[0]}..{allowed[-1]}: "
+            f"choice.k={k} is outside the fitted range k={allowed[0]}..{allowed[-1]}: "
             "change choice.k, or k.min and k.max."
         )
-    return _untested(fitted, "fixed", fitted.k, "set by the configuration")
+    return int(k)
 
 
-def _untested(fitted: Fitted, rule: str, k: int | None, why: str) -> Choice:
+def _untested(fitted: Fitted, name: str, rule: Rule, k: int | None) -> Choice:
     if k is None:
         ks = fitted.ks
         raise ConfigError(
-            f"choice={rule} finds no k in k={ks[0]}..{ks[-1]}: widen the range (k.max=12), or take "
+            f"choice={name} finds no k in k={ks[0]}..{ks[-1]}: widen the range (k.max=12), or take "
             "choice=evidence or choice=fixed."
         )
+    segments = "segment" if k == 1 else "segments"
     return Choice(
         k=k,
-        rule=rule,
+        rule=name,
         structure=None,
         confidence=None,
-        picks={} if rule == "fixed" else {rule: k},
-        verdict=f"{k} {'segment' if k == 1 else 'segments'}: {why} (structure untested)",
+        picks={name: k} if rule.is_criterion else {},
+        verdict=f"{k} {segments}: {rule.words or name} (structure untested)",
         evidence=None,
     )
 
 
-CHOICES: dict[str, Callable[[Fitted], Choice]] = {
-    "evidence": evidence,
-    "silhouette": silhouette,
-    "elbow": elbow,
-    "gap": gap,
-    "icl": icl,
-    "prediction_strength": prediction_strength,
-    "fixed": fixed,
+#: Every rule by its name in the config. Adding one is a function, a line and a YAML file.
+CHOICES: dict[str, Rule] = {
+    "evidence": Rule(evidence),
+    "silhouette": Rule(silhouette, "highest silhouette"),
+    "elbow": Rule(elbow, "elbow of the WCSS curve"),
+    "gap": Rule(gap, "gap statistic"),
+    "icl": Rule(icl, "lowest ICL"),
+    "prediction_strength": Rule(prediction_strength, "prediction strength of at least 0.8"),
+    "fixed": Rule(fixed, "set by the configuration", keys={"k": int}, is_criterion=False),
 }

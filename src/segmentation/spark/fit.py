@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 from sklearn.base import TransformerMixin
 
+from segmentation.clustering.engine_table import SparkOptions
 from segmentation.clustering.spark import SparkRows
 from segmentation.data.customers import Customers
 from segmentation.features.feature_set import FeatureSet, resolve
@@ -19,6 +20,7 @@ from segmentation.features.scaling import scaling_name
 from segmentation.pipeline import Encoded, segment_encoded
 from segmentation.profiling.naming import Naming
 from segmentation.result import SegmentationResult
+from segmentation.runtime.progress import Say, silent
 from segmentation.spark.encoder import fit_encoder
 from segmentation.spark.sample import SparkCustomers
 from segmentation.spark.table import Facts, spark_errors
@@ -34,13 +36,12 @@ def segment_table(
     scaling: str | Mapping[str, Any] | TransformerMixin = "standard",
     k_min: int = 1,
     k_max: int = 12,
-    choice: str = "evidence",
+    choice: str | Mapping[str, Any] = "evidence",
     k: int | None = None,
-    effort: str = "default",
-    polish: str = "passes",
+    options: SparkOptions | None = None,
     naming: Naming | None = None,
     seed: int = 0,
-    say: Callable[[str], None] = lambda line: None,
+    say: Say = silent,
 ) -> SegmentationResult:
     """Segment the customers of a Spark table; parameters as in `segmentation.pipeline.segment`.
 
@@ -50,7 +51,9 @@ def segment_table(
     Parameters
     ----------
     customers : SparkCustomers
-        From `segmentation.spark.sample.customers_of` or `from_memory`.
+        From `segmentation.spark.sample.SparkSampler` or `from_memory`.
+    options : SparkOptions, optional
+        Of the engine.
     say : callable
         Takes lines of progress.
     """
@@ -77,8 +80,7 @@ def segment_table(
                 choice=choice,
                 k=k,
                 engine="spark",
-                effort=effort,
-                large={"polish": polish},
+                options=asdict(options or SparkOptions()),
                 naming=naming,
                 seed=seed,
             )

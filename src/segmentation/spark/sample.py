@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -38,10 +37,8 @@ class SparkCustomers:
     facts: Mapping[str, Facts]
 
 
-def customers_of(
-    table: SparkTable, columns: Sequence[str] | None, *, missing: str, size: int, seed: int
-) -> SparkCustomers:
-    """The customers of a table, complete in the columns used, with a seeded sample of them.
+class SparkSampler:
+    """A table in Spark that gives its customers with different columns, and a seeded sample each.
 
     The sample holds the customers whose ids have the smallest hashes, so it depends neither on how
     the table is cut nor on its order. Without ids it is drawn by the rows' places in the files.
@@ -49,60 +46,80 @@ def customers_of(
     Parameters
     ----------
     table : SparkTable
-    columns : sequence of str, optional
-        Columns wanted; all of numbers when None. The others only describe, as far as they can.
     missing : {"error", "drop", "median"}
     size : int
         Rows of the sample; all rows when the table has no more.
     seed : int
-
-    Raises
-    ------
-    DataError
-        A column is not there, or holds values that cannot be used.
     """
-    if missing not in MISSING:
-        raise ConfigError(f"data.missing={missing} is not allowed; use {', '.join(MISSING)}.")
-    require_columns(columns or (), list(table.facts), table.source)
-    numbers = [name for name, facts in table.facts.items() if facts.kind == "number"]
-    used = numbers if columns is None else list(columns)
-    for name in used:
-        _check_values(name, table)
-    holes = {name: table.facts[name].missing for name in used if table.facts[name].missing}
-    if holes and missing == "error":
-        told = ", ".join(f"{name} {count:,}" for name, count in holes.items())
-        raise DataError(
-            f"{table.source}: missing values in {told}. Complete them, or set "
-            "data.missing=drop or data.missing=median."
-        )
-    with spark_errors(table.source):
-        complete = _complete(table, tuple(holes), missing)
-        if complete.rows < 2:
+
+    def __init__(self, table: SparkTable, *, missing: str, size: int, seed: int) -> None:
+        if missing not in MISSING:
+            raise ConfigError(f"data.missing={missing} is not allowed; use {', '.join(MISSING)}.")
+        self.table, self.missing, self.size, self.seed = table, missing, size, seed
+        # A pass over all rows each: most sets of columns have the same missing values, or none.
+        self._drawn: dict[tuple[str, ...], tuple[SparkTable, pd.DataFrame]] = {}
+
+    def customers(self, columns: Sequence[str] | None) -> SparkCustomers:
+        """The customers, complete in the columns used.
+
+        Parameters
+        ----------
+        columns : sequence of str, optional
+            Columns wanted; all of numbers when None. The others only describe, as far as they can.
+
+        Raises
+        ------
+        DataError
+            A column is not there, or holds values that cannot be used.
+        """
+        table = self.table
+        require_columns(columns or (), list(table.facts), table.source)
+        numbers = [name for name, facts in table.facts.items() if facts.kind == "number"]
+        used = numbers if columns is None else list(columns)
+        for name in used:
+            _check_values(name, table)
+        holes = {name: table.facts[name].missing for name in used if table.facts[name].missing}
+        if holes and self.missing == "error":
+            told = ", ".join(f"{name} {count:,}" for name, count in holes.items())
             raise DataError(
-                f"{table.source} has only {complete.rows} customer to use; at least 2 are needed."
+                f"{table.source}: missing values in {told}. Complete them, or set "
+                "data.missing=drop or data.missing=median."
             )
-        drawn = _drawn(complete, size, seed)
-    sample = from_frame(drawn, id=table.id, columns=used, source=table.source)
-    for name in used:
-        if (complete.facts[name].kind == "number") != is_numeric_dtype(sample.frame[name]):
-            raise DataError(
-                f"{table.source}, column '{name}' is text that reads as numbers: store it as "
-                "numbers, or leave it out of features.columns."
+        complete, drawn = self._complete_and_drawn(tuple(holes))
+        sample = from_frame(drawn, id=table.id, columns=used, source=table.source)
+        for name in used:
+            if (complete.facts[name].kind == "number") != is_numeric_dtype(sample.frame[name]):
+                raise DataError(
+                    f"{table.source}, column '{name}' is text that reads as numbers: store it as "
+                    "numbers, or leave it out of features.columns."
+                )
+        notes = list(complete.notes)
+        if len(drawn) < complete.rows:
+            notes.append(
+                f"a seeded sample of {len(drawn):,} of the {complete.rows:,} customers stands for "
+                "all where single customers are needed"
             )
-    notes = list(complete.notes)
-    if len(drawn) < complete.rows:
-        notes.append(
-            f"a seeded sample of {len(drawn):,} of the {complete.rows:,} customers stands for all "
-            "where single customers are needed"
+        if table.id is None:
+            notes.append("no id column: the customers of the sample are numbered")
+        inside = [complete.inside(name) for name in used]
+        return SparkCustomers(
+            complete.frame.select(*inside).toDF(*used),
+            replace(sample, digest=table.digest, total=complete.rows, notes=tuple(notes)),
+            complete.facts,
         )
-    if table.id is None:
-        notes.append("no id column: the customers of the sample are numbered")
-    inside = [complete.inside(name) for name in used]
-    return SparkCustomers(
-        complete.frame.select(*inside).toDF(*used),
-        replace(sample, digest=table.digest, total=complete.rows, notes=tuple(notes)),
-        complete.facts,
-    )
+
+    def _complete_and_drawn(self, holes: tuple[str, ...]) -> tuple[SparkTable, pd.DataFrame]:
+        """The table without missing values in these columns, and the sample of it."""
+        if holes not in self._drawn:
+            with spark_errors(self.table.source):
+                complete = _complete(self.table, holes, self.missing)
+                if complete.rows < 2:
+                    raise DataError(
+                        f"{self.table.source} has only {complete.rows} customer to use; at least "
+                        "2 are needed."
+                    )
+                self._drawn[holes] = complete, _drawn(complete, self.size, self.seed)
+        return self._drawn[holes]
 
 
 def _check_values(name: str, table: SparkTable) -> None:
@@ -117,7 +134,6 @@ def _check_values(name: str, table: SparkTable) -> None:
         raise DataError(f"{where}: {kind}. Correct it or leave the field empty.")
 
 
-@functools.lru_cache(maxsize=4)
 def _complete(table: SparkTable, holes: tuple[str, ...], policy: str) -> SparkTable:
     """The table with the policy applied to the columns with missing values."""
     if not holes:
@@ -161,7 +177,6 @@ def _facts(table: SparkTable, frame: DataFrame) -> tuple[dict[str, Facts], int]:
     return {table.names[int(name[1:])]: facts for name, facts in known.items()}, rows
 
 
-@functools.lru_cache(maxsize=4)
 def _drawn(table: SparkTable, size: int, seed: int) -> pd.DataFrame:
     """The sample, all usable columns of it by their own names, in the order of the hashes."""
     what: list[Any] = [sf.monotonically_increasing_id()]

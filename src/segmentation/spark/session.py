@@ -11,14 +11,14 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segmentation.config import EngineConfig
+from segmentation.clustering.engine_table import SparkOptions
 from segmentation.errors import ConfigError
 from segmentation.runtime import interrupts
+from segmentation.runtime.progress import Say
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -41,8 +41,6 @@ appender.stderr.layout.pattern = %d{yy/MM/dd HH:mm:ss} %p %c{1}: %m%n%ex
 GRACE_SECONDS = 30
 INSTALL = 'install it with: pip install "customer-segments[spark]"'
 
-Say = Callable[[str], None]
-
 
 @dataclass
 class _Opened:
@@ -53,17 +51,18 @@ class _Opened:
     folders: list[str] = field(default_factory=list)
 
 
+# A process can have one Spark session at a time, and has to stop the one it has opened.
 _opened = _Opened()
 
 
-def open_session(engine: EngineConfig, say: Say) -> SparkSession:
+def open_session(options: SparkOptions, say: Say) -> SparkSession:
     """The Spark session of this process.
 
     A session that is there already, as in a Databricks notebook, is used as it is and not stopped.
 
     Parameters
     ----------
-    engine : EngineConfig
+    options : SparkOptions
         ``master`` and ``partitions``; everything else about Spark stands in ``spark-defaults.conf``
         of ``SPARK_CONF_DIR``, as for any Spark program.
     say : callable
@@ -82,7 +81,7 @@ def open_session(engine: EngineConfig, say: Say) -> SparkSession:
     # PySpark says so on every call; what we use of it is tested with pandas 3.
     for message in ("PySpark does not yet fully support pandas", "The copy keyword is deprecated"):
         warnings.filterwarnings("ignore", message=message)
-    asked = (engine.master, engine.partitions)
+    asked = (options.master, options.partitions)
     if _opened.spark is not None:
         if asked == _opened.asked:
             return _opened.spark
@@ -90,12 +89,12 @@ def open_session(engine: EngineConfig, say: Say) -> SparkSession:
     there = SparkSession.getActiveSession()
     if there is not None:
         return there
-    master = engine.master or "local[*]"
+    master = options.master or "local[*]"
     _require_java()
     say(f"Starting Spark ({master}) …")
-    options = _options(master, engine.partitions or PARTITIONS)
+    settings = _settings(master, options.partitions or PARTITIONS)
     builder = SparkSession.builder.appName("segment").master(master)
-    for name, value in options.items():
+    for name, value in settings.items():
         builder = builder.config(name, value)
     # The driver's Python is the executors', unless their place for it is said.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -159,7 +158,7 @@ def _stop(spark: SparkSession) -> None:
         process.wait()
 
 
-def _options(master: str, partitions: int) -> dict[str, str]:
+def _settings(master: str, partitions: int) -> dict[str, str]:
     options = {
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",

@@ -15,8 +15,11 @@ from segmentation.reporting.run_report import render_report
 from segmentation.result import SegmentationResult
 from segmentation.runtime.blocks import parts
 from segmentation.tracking.items import File, LogItem, Metric, Param, Table, Tag
+from segmentation.tracking.run_metrics import RUN_METRICS
 from segmentation.visualization import DATA_FIGURES, FIGURES, styled, to_png
 
+#: Figures of the data alone as PNG, by name and the data's digest.
+DrawnFigures = dict[tuple[str, str], bytes | None]
 #: MLflow keeps 8,000 characters of a tag.
 LONGEST_NOTE = 7900
 
@@ -32,6 +35,7 @@ def iter_log_items(
     meta: Mapping[str, str],
     data_figures: bool = True,
     log_customers: bool = True,
+    drawn: DrawnFigures | None = None,
 ) -> Iterator[LogItem]:
     """Everything a run of `result` logs but its model.
 
@@ -45,6 +49,8 @@ def iter_log_items(
     log_customers : bool
         Also what names single customers: the customer -> segment table, and those typical of
         their segment or on its border.
+    drawn : dict, optional
+        Figures of the data drawn for another run, and where those drawn here are kept.
     """
     yield from _params(result)
     yield from _metrics(result)
@@ -64,7 +70,7 @@ def iter_log_items(
         yield Table("tables/typical.json", typical_table(result))
         sampled = result.customers.population != len(result.labels)
         yield File("customers_sample.csv" if sampled else "customers.csv", customer_csv(result))
-    figures = _figures(result)
+    figures = _figures(result, {} if drawn is None else drawn)
     for name, png in figures.items():
         if data_figures or name not in DATA_FIGURES:
             yield File(f"figures/{name}.png", png)
@@ -96,12 +102,10 @@ def _metrics(result: SegmentationResult) -> Iterator[Metric]:
     yield Metric("k", float(result.k))
     for name, value in result.curve.loc[result.k].dropna().to_dict().items():
         yield Metric(str(name), float(value))
-    if result.stability is not None:
-        yield Metric("stability", float(result.stability.stability))
-    if result.choice.evidence is not None and result.choice.evidence.gap is not None:
-        yield Metric("gap", float(result.choice.evidence.gap))
-    if result.rules is not None:
-        yield Metric("rules_fidelity", result.rules.fidelity)
+    for metric in RUN_METRICS.values():
+        number = metric.function(result)
+        if number is not None:
+            yield Metric(metric.name, float(number))
 
 
 def _tags(result: SegmentationResult) -> Iterator[Tag]:
@@ -236,25 +240,19 @@ def customer_csv(result: SegmentationResult) -> Iterator[bytes]:
         yield sink.getvalue().to_pybytes()
 
 
-# Figures of the data alone, by name and digest: the runs of a sweep show the same ones.
-_drawn: dict[tuple[str, str], bytes | None] = {}
-
-
 @styled
-def _figures(result: SegmentationResult) -> dict[str, bytes]:
+def _figures(result: SegmentationResult, drawn: DrawnFigures) -> dict[str, bytes]:
     """Every figure that applies to the result, as PNG."""
     pngs = {}
     for name, draw in FIGURES.items():
         key = (name, result.customers.digest)
-        if key in _drawn:
-            png = _drawn[key]
+        if key in drawn:
+            png = drawn[key]
         else:
             figure = draw(result)
             png = None if figure is None else to_png(figure)
         if name in DATA_FIGURES:
-            if key not in _drawn:
-                _drawn.clear()
-            _drawn[key] = png
+            drawn[key] = png
         if png is not None:
             pngs[name] = png
     return pngs

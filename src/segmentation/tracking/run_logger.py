@@ -8,13 +8,13 @@ import json
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
-from mlflow.entities import Dataset, DatasetInput, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, Run, RunData, RunTag
 from mlflow.entities import Metric as MlflowMetric
 from mlflow.entities import Param as MlflowParam
 from mlflow.exceptions import MlflowException
@@ -28,7 +28,7 @@ from segmentation.runtime import interrupts
 from segmentation.tracking import process, runs
 from segmentation.tracking.identity import code_version, config_hash, versions
 from segmentation.tracking.items import File, LogItem, Metric, Param, Table, Tag
-from segmentation.tracking.run_items import iter_log_items, run_name
+from segmentation.tracking.run_items import DrawnFigures, iter_log_items, run_name
 from segmentation.tracking.store import Store, open_store, resolve_uri, store_errors
 
 #: Rows the logged model is asked about before its run counts as finished.
@@ -41,13 +41,17 @@ LOGGED_TABLES = "mlflow.loggedArtifacts"
 
 @dataclass(frozen=True)
 class LoggedRun:
-    """A finished run: id, name, address in the UI, model and the file or address of its report."""
+    """A finished run: id, name, address in the UI, model and the file or address of its report.
+
+    `row` is what `segmentation.tracking.runs.finished_runs` would read of it.
+    """
 
     run_id: str
     name: str
     link: str
     model_uri: str
     report: str
+    row: dict[str, Any] = field(repr=False)
 
 
 def log_result(
@@ -151,6 +155,7 @@ def write_result(
     command: str = "segmentation.log_result(result)",
     data_figures: bool = True,
     log_customers: bool = True,
+    drawn: DrawnFigures | None = None,
 ) -> LoggedRun:
     """Write a result, its model and its config to a run, and read the model back.
 
@@ -166,7 +171,7 @@ def write_result(
         Metrics of the segments in the reference space, comparable between runs.
     command : str
         What the report says to reproduce the run.
-    data_figures, log_customers : bool
+    data_figures, log_customers, drawn
         See `segmentation.tracking.run_items.iter_log_items`.
     """
     run_id = str(run.info.run_id)
@@ -185,7 +190,7 @@ def write_result(
         own.append(Tag("config_hash", config_hash(config, result.customers.digest)))
     own.extend(Metric(f"reference/{key}", number) for key, number in (reference or {}).items())
     items = iter_log_items(
-        result, meta=meta, data_figures=data_figures, log_customers=log_customers
+        result, meta=meta, data_figures=data_figures, log_customers=log_customers, drawn=drawn
     )
     with _filed(run, itertools.chain(items, own)) as filed, store_errors(store.uri):
         params = {item.name: item.value for item in filed.small if isinstance(item, Param)}
@@ -199,6 +204,24 @@ def write_result(
         link=store.link(run_id),
         model_uri=str(model.model_uri),
         report=runs.artifact_file(str(run.info.artifact_uri), "report.html") or store.link(run_id),
+        row=runs.row_of(_as_logged(run, filed.small)),
+    )
+
+
+def _as_logged(run: Run, items: Iterable[Param | Metric | Tag]) -> Run:
+    """The run with what has been logged to it, without asking the store."""
+    small = list(items)
+    before = run.data.tags.items()
+    return Run(
+        run.info,
+        RunData(
+            metrics=[MlflowMetric(i.name, i.value, 0, 0) for i in small if isinstance(i, Metric)],
+            params=[MlflowParam(i.name, i.value) for i in small if isinstance(i, Param)],
+            tags=[
+                *(RunTag(name, value) for name, value in before),
+                *(RunTag(i.name, i.value) for i in small if isinstance(i, Tag)),
+            ],
+        ),
     )
 
 

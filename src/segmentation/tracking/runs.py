@@ -18,6 +18,7 @@ from mlflow.exceptions import MlflowException
 
 from segmentation.errors import TrackingError
 from segmentation.tracking import process
+from segmentation.tracking.run_metrics import columns
 from segmentation.tracking.store import Store, store_errors
 
 #: Files of a run that others read.
@@ -179,7 +180,7 @@ def newly_finished(
 
 def _finished(store: Store, *conditions: str) -> list[dict[str, Any]]:
     where = ("attributes.status = 'FINISHED'", "metrics.k > 0", *conditions)
-    return [_row(run) for run in _search(store, " and ".join(where))]
+    return [row_of(run) for run in _search(store, " and ".join(where))]
 
 
 def customer_segments(store: Store, run_id: str, artifact_uri: str) -> pd.Series | None:
@@ -213,7 +214,8 @@ def _artifact(store: Store, run_id: str, artifact_uri: str, name: str) -> Iterat
         yield path
 
 
-def _row(run: Run) -> dict[str, Any]:
+def row_of(run: Run) -> dict[str, Any]:
+    """The row of `finished_runs` for a run."""
     data = run.data
     return {
         "run": run.info.run_name,
@@ -222,15 +224,7 @@ def _row(run: Run) -> dict[str, Any]:
         "k": int(data.metrics["k"]),
         "structure": data.tags.get("structure"),
         "confidence": data.tags.get("confidence"),
-        "stability": data.metrics.get("stability", np.nan),
-        "gap": data.metrics.get("gap", np.nan),
-        "silhouette": data.metrics.get("silhouette", np.nan),
-        "explained_variance": data.metrics.get("explained_variance", np.nan),
-        "wcss": data.metrics.get("wcss", np.nan),
-        "smallest_share": data.metrics.get("smallest_share", np.nan),
-        "reference_silhouette": data.metrics.get("reference/silhouette", np.nan),
-        "reference_explained_variance": data.metrics.get("reference/explained_variance", np.nan),
-        "reference_wcss": data.metrics.get("reference/wcss", np.nan),
+        **{column.name: data.metrics.get(column.logged, np.nan) for column in columns()},
         **{name: data.params.get(name) for name in _SETTINGS},
         "config_hash": data.tags.get("config_hash"),
         "code_version": data.tags.get("code_version"),

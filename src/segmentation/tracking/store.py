@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 # Read when mlflow is imported; a user who wants telemetry sets it to false.
@@ -29,36 +30,15 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 
 from segmentation.errors import TrackingError
+from segmentation.evaluation.metrics import OWN, REFERENCE, TABLE, VIEW
+from segmentation.tracking.run_metrics import RUN_METRICS, columns
 
 SQLITE = "sqlite:///"
 DATABASES = ("postgresql", "mysql", "mssql")
 SERVERS = ("http", "https")
-EXPERIMENT_NOTE = """\
-Each run fits K-Means over a whole range of k for one configuration (feature set, scaling, k range).
-
-- **k, structure, confidence, stability** are the run's answer; rank runs by these.
-- `curve/…` metrics have **step = k**: their charts are the elbow and silhouette curves.
-- `wcss`, `silhouette`, `explained_variance` are measured in the run's own scaled space: compare
-  them only between runs with the same features and scaling.
-"""
 
 #: A saved view of the runs table: at first visit MLflow shows no metric at all.
 VIEW_KEY = "segments"
-VIEW = {
-    "searchFilter": "metrics.k > 0",
-    "orderByKey": "metrics.`stability`",
-    "orderByAsc": False,
-    "startTime": "ALL",
-    "lifecycleFilter": "Active",
-    "datasetsFilter": [],
-    "modelVersionFilter": "All Runs",
-    "selectedColumns": [
-        *(f"metrics.`{name}`" for name in ("k", "stability", "gap", "silhouette")),
-        *(f"tags.`{name}`" for name in ("structure", "confidence")),
-    ],
-    "runsHiddenMode": "FIRST_20_RUNS",
-    "hideEmptyCharts": True,
-}
 
 # A foreign deprecation inside mlflow's own use of SQLAlchemy; nothing a user could act on.
 warnings.filterwarnings("ignore", category=SADeprecationWarning)
@@ -232,7 +212,7 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
 
 
 def _experiment_tags() -> dict[str, str]:
-    state = base64.b64encode(zlib.compress(json.dumps(VIEW).encode())).decode()
+    state = base64.b64encode(zlib.compress(json.dumps(_view()).encode())).decode()
     now = int(time.time() * 1000)
     view = {
         "name": "Segments",
@@ -241,8 +221,40 @@ def _experiment_tags() -> dict[str, str]:
         "state": f"deflate;{state}",
     }
     return {
-        "mlflow.note.content": EXPERIMENT_NOTE,
+        "mlflow.note.content": _note(),
         f"mlflow.sharedViewState.{VIEW_KEY}": json.dumps(view),
+    }
+
+
+def _note() -> str:
+    own = [f"`{column.name}`" for column in columns(TABLE) if column.scope == OWN]
+    return f"""\
+Each run fits K-Means over a whole range of k for one configuration (feature set, scaling, k range).
+
+- **k, structure, confidence, stability** are the run's answer; rank runs by these.
+- `curve/…` metrics have **step = k**: their charts are the elbow and silhouette curves.
+- {", ".join(own)} are measured in the run's own scaled space: compare
+  them only between runs with the same features and scaling.
+"""
+
+
+def _view() -> dict[str, Any]:
+    """The state of MLflow's runs table that shows the answers of the runs, the surest first."""
+    shown = [column.logged for column in columns(VIEW) if column.scope != REFERENCE]
+    return {
+        "searchFilter": "metrics.k > 0",
+        "orderByKey": "metrics.`stability`",
+        "orderByAsc": RUN_METRICS["stability"].better == "lower",
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": [
+            *(f"metrics.`{name}`" for name in ("k", *shown)),
+            *(f"tags.`{name}`" for name in ("structure", "confidence")),
+        ],
+        "runsHiddenMode": "FIRST_20_RUNS",
+        "hideEmptyCharts": True,
     }
 
 

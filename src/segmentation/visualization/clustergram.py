@@ -9,12 +9,12 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from segmentation.evaluation.formats import percent
 from segmentation.visualization.maps import principal_components
 from segmentation.visualization.scales import k_axis, number_axis
 from segmentation.visualization.style import (
     MUTED,
     headline,
-    percent,
     segment_colors,
     single,
     styled,

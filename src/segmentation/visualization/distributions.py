@@ -10,8 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pandas.api.types import is_numeric_dtype
 
+from segmentation.evaluation.formats import percent
 from segmentation.visualization.scales import bin_edges, is_skewed, log1p_axis, number_axis
-from segmentation.visualization.style import MUTED, headline, panels, percent, shorten, styled
+from segmentation.visualization.style import (
+    MUTED,
+    headline,
+    panels,
+    shorten,
+    styled,
+)
 
 #: No segment owns it: the customers are not segmented yet.
 BAR = "#a9b8c6"

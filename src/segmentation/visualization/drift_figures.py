@@ -5,11 +5,11 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from segmentation.evaluation.formats import percent
 from segmentation.visualization.style import (
     INK,
     MUTED,
     headline,
-    percent,
     segment_color,
     shorten,
     single,

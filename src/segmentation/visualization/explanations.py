@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from segmentation.evaluation.formats import in_units, percent
 from segmentation.profiling.decision_rules import Branch, Condition, Rules
-from segmentation.profiling.profiles import in_units
 from segmentation.visualization.scales import shapes
 from segmentation.visualization.segment_cards import wrapped_names
 from segmentation.visualization.style import (
@@ -22,7 +22,6 @@ from segmentation.visualization.style import (
     MUTED,
     RULE,
     headline,
-    percent,
     segment_color,
     shorten,
     single,

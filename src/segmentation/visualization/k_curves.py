@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from segmentation.evaluation.formats import percent
 from segmentation.visualization.scales import k_axis, number_axis
 from segmentation.visualization.style import (
     INK,
@@ -17,7 +18,6 @@ from segmentation.visualization.style import (
     RULE,
     headline,
     panels,
-    percent,
     single,
     styled,
 )

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype
 
+from segmentation.evaluation.formats import percent
 from segmentation.runtime.blocks import parts
 from segmentation.visualization.scales import bin_edges, log1p_axis, number_axis, shapes, stairs
 from segmentation.visualization.style import (
@@ -21,7 +22,6 @@ from segmentation.visualization.style import (
     MUTED,
     headline,
     panels,
-    percent,
     sample_rows,
     segment_color,
     segment_colors,

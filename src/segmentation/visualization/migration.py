@@ -12,11 +12,11 @@ from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 from numpy.typing import NDArray
 
+from segmentation.evaluation.formats import percent
 from segmentation.visualization.style import (
     INK,
     MUTED,
     headline,
-    percent,
     segment_color,
     single,
     styled,

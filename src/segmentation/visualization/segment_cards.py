@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import offset_copy
 from numpy.typing import NDArray
 
+from segmentation.evaluation.formats import percent
 from segmentation.profiling.exemplars import BORDERLINE
 from segmentation.visualization.scales import number_axis, shapes, signed, stairs
 from segmentation.visualization.style import (
@@ -20,7 +21,6 @@ from segmentation.visualization.style import (
     MARK,
     MUTED,
     headline,
-    percent,
     segment_color,
     shorten,
     single,

@@ -269,17 +269,6 @@ def text_inches(texts: Sequence[str], size: float = 8.5) -> float:
     return max((text_columns(line) for line in lines), default=0) * size * 0.56 / 72
 
 
-def percent(share: float) -> str:
-    """``0.836`` as ``84 %``; small shares keep a digit so that none but zero reads as zero."""
-    if np.isnan(share):
-        return "–"
-    # The space does not break: a line never starts with the sign.
-    if 1e-9 < abs(share) < 0.0005:
-        return "<0.1\N{NO-BREAK SPACE}%"
-    digits = 1 if 0.0005 <= abs(share) < 0.0095 else 0
-    return f"{100 * abs(share):.{digits}f}\N{NO-BREAK SPACE}%"
-
-
 def sample_rows(n: int, limit: int, seed: int) -> NDArray[np.intp]:
     """Positions of at most `limit` of `n` rows in a seeded random order.
 

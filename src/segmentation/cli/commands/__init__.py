@@ -1,1 +1,174 @@
-"""One module a command, each with ``run(config, call)``; `segmentation.cli.main` calls them."""
+"""The commands: one module each with ``run(config, call)``, and a line in the table `COMMANDS`.
+
+The table is light. A command's module and schema are imported when the command runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import Any
+
+from segmentation.cli.commands.call import Call
+
+Run = Callable[[Any, Call], None]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A line of `COMMANDS`: what ``--help``, completion and Hydra need to know of a command.
+
+    Attributes
+    ----------
+    summary : str
+        What it does, in a few words, as `segment --help` lists it.
+    run : callable or str
+        Takes the config and the `Call`; or where it is, as ``module:name``.
+    schema : callable or str
+        The dataclass of its config, or a function that returns it; or where that is.
+    examples : tuple of str
+        Command lines that work as they stand, for ``segment NAME --help``.
+    details : str
+        More sentences for ``segment NAME --help``, after the summary.
+    notes : str
+        The same, after the examples.
+    """
+
+    summary: str
+    run: Run | str
+    schema: Callable[[], Any] | str
+    examples: tuple[str, ...] = ()
+    details: str = ""
+    notes: str = ""
+
+    def runner(self) -> Run:
+        """The function that runs it; imports its module."""
+        run: Run = resolve_name(self.run) if isinstance(self.run, str) else self.run
+        return run
+
+    def schema_type(self) -> type:
+        """The dataclass of its config."""
+        found = resolve_name(self.schema) if isinstance(self.schema, str) else self.schema
+        made: type = found if isinstance(found, type) else found()
+        return made
+
+    @property
+    def header(self) -> str:
+        """The beginning of ``segment NAME --help``: what it does, and examples."""
+        first = f"{self.summary[0].upper()}{self.summary[1:]}."
+        examples = "\n".join(f"  {example}" for example in self.examples)
+        parts = ["\n".join(filter(None, [first, self.details])), examples, self.notes]
+        return "\n\n".join(filter(None, parts)) + "\n"
+
+
+#: Every command by its name. Adding one is a function, a line, and conf/NAME.yaml where it has
+#: config groups or keys to explain.
+COMMANDS: dict[str, Command] = {
+    "fit": Command(
+        "fit one configuration or sweep many, each logged as an MLflow run",
+        run="segmentation.cli.commands.fit:run",
+        schema="segmentation.config:FitConfig",
+        examples=(
+            "segment fit",
+            "segment fit data=csv data.path=customers.csv data.id=customer_id "
+            "features.columns=[age,income] k.max=8",
+            "segment fit -m scaling=standard,robust k.max=8",
+            "segment fit sweep=demo",
+        ),
+    ),
+    "compare": Command(
+        "rank the finished runs",
+        run="segmentation.cli.commands.compare:run",
+        schema="segmentation.config:CompareConfig",
+        details="The order: structure, confidence, stability, gap against the null.",
+        examples=(
+            "segment compare",
+            "segment compare sweep_id=s1a2b3c4 format=csv",
+            """segment compare 'filter="metrics.k > 3"' top=5""",
+        ),
+    ),
+    "promote": Command(
+        "check the best run against the champion; if it passes, make it the champion",
+        run="segmentation.cli.commands.promote:run",
+        schema="segmentation.cli.schemas:promote_schema",
+        details="Every gate must pass; then the run's model is registered as a new version.\n"
+        "A segment that is still the same keeps its id, name and colour.",
+        examples=(
+            "segment promote dry_run=true",
+            "segment promote run_id=0123456789abcdef0123456789abcdef",
+            "segment promote promotion=strict",
+            """segment promote 'override="new shops opened, agreed with marketing"'""",
+            "segment promote copy_to=prod.customer-segments",
+        ),
+    ),
+    "rollback": Command(
+        "make the previous champion the champion again",
+        run="segmentation.cli.commands.rollback:run",
+        schema="segmentation.config:RollbackConfig",
+        details="A second rollback undoes the first.",
+        examples=("segment rollback", """segment rollback 'reason="campaign lists were wrong"'"""),
+    ),
+    "score": Command(
+        "name the segment of every customer of a file",
+        run="segmentation.cli.commands.score:run",
+        schema="segmentation.config:ScoreConfig",
+        details="The champion does it, unless you name another model.",
+        examples=(
+            "segment score data.path=new.csv out=scored.csv",
+            "segment score engine=spark data=spark_table data.path=new/ out=scored.parquet",
+            "segment score data=parquet data.path=new.parquet out=scored.parquet "
+            "model=models:/customer-segments/3",
+        ),
+        notes="The same rows come back with segment, segment_name, distance to the segment's\n"
+        "centre, second_segment, margin (0 between two segments, 1 at the centre) and in_range\n"
+        "(no farther out than 99 % of the customers it was trained on). Rows that cannot be\n"
+        "scored go to scored.rejects.csv with the reason.",
+    ),
+    "monitor": Command(
+        "compare new customers with those the champion was trained on",
+        run="segmentation.cli.commands.monitor:run",
+        schema="segmentation.config:MonitorConfig",
+        details="The verdict is ok, watch or retrain.",
+        examples=(
+            "segment monitor data.path=new.csv",
+            "segment monitor data=parquet data.path=new.parquet fail_on=retrain",
+            "segment monitor data.path=new.csv monitoring=strict monitoring.psi.watch=0.08",
+        ),
+    ),
+    "clean": Command(
+        "end the runs that a killed process left behind",
+        run="segmentation.cli.commands.clean:run",
+        schema="segmentation.config:CleanConfig",
+        details="They are those of one experiment that are still marked RUNNING. A run whose\n"
+        "process is alive, or runs on another host, is left alone.",
+        examples=("segment clean", "segment clean tracking.experiment=demo"),
+    ),
+    "ui": Command(
+        "open the MLflow UI on the store",
+        run="segmentation.cli.commands.ui:run",
+        schema="segmentation.config:UiConfig",
+        examples=("segment ui", "segment ui port=5050"),
+    ),
+}
+
+
+def usage() -> str:
+    """The text of ``segment --help``."""
+    lines = [f"  segment {name:<9}  {line.summary}" for name, line in COMMANDS.items()]
+    return "\n".join(
+        [
+            "segment: experiment-tracked customer segmentation with K-Means",
+            "",
+            *lines,
+            "",
+            "For example:",
+            "  segment fit data=csv data.path=customers.csv data.id=customer_id "
+            "features.columns=[age,income]",
+            "  segment fit sweep=demo",
+            "",
+            "`segment <command> --help` says what can be varied.",
+            'Tab completion: eval "$(segment -sc install=bash)"',
+            "",
+        ]
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shlex
 import time
@@ -15,38 +14,39 @@ from omegaconf import OmegaConf
 from segmentation import config as schema
 from segmentation.cli.commands.call import Call
 from segmentation.cli.commands.output import say, ui_hint
-from segmentation.cli.commands.sweep import current_job, job_ended, job_started
+from segmentation.cli.commands.sweep import current_session, job_ended, job_started
 from segmentation.config import FitConfig, TrackingConfig
 from segmentation.errors import ConfigError
 from segmentation.experiments import run as configured
-from segmentation.experiments import sweep
-from segmentation.experiments.run import SweepJob
+from segmentation.experiments.read import customers_of
+from segmentation.experiments.session import FinishedJob, SweepSession
 from segmentation.runtime.threads import threads_for
 from segmentation.tracking.identity import config_hash
 from segmentation.tracking.runs import find_run, mark_left_behind, stored_config
-from segmentation.tracking.store import Store, check_store, open_store
+from segmentation.tracking.store import Store, check_store
 
 
 def run(config: FitConfig, call: Call) -> None:
     """Fit, log, and say what was found and where to look."""
-    job = current_job()
-    if job is None:
+    session = current_session(call, config.tracking)
+    config = _renamed(config, call)
+    if session is None:
         _run_alone(config, call)
     else:
-        _run_in_sweep(config, call, job)
+        _run_in_sweep(config, call, session)
 
 
 def _run_alone(config: FitConfig, call: Call) -> None:
     started = time.monotonic()
-    config = _renamed(config, call)
     check_store(call.store_uri(config.tracking))
-    customers = configured.customers_of(config, say)
+    read = customers_of(config, say)
+    customers = read.customers
     say(f"{customers.population:,} customers from {customers.source}")
     for note in customers.notes:
         say(f"  {note}")
     say(f"Fitting k = {config.k.min}..{config.k.max} …")
     with threads_for(len(customers.ids)):
-        result = configured.compute(config, say)
+        result = configured.compute(read, config, say)
         features = result.features
         say(f"Clustered on {', '.join(features.columns)}; scaling {result.scaling}")
         if features.profile:
@@ -55,7 +55,7 @@ def _run_alone(config: FitConfig, call: Call) -> None:
             say(f"  not by {name}: {reason}")
         store, adopted = _open(config.tracking, call)
         command = f"segment fit {shlex.join(call.overrides)}".rstrip()
-        logged = configured.log(result, store, config, command=command, run_id=adopted)
+        logged = configured.log(result, read, store, config, command=command, run_id=adopted)
     took = time.monotonic() - started
     print(f"{logged.name}: {result.verdict} ({took:.1f} s)")
     if result.importance is not None and result.importance.warning is not None:
@@ -66,26 +66,20 @@ def _run_alone(config: FitConfig, call: Call) -> None:
     print(f"Run:    {logged.link}{ui_hint(store, call, config.tracking)}", flush=True)
 
 
-def _run_in_sweep(config: FitConfig, call: Call, job: SweepJob) -> None:
-    config = _renamed(config, call)
-    uri, experiment = call.store_uri(config.tracking), config.tracking.experiment
-    store = _store_of_sweep(uri, experiment, job.parent_run_id)
+def _run_in_sweep(config: FitConfig, call: Call, session: SweepSession) -> None:
+    store = session.store_of(call.store_uri(config.tracking), config.tracking.experiment)
     # Without a whole configuration there is no hash: what is wrong with it is said right here.
-    identity = config_hash(configured.settings(config), configured.customers_of(config).digest)
-    if not config.force and sweep.is_done(store, job, identity):
+    read = session.customers(config)
+    identity = config_hash(configured.settings(config), read.customers.digest)
+    if not config.force and session.is_done(identity):
         return
     started = time.monotonic()
     job_started(call.overrides)
-    result = configured.compute(config)
-    logged = configured.log(result, store, config, sweep=job)
+    result = configured.compute(read, config)
+    logged = configured.log(result, read, store, config, sweep=session)
     took = time.monotonic() - started
-    job_ended(store, job, f"{logged.name}: {result.verdict} ({took:.1f} s)")
-
-
-@functools.lru_cache(maxsize=4)
-def _store_of_sweep(uri: str, experiment: str, parent_run_id: str) -> Store:
-    """The store the jobs of one sweep log to, opened once in each process."""
-    return open_store(uri, experiment)
+    line = f"{logged.name}: {result.verdict} ({took:.1f} s)"
+    job_ended(session, FinishedJob(line, logged.row))
 
 
 def _renamed(config: FitConfig, call: Call) -> FitConfig:

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from segmentation.cli.commands.call import Call
-from segmentation.cli.commands.customers import open_customers
 from segmentation.cli.commands.output import ui_hint
 from segmentation.config import MonitorConfig, MonitoringConfig
+from segmentation.data.sources import open_stream
 from segmentation.errors import ConfigError, DataError, GateRefused
 from segmentation.model import flavor
 from segmentation.monitoring.monitor import VERDICTS, monitor
@@ -32,7 +32,7 @@ def run(config: MonitorConfig, call: Call) -> None:
         The verdict is as bad as `fail_on` or worse; the run is logged all the same.
     """
     _check(config)
-    stream = open_customers(config.data)
+    stream = open_stream(config.data)
     store = call.open_store(config.tracking)
     loaded = flavor.load(config.model, tracking_uri=store.uri)
     found = headers(stream, loaded.model, config.data.rename)

@@ -7,9 +7,9 @@ import tempfile
 from pathlib import Path
 
 from segmentation.cli.commands.call import Call
-from segmentation.cli.commands.customers import open_customers
 from segmentation.cli.commands.output import say
-from segmentation.config import ScoreConfig
+from segmentation.config import ScoreConfig, engine_options
+from segmentation.data.sources import SOURCES, open_stream
 from segmentation.errors import ConfigError
 from segmentation.model import flavor, model_files
 from segmentation.scoring.chunks import require_headers
@@ -28,7 +28,7 @@ def run(config: ScoreConfig, call: Call) -> None:
         _run_in_spark(config, call)
         return
     output = choose_output(config.out, config.data.path, overwrite=config.overwrite)
-    stream = open_customers(config.data)
+    stream = open_stream(config.data)
     loaded = flavor.load(config.model, tracking_uri=call.open_store(config.tracking).uri)
     model = loaded.model
     found = require_headers(stream, model, config.data.rename)
@@ -51,7 +51,7 @@ def run(config: ScoreConfig, call: Call) -> None:
 
 
 def _run_in_spark(config: ScoreConfig, call: Call) -> None:
-    if config.data.source not in ("spark_table", "parquet", "csv"):
+    if "score" not in SOURCES[config.data.source].spark:
         raise ConfigError(
             f"data.source={config.data.source} is not read by Spark: use data=spark_table, or "
             "leave engine=spark out."
@@ -59,7 +59,7 @@ def _run_in_spark(config: ScoreConfig, call: Call) -> None:
     # Lazily: whoever works without Spark need not have it.
     from segmentation.spark.session import open_session
 
-    spark = open_session(config.engine, say)
+    spark = open_session(engine_options(config.engine), say)
     from segmentation.spark.score import choose_folder, score_table
 
     out = choose_folder(config.out, overwrite=config.overwrite)

@@ -7,9 +7,9 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from segmentation import config as schema
 from segmentation.cli.commands.call import Call, SweepDefinition
@@ -17,9 +17,10 @@ from segmentation.cli.commands.output import print_best, say, ui_hint
 from segmentation.config import TrackingConfig
 from segmentation.errors import ConfigError
 from segmentation.evaluation import agreement
-from segmentation.experiments import ranking, run
+from segmentation.experiments import ranking
 from segmentation.experiments import sweep as study
-from segmentation.experiments.run import SweepJob
+from segmentation.experiments.read import stored_table
+from segmentation.experiments.session import FinishedJob, SweepJob, SweepSession
 from segmentation.runtime import interrupts
 from segmentation.runtime.forks import can_fork
 from segmentation.runtime.redaction import masked
@@ -39,31 +40,47 @@ SHOWN_RUNS = 20
 #: How long an interrupted sweep waits for its other processes to end.
 GRACE_SECONDS = 10
 
-# The sweep this process has opened: Hydra gives its callbacks no other place to keep it.
-_open: list[tuple[Store, SweepJob, Call, TrackingConfig]] = []
-# How many customers its jobs have, where they all have the same.
-_customers: list[int | None] = [None]
+
+@dataclass(frozen=True)
+class _Opened:
+    """The sweep this process has opened or joined, and what shows how it went."""
+
+    session: SweepSession
+    call: Call
+    tracking: TrackingConfig
 
 
-def current_job() -> SweepJob | None:
-    """The sweep this job belongs to, if it does."""
+# Hydra's callbacks, its launcher and the jobs share no object of ours in which to keep it.
+_opened: _Opened | None = None
+
+
+def current_session(call: Call, tracking: TrackingConfig) -> SweepSession | None:
+    """The sweep this job belongs to, if it does; joined where another process has opened it."""
+    global _opened
     text = os.environ.get(SWEEP_VARIABLE)
-    return None if text is None else SweepJob(**json.loads(text))
+    if text is None:
+        return None
+    job = SweepJob(**json.loads(text))
+    if _opened is None or _opened.session.job.parent_run_id != job.parent_run_id:
+        session = SweepSession(call.open_store(tracking), job, is_joined=True)
+        _opened = _Opened(session, call, tracking)
+    return _opened.session
 
 
 def start(sweep: SweepDefinition, call: Call) -> None:
     """Read the data and open the parent run, once, before any job."""
+    global _opened
     for variable in MLFLOW_RUN_VARIABLES:
         os.environ.pop(variable, None)
     base = {key: value for key, value in sweep.base.items() if key not in NO_DEFINITION}
-    customers = None
+    table = None
     # With one of these swept, or a stored config in place of this one, the data are not known yet.
     unknown = {"data", "experiment"} & {key.split(".")[0] for key in sweep.swept}
     if not unknown and sweep.base.get("run_id") is None:
-        data = schema.load({"data": base["data"]}, schema.DataOnly).data
-        customers = run.read_customers_of_sweep(base, say)
+        table = stored_table(base, say)
+        data, *_ = table.key
         # The same file in another place is the same study.
-        base["data"] = {"digest": customers.digest, "features": data.default_features}
+        base["data"] = {"digest": table.shared().digest, "features": data.default_features}
     tracking_config = schema.load(
         {"tracking": sweep.base["tracking"]}, schema.PromoteConfig
     ).tracking
@@ -76,7 +93,7 @@ def start(sweep: SweepDefinition, call: Call) -> None:
     ]
     # Broken into before it is known here, the parent run would stay RUNNING.
     with interrupts.held():
-        job = study.start(
+        session = study.start(
             store,
             study.sweep_id({"base": base, "params": dict(sweep.params), "varied": varied}),
             name=sweep.name or ", ".join(dict.fromkeys(sweep.swept)) or "sweep",
@@ -84,11 +101,11 @@ def start(sweep: SweepDefinition, call: Call) -> None:
                 sweep.file.read_text(encoding="utf-8").splitlines() if sweep.file.is_file() else []
             ),
             command=_command(sweep),
-            customers=customers,
+            table=table,
             total=sweep.total,
         )
-        _open.append((store, job, call, tracking_config))
-    _customers[0] = None if customers is None else len(customers.ids)
+        _opened = _Opened(session, call, tracking_config)
+    job = session.job
     os.environ[SWEEP_VARIABLE] = json.dumps(asdict(job))
     again = ", run again because of force=true" if sweep.base.get("force") else ""
     done = f"{job.done} of {job.total} already done{again}" if job.done else f"{job.total} runs"
@@ -113,7 +130,8 @@ def processes(jobs: int, asked: int | None) -> Iterator[int]:
     asked : int, optional
         How many the user wants; by default as many as pay, on Linux: elsewhere a fork is not safe.
     """
-    customers = _customers[0]
+    table = None if _opened is None else _opened.session.table
+    customers = None if table is None else len(table.shared().ids)
     if asked is not None and asked < 1:
         raise ConfigError(
             f"hydra.launcher.processes={asked}: at least 1, or null for all that pay."
@@ -133,30 +151,54 @@ def job_started(overrides: tuple[str, ...]) -> None:
         print(f"\r\033[K  now {' '.join(overrides)} …", end="", file=sys.stderr, flush=True)
 
 
-def job_ended(store: Store, job: SweepJob, line: str) -> None:
-    """Say what a job found, how far the sweep is, the best so far and the time left."""
-    done, first = study.so_far(store, job)
+def job_ended(session: SweepSession, finished: FinishedJob) -> None:
+    """Tell the process that waits, or say what was found, how far the sweep is and the best so far.
+
+    Only a process that has joined the sweep asks the store how far the others are.
+    """
+    if session.report is not None:
+        session.report(finished)
+        return
+    session.note(finished.row)
+    if session.is_joined:
+        session.look()
+    job, (done, first) = session.job, session.so_far()
     new = max(done - job.done, 1)
     left = (time.time() - job.started) / new * max(job.total - done, 0)
     remaining = f", about {left:.0f} s left" if done < job.total else ""
     best = f"; best so far {first}" if first else ""
     erase = "\r\033[K" if sys.stderr.isatty() else ""
-    say(f"{erase}[{done:>{len(str(job.total))}}/{job.total}] {line}{best}{remaining}")
+    say(f"{erase}[{done:>{len(str(job.total))}}/{job.total}] {finished.line}{best}{remaining}")
+
+
+def report_to(tell: Callable[[FinishedJob], None]) -> None:
+    """In a fork: tell the process that waits of finished jobs; that one calls `reported`."""
+    if _opened is not None:
+        _opened.session.report = tell
+
+
+def reported(finished: FinishedJob) -> None:
+    """In the process that waits: a fork has finished a job."""
+    if _opened is not None:
+        job_ended(_opened.session, finished)
 
 
 def finish() -> None:
     """Close the parent run and print the ranking of its runs."""
-    _print_ranking(*_open.pop(), "FINISHED")
+    global _opened
+    opened, _opened = _opened, None
+    if opened is not None:
+        _print_ranking(opened, "FINISHED")
 
 
 def close(*, interrupted: bool) -> None:
     """End a sweep, also one that was interrupted or whose jobs failed; nothing stays RUNNING."""
+    global _opened
     os.environ.pop(SWEEP_VARIABLE, None)
-    while _open:
-        store, job, call, tracking = _open.pop()
-        _reap(store, job)
-        status = "KILLED" if interrupted else "FAILED"
-        _print_ranking(store, job, call, tracking, status)
+    opened, _opened = _opened, None
+    if opened is not None:
+        _reap(opened.session.store, opened.session.job)
+        _print_ranking(opened, "KILLED" if interrupted else "FAILED")
     if JOBLIB_LAUNCHER in sys.modules:
         # joblib keeps its processes, and they keep this sweep in their environment.
         from joblib.externals.loky import get_reusable_executor
@@ -172,10 +214,10 @@ def _reap(store: Store, job: SweepJob) -> None:
             time.sleep(0.2)
 
 
-def _print_ranking(
-    store: Store, job: SweepJob, call: Call, tracking: TrackingConfig, status: str
-) -> None:
-    ranked, same, report = study.finish(store, job, status)
+def _print_ranking(opened: _Opened, status: str) -> None:
+    call, tracking = opened.call, opened.tracking
+    store, job = opened.session.store, opened.session.job
+    ranked, same, report = study.finish(opened.session, status)
     if ranked.empty:
         print("No run of this sweep finished.")
         return

@@ -1,0 +1,20 @@
+"""The configs that are composed from the lines of a table, for Hydra to check against."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import field, make_dataclass
+
+from segmentation.config import PromoteConfig
+from segmentation.registry import gates
+
+
+def promote_schema() -> type[PromoteConfig]:
+    """`PromoteConfig` whose ``promotion`` has one key a gate."""
+    return _promote_schema(gates.rules_type())
+
+
+@functools.lru_cache(maxsize=1)
+def _promote_schema(rules: type) -> type[PromoteConfig]:
+    promotion = ("promotion", rules, field(default_factory=rules))
+    return make_dataclass("PromoteConfig", [promotion], bases=(PromoteConfig,))
