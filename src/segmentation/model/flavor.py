@@ -8,11 +8,8 @@ example and requirements are given, not inferred: inferring them takes seconds a
 
 from __future__ import annotations
 
-import logging
 import re
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -31,10 +28,15 @@ from mlflow.models import Model, ModelSignature
 from mlflow.models.model import ModelInfo
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType
-from mlflow.utils import environment
 from sklearn.pipeline import Pipeline
 
 from segmentation.errors import RegistryError
+from segmentation.model._compat import (
+    UnfiledModel,
+    add_sklearn_flavor,
+    forget_origins,
+    quiet_saving,
+)
 from segmentation.model.segment_model import (
     PIPELINE_FILE,
     SEGMENTS_FILE,
@@ -47,8 +49,6 @@ from segmentation.runtime.redaction import masked_url
 CODE = Path(__file__).with_name("segment_model.py")
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn", "scipy", "skops")
 EXAMPLE_ROWS = 5
-#: Name of MLflow's check of the installed packages.
-_CHECK = "warn_dependency_requirement_mismatches"
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def log(
         source_run_id=run_id,
         params={**(params or {}), **run.data.params},
     )
-    model = _UnfiledModel(
+    model = UnfiledModel(
         artifact_path=logged.artifact_location,
         model_uuid=logged.model_id,
         model_id=logged.model_id,
@@ -246,15 +246,7 @@ def save(portable: PortableModel, path: str | Path) -> None:
     path : path
         Must not exist yet, or be empty.
     """
-    save_model(str(path), _UnfiledModel(), portable)
-
-
-class _UnfiledModel(Model):
-    """A model that MLflow does not write down while it has one flavour of two."""
-
-    def save(self, path: str) -> None:
-        if "sklearn" in self.flavors:
-            super().save(path)
+    save_model(str(path), UnfiledModel(), portable)
 
 
 def save_model(path: str, mlflow_model: Model, portable: PortableModel) -> None:
@@ -268,7 +260,7 @@ def save_model(path: str, mlflow_model: Model, portable: PortableModel) -> None:
     portable : PortableModel
     """
     example = portable.example[list(portable.columns)].head(EXAMPLE_ROWS).reset_index(drop=True)
-    with TemporaryDirectory() as folder, _quiet():
+    with TemporaryDirectory() as folder, quiet_saving():
         pipeline, segments = Path(folder, PIPELINE_FILE), Path(folder, SEGMENTS_FILE)
         skops.io.dump(portable.pipeline, pipeline)
         _segments(portable).write(segments)
@@ -283,19 +275,8 @@ def save_model(path: str, mlflow_model: Model, portable: PortableModel) -> None:
             # A folder without a uv project: else a uv.lock of the current directory is copied in.
             uv_project_path=folder,
         )
-    pyfunc = mlflow_model.flavors[mlflow.pyfunc.FLAVOR_NAME]
-    # MLflow notes where the files came from: folders of this machine that mean nothing elsewhere.
-    pyfunc["model_code_path"] = CODE.name
-    for artifact in pyfunc["artifacts"].values():
-        artifact["uri"] = artifact["path"]
-    mlflow_model.add_flavor(
-        "sklearn",
-        pickled_model=pyfunc["artifacts"]["pipeline"]["path"],
-        sklearn_version=_version("scikit-learn"),
-        serialization_format="skops",
-        skops_trusted_types=None,
-        code=None,
-    )
+    forget_origins(mlflow_model, CODE.name)
+    add_sklearn_flavor(mlflow_model, _version("scikit-learn"))
     mlflow_model.save(str(Path(path, "MLmodel")))
 
 
@@ -339,29 +320,3 @@ def _signature(columns: Sequence[str]) -> ModelSignature:
         ),
         params=ParamSchema([ParamSpec("details", DataType.boolean, False)]),
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the one message that MLflow logs for every model with an example.
-
-    MLflow's check of the installed packages is skipped too: the model requires the versions that
-    are installed, and the check reads the metadata of all of them, which takes half a second in
-    each process and 40 ms a model.
-    """
-    logger = logging.getLogger("mlflow.pyfunc")
-    check = getattr(environment, _CHECK)
-
-    def wanted(record: logging.LogRecord) -> bool:
-        return record.msg != "Validating input example against model signature"
-
-    logger.addFilter(wanted)
-    setattr(environment, _CHECK, lambda requirements: None)
-    try:
-        with warnings.catch_warnings():
-            # Pandas4Warning, of MLflow's own comparison of column names with a range.
-            warnings.filterwarnings("ignore", message="Operation with range is deprecated")
-            yield
-    finally:
-        logger.removeFilter(wanted)
-        setattr(environment, _CHECK, check)

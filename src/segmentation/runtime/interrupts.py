@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
+from segmentation.runtime._compat import must_not_break
+
 #: How soon an interrupt that has to wait looks again whether it may break in.
 PATIENCE_SECONDS = 0.02
 #: How long it may be held back at most: a server that does not answer is given up.
@@ -38,7 +40,7 @@ def listen(*, once: bool = False) -> None:
 
     def interrupted(_: int, frame: FrameType | None) -> None:
         global _raised
-        if _ALARM is not None and (time.monotonic() < _held_until or _must_not_break(frame)):
+        if _ALARM is not None and (time.monotonic() < _held_until or must_not_break(frame)):
             signal.setitimer(signal.ITIMER_REAL, PATIENCE_SECONDS)
             return
         if once:
@@ -76,15 +78,3 @@ def kept() -> Iterator[None]:
         if _raised > before:
             raise KeyboardInterrupt from error
         raise
-
-
-def _must_not_break(frame: FrameType | None) -> bool:
-    while frame is not None:
-        module, function = frame.f_globals.get("__name__", ""), frame.f_code.co_name
-        # MLflow's stores are named after it: mlflow.store.tracking.sqlalchemy_store.
-        if "sqlalchemy" in module:
-            return True
-        if module == "concurrent.futures.thread" and function == "_adjust_thread_count":
-            return True
-        frame = frame.f_back
-    return False

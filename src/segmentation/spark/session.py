@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +16,7 @@ from segmentation.clustering.engine_table import SparkOptions
 from segmentation.errors import ConfigError
 from segmentation.runtime import interrupts
 from segmentation.runtime.progress import Say
+from segmentation.spark._compat import quiet_pandas, stop
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -78,9 +76,7 @@ def open_session(options: SparkOptions, say: Say) -> SparkSession:
         from pyspark.sql import SparkSession
     except ImportError:
         raise ConfigError(f"engine=spark needs PySpark: {INSTALL}.") from None
-    # PySpark says so on every call; what we use of it is tested with pandas 3.
-    for message in ("PySpark does not yet fully support pandas", "The copy keyword is deprecated"):
-        warnings.filterwarnings("ignore", message=message)
+    quiet_pandas()
     asked = (options.master, options.partitions)
     if _opened.spark is not None:
         if asked == _opened.asked:
@@ -123,39 +119,13 @@ def close() -> None:
     spark, _opened.spark, _opened.asked = _opened.spark, None, ()
     try:
         if spark is not None:
-            _stop(spark)
+            stop(spark, GRACE_SECONDS)
     finally:
         while _opened.folders:
             shutil.rmtree(_opened.folders.pop(), ignore_errors=True)
 
 
 atexit.register(close)
-
-
-def _stop(spark: SparkSession) -> None:
-    from py4j.protocol import Py4JError
-    from pyspark import SparkContext
-
-    gateway = SparkContext._gateway
-    # After Ctrl-C the JVM, which a terminal tells too, may be gone already; PySpark warns of that.
-    with contextlib.suppress(Py4JError, OSError), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Unable to cleanly shutdown Spark JVM process")
-        spark.stop()
-    # `stop` leaves the JVM to die with this process; a later session wants a fresh one, and after
-    # Ctrl-C nothing may stay.
-    SparkContext._gateway = SparkContext._jvm = None
-    process = getattr(gateway, "proc", None)
-    if gateway is None or process is None:
-        return
-    with contextlib.suppress(Py4JError, OSError):
-        gateway.shutdown()
-    with contextlib.suppress(OSError):
-        process.stdin.close()
-    try:
-        process.wait(GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def _settings(master: str, partitions: int) -> dict[str, str]:

@@ -26,6 +26,7 @@ from segmentation.model.packaging import portable_model
 from segmentation.result import SegmentationResult
 from segmentation.runtime import interrupts
 from segmentation.tracking import process, runs
+from segmentation.tracking._compat import TABLES_TAG, tables_tag
 from segmentation.tracking.identity import code_version, config_hash, versions
 from segmentation.tracking.items import File, LogItem, Metric, Param, Table, Tag
 from segmentation.tracking.run_items import DrawnFigures, iter_log_items, run_name
@@ -36,7 +37,6 @@ VERIFIED_ROWS = 10_000
 DATASET_ATTEMPTS = 4
 #: libyaml's, where PyYAML was built with it, is five times faster.
 DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-LOGGED_TABLES = "mlflow.loggedArtifacts"
 
 
 @dataclass(frozen=True)
@@ -283,8 +283,6 @@ def _filed(run: Run, items: Iterable[LogItem]) -> Iterator[_Filed]:
 def _log_filed(store: Store, run: Run, filed: _Filed, *, model_id: str | None = None) -> None:
     """Log them; the metrics without a step are those of the run's logged model as well."""
     now, run_id = int(time.time() * 1000), str(run.info.run_id)
-    tables = json.loads(run.data.tags.get(LOGGED_TABLES, "[]"))
-    tables += [{"path": path, "type": "table"} for path in filed.tables]
     store.client.log_batch(
         run_id,
         metrics=[
@@ -300,8 +298,7 @@ def _log_filed(store: Store, run: Run, filed: _Filed, *, model_id: str | None = 
         ],
         tags=[
             *(RunTag(i.name, i.value) for i in filed.small if isinstance(i, Tag)),
-            # By this the UI knows which files are tables.
-            RunTag(LOGGED_TABLES, json.dumps([*{t["path"]: t for t in tables}.values()])),
+            RunTag(TABLES_TAG, tables_tag(run.data.tags.get(TABLES_TAG), filed.tables)),
         ],
     )
     if not filed.is_home:

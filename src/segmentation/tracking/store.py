@@ -5,15 +5,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import logging
 import os
 import sqlite3
 import tempfile
 import time
 import urllib.error
 import urllib.request
-import warnings
-import weakref
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,11 +23,11 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from sqlalchemy import Connection, Engine, event
-from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from segmentation.errors import TrackingError
 from segmentation.evaluation.metrics import OWN, REFERENCE, TABLE, VIEW
+from segmentation.tracking import _compat
 from segmentation.tracking.run_metrics import RUN_METRICS, columns
 
 SQLITE = "sqlite:///"
@@ -40,22 +37,7 @@ SERVERS = ("http", "https")
 #: A saved view of the runs table: at first visit MLflow shows no metric at all.
 VIEW_KEY = "segments"
 
-# A foreign deprecation inside mlflow's own use of SQLAlchemy; nothing a user could act on.
-warnings.filterwarnings("ignore", category=SADeprecationWarning)
-
-# The databases this process is connected to: MLflow keeps them to itself.
-_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-
-
-@event.listens_for(Engine, "engine_connect")
-def _connected(connection: Connection) -> None:
-    _engines.add(connection.engine)
-
-
-def release_connections() -> None:
-    """Close all connections to databases that are not in use; the next use opens new ones."""
-    for engine in list(_engines):
-        engine.dispose()
+release_connections = _compat.release_connections
 
 
 @dataclass(frozen=True)
@@ -166,8 +148,7 @@ def check_store(uri: str) -> None:
 @contextlib.contextmanager
 def store_errors(uri: str) -> Iterator[None]:
     """Turn the store's own exceptions into a `TrackingError` of one line."""
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    _compat.quiet_migrations()
     try:
         yield
     except (MlflowException, SQLAlchemyError) as error:
@@ -303,7 +284,7 @@ def _check_sqlite(path: Path) -> None:
             f"the store {path} cannot be read: {error}. Point tracking.uri at an MLflow SQLite "
             "file, or at a path where a new one may be made."
         ) from error
-    if not {"experiments", "alembic_version"} <= tables:
+    if not tables >= _compat.STORE_TABLES:
         raise TrackingError(
             f"{path} is a database, but not an MLflow store; it was left untouched. Point "
             "tracking.uri at another file."
@@ -324,13 +305,7 @@ def _create_sqlite(path: Path) -> None:
         fresh = Path(folder) / path.name
         with store_errors(f"{SQLITE}{fresh}"):
             MlflowClient(tracking_uri=f"{SQLITE}{fresh}").search_experiments(max_results=1)
-        # MLflow places the artifacts of its Default experiment, where `mlflow run` logs, in the
-        # current directory; ours lie beside the database.
-        with contextlib.closing(sqlite3.connect(fresh)) as connection, connection:
-            connection.execute(
-                "UPDATE experiments SET artifact_location = ?",
-                ((path.parent / "artifacts").as_uri(),),
-            )
+        _compat.place_artifacts(fresh, (path.parent / "artifacts").as_uri())
         if path.exists() and path.stat().st_size == 0:
             path.unlink()
         # The first of several processes wins; the others use what it made.
