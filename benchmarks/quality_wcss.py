@@ -72,7 +72,7 @@ def restarts(n_init: int | str) -> Fit:
 
 def engine(effort: str) -> Fit:
     def fit(Z: NDArray[np.float64], ks: list[int], seed: int) -> dict[int, float]:
-        fitted = ENGINES["sklearn"].fit_k_range(Z, ks, seed=seed, effort=effort)
+        fitted = ENGINES["sklearn"].with_options(effort=effort).fit_k_range(Z, ks, seed=seed)
         return {k: clustering.wcss for k, clustering in fitted.items()}
 
     return fit

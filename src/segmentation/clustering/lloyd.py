@@ -49,7 +49,7 @@ class Settled:
 
 
 class Rivalry(Protocol[Key]):
-    """Decides which starts for one k stop early: most fall behind the best long before they settle."""
+    """Decides which starts for one k stop early: most fall behind the best before they settle."""
 
     def enough(self, start: Key, wcss: float) -> float:
         """Gain of a step (share of the WCSS) below which this start cannot come near the best."""
