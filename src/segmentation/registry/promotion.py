@@ -166,7 +166,9 @@ def _tags(assessed: Assessment, override: str | None) -> dict[str, str]:
 
 def _description(assessed: Assessment, override: str | None) -> str:
     """Markdown: the segments and where they come from, the gates, who overrode them and why."""
-    segments = lineage_table(assessed).astype(object).fillna("")
+    # Not fillna: pandas 2 warns that it may change the type of a column of objects.
+    segments = lineage_table(assessed).astype(object)
+    segments = segments.map(lambda value: "" if pd.isna(value) else value)
     parts = ["**Segments**", markdown(segments)]
     if assessed.moved is not None:
         assert assessed.champion is not None
