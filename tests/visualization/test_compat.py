@@ -32,7 +32,6 @@ def test_a_private_method_takes_what_it_took(
 def test_private_attributes_are_there() -> None:
     axis = Axes(Figure(), (0, 0, 1, 1)).xaxis
     assert isinstance(axis._major_tick_kw, dict), CHANGED  # type: ignore[attr-defined]
-    assert hasattr(Text(), "_linespacing"), CHANGED
     renderer = RendererAgg(1, 1, 100)  # type: ignore[no-untyped-call]
     assert callable(renderer._renderer.draw_text_image), CHANGED
 

@@ -1,7 +1,7 @@
 """What the figures take from private parts of matplotlib, under public names.
 
-matplotlib has no public way to replace the ticks of an axis, nor to keep the layout or the pixels
-of a text. Both take longer than all else in these figures: without `_fast_text` a sweep costs half
+matplotlib has no public way to replace the ticks of an axis, nor to keep the size and the
+pixels of a text. Both take longer than all else in these figures: without `_fast_text` a sweep costs half
 as much CPU again, without `_fast_axes` a tenth to a quarter more. Nothing outside this module names
 a private part of matplotlib; `PRIVATE` lists what is used, and a test compares it with the
 installed version.
@@ -20,7 +20,6 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis, XAxis, YAxis
 from matplotlib.backends.backend_agg import RendererAgg, get_hinting_flag
 from matplotlib.font_manager import FontProperties
-from matplotlib.text import Text
 from numpy.typing import NDArray
 
 #: Private methods by class, with their parameters.
@@ -32,7 +31,6 @@ PRIVATE: Mapping[type, Mapping[str, tuple[str, ...]]] = {
         "_update_offset_text_position": ("self", "bboxes", "bboxes2"),
     },
     Axes: {"_init_axis": ("self",)},
-    Text: {"_get_layout": ("self", "renderer"), "_get_multialignment": ("self",)},
     RendererAgg: {"_prepare_font": ("self", "font_prop")},
 }
 
@@ -78,22 +76,6 @@ class OpenAxes(Axes):
         super()._init_axis()
         # Nothing is set yet: matplotlib clears new axes after this.
         self.xaxis.__class__, self.yaxis.__class__ = self.x_class, self.y_class
-
-
-class OpenText(Text):
-    """A text whose layout a subclass may take from elsewhere."""
-
-    def layout(self, renderer: Any, key: tuple[Any, ...]) -> Any:
-        """Where lines and letters lie about the text's place; equal for equal keys."""
-        return super()._get_layout(renderer)
-
-    def _get_layout(self, renderer: Any) -> Any:
-        key = (
-            *(self.get_text(), self.get_fontproperties().copy(), self.get_figure(root=True).dpi),
-            *(self.get_ha(), self.get_va(), self.get_rotation(), self.get_rotation_mode()),
-            *(self._linespacing, self._get_multialignment()),
-        )
-        return self.layout(renderer, key)
 
 
 class OpenRenderer(RendererAgg):
