@@ -1,10 +1,10 @@
 """What the figures take from private parts of matplotlib, under public names.
 
-matplotlib has no public way to replace the ticks of an axis, nor to keep the size and the
-pixels of a text. Both take longer than all else in these figures: without `_fast_text` a sweep costs half
-as much CPU again, without `_fast_axes` a tenth to a quarter more. Nothing outside this module names
-a private part of matplotlib; `PRIVATE` lists what is used, and a test compares it with the
-installed version.
+matplotlib has no public way to replace the ticks of an axis, nor to keep the size and the pixels of
+a text. Both take longer than all else in these figures: without `_fast_text` a sweep costs half as
+much CPU again, without `_fast_axes` a tenth to a quarter more. Nothing outside this module names a
+private part of matplotlib; `PRIVATE` lists what is used, and a test compares it with the installed
+version.
 """
 
 # matplotlib's stubs leave out what subclasses of Axis share and change.
@@ -12,7 +12,7 @@ installed version.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -79,18 +79,11 @@ class OpenAxes(Axes):
 
 
 class OpenRenderer(RendererAgg):
-    """Agg that asks a subclass for a font's heights and draws masks."""
-
-    #: Ascent, descent and gap between lines of a font in pixels, for `Text`; without it a text
-    #: reads the font's tables each time it is drawn.
-    font_heights: Callable[[FontProperties, float], tuple[float | None, ...]]
+    """Agg that draws masks."""
 
     def draw_mask(self, mask: NDArray[np.uint8], x: int, y: int, gc: Any) -> None:
         """Draw a mask in the colour of `gc`, its lower left corner at a pixel."""
         self._renderer.draw_text_image(mask, x, y, 0, gc)
-
-    def _get_font_height_metrics(self, prop: FontProperties) -> tuple[float | None, ...]:
-        return type(self).font_heights(prop.copy(), self.dpi)
 
 
 def drawn_text(text: str, prop: FontProperties, angle: float, dpi: float) -> Any:
