@@ -1,6 +1,6 @@
 """What tracking knows of MLflow and SQLAlchemy beyond their documented interfaces.
 
-Each entry says which public way is missing. `tests/tracking/test_compat.py` fails when a version
+Each entry says which public way is missing. `tests/tracking/test_tracking_compat.py` fails when a version
 changes one of them.
 """
 

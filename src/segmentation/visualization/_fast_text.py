@@ -98,6 +98,7 @@ class Canvas(FigureCanvasAgg):
         return renderer
 
 
+# A sweep draws the same sizes in every run: 38 of 480 ms of CPU a run.
 @lru_cache(KEPT_RENDERERS)
 def _renderer(width: int, height: int, dpi: float) -> _Renderer:
     return _Renderer(width, height, dpi)  # type: ignore[no-untyped-call]
