@@ -1,7 +1,7 @@
 """What tracking knows of MLflow and SQLAlchemy beyond their documented interfaces.
 
-Each entry says which public way is missing. `tests/tracking/test_compat.py` fails when a version
-changes one of them.
+Each entry says which public way is missing. `tests/tracking/test_tracking_compat.py` fails when a
+version changes one of them.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """What the figures take from private parts of matplotlib, under public names.
 
-matplotlib has no public way to replace the ticks of an axis, nor to keep the layout or the pixels
-of a text. Both take longer than all else in these figures: without `_fast_text` a sweep costs half
-as much CPU again, without `_fast_axes` a tenth to a quarter more. Nothing outside this module names
-a private part of matplotlib; `PRIVATE` lists what is used, and a test compares it with the
-installed version.
+matplotlib has no public way to replace the ticks of an axis, nor to keep the size and the pixels of
+a text. Both take longer than all else in these figures: without `_fast_text` a sweep costs half as
+much CPU again, without `_fast_axes` a tenth to a quarter more. Nothing outside this module names a
+private part of matplotlib; `PRIVATE` lists what is used, and a test compares it with the installed
+version.
 """
 
 # matplotlib's stubs leave out what subclasses of Axis share and change.
@@ -12,7 +12,7 @@ installed version.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,6 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis, XAxis, YAxis
 from matplotlib.backends.backend_agg import RendererAgg, get_hinting_flag
 from matplotlib.font_manager import FontProperties
-from matplotlib.text import Text
 from numpy.typing import NDArray
 
 #: Private methods by class, with their parameters.
@@ -32,7 +31,6 @@ PRIVATE: Mapping[type, Mapping[str, tuple[str, ...]]] = {
         "_update_offset_text_position": ("self", "bboxes", "bboxes2"),
     },
     Axes: {"_init_axis": ("self",)},
-    Text: {"_get_layout": ("self", "renderer"), "_get_multialignment": ("self",)},
     RendererAgg: {"_prepare_font": ("self", "font_prop")},
 }
 
@@ -80,35 +78,12 @@ class OpenAxes(Axes):
         self.xaxis.__class__, self.yaxis.__class__ = self.x_class, self.y_class
 
 
-class OpenText(Text):
-    """A text whose layout a subclass may take from elsewhere."""
-
-    def layout(self, renderer: Any, key: tuple[Any, ...]) -> Any:
-        """Where lines and letters lie about the text's place; equal for equal keys."""
-        return super()._get_layout(renderer)
-
-    def _get_layout(self, renderer: Any) -> Any:
-        key = (
-            *(self.get_text(), self.get_fontproperties().copy(), self.get_figure(root=True).dpi),
-            *(self.get_ha(), self.get_va(), self.get_rotation(), self.get_rotation_mode()),
-            *(self._linespacing, self._get_multialignment()),
-        )
-        return self.layout(renderer, key)
-
-
 class OpenRenderer(RendererAgg):
-    """Agg that asks a subclass for a font's heights and draws masks."""
-
-    #: Ascent, descent and gap between lines of a font in pixels, for `Text`; without it a text
-    #: reads the font's tables each time it is drawn.
-    font_heights: Callable[[FontProperties, float], tuple[float | None, ...]]
+    """Agg that draws masks."""
 
     def draw_mask(self, mask: NDArray[np.uint8], x: int, y: int, gc: Any) -> None:
         """Draw a mask in the colour of `gc`, its lower left corner at a pixel."""
         self._renderer.draw_text_image(mask, x, y, 0, gc)
-
-    def _get_font_height_metrics(self, prop: FontProperties) -> tuple[float | None, ...]:
-        return type(self).font_heights(prop.copy(), self.dpi)
 
 
 def drawn_text(text: str, prop: FontProperties, angle: float, dpi: float) -> Any:

@@ -20,16 +20,15 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axis import XAxis, YAxis
 from matplotlib.lines import TICKDOWN, TICKLEFT, Line2D
+from matplotlib.text import Text
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
-from segmentation.visualization._compat import OpenAxes, OpenAxis, OpenText
+from segmentation.visualization._compat import OpenAxes, OpenAxis
 
 #: The tick settings that are drawn here.
 KNOWN = {"size", "width", "color", "pad", "labelsize", "labelcolor", "labelrotation"}
 KNOWN |= {"gridOn", "tick1On", "tick2On", "label1On", "label2On"}
-#: Labels whose layout is kept.
-KEPT_LAYOUTS = 8192
 
 
 class _PlainTicks(OpenAxis):
@@ -177,7 +176,7 @@ class _PlainTicks(OpenAxis):
         pad = setting("pad", "major.pad") + size
         place = axes.get_xaxis_text1_transform if is_x else axes.get_yaxis_text1_transform
         transform, va, ha = place(pad)
-        label = _Label(fontsize=setting("labelsize", "labelsize"), va=va, ha=ha)
+        label = Text(fontsize=setting("labelsize", "labelsize"), va=va, ha=ha)
         label_color = setting("labelcolor", "labelcolor")
         label.set(color=color if label_color == "inherit" else label_color, transform=transform)
         label.set(**self._label_kw)
@@ -191,21 +190,6 @@ class _PlainTicks(OpenAxis):
             if text and self.label.get_text():
                 boxes.append(label.get_window_extent(renderer))
         return boxes
-
-
-class _Label(OpenText):
-    """A text that stands in many places: matplotlib lays it out once."""
-
-    def layout(self, renderer: Any, key: tuple[Any, ...]) -> Any:
-        if key not in _layouts:
-            if len(_layouts) >= KEPT_LAYOUTS:
-                _layouts.clear()
-            _layouts[key] = super().layout(renderer, key)
-        return _layouts[key]
-
-
-# The runs of a sweep repeat each other's labels; a figure alone has few twice.
-_layouts: dict[tuple[Any, ...], Any] = {}
 
 
 class _X(_PlainTicks, XAxis):

@@ -7,7 +7,6 @@ import textwrap
 import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
 from functools import cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -75,6 +74,7 @@ def segment_colors(k: int) -> NDArray[np.float64]:
     return np.array([colors.to_rgb(segment_color(segment)) for segment in range(k)])
 
 
+# Looking for the installed fonts takes longer than a figure.
 @cache
 def _rc() -> dict[Any, Any]:
     installed = {font.name for font in font_manager.fontManager.ttflist}
@@ -120,26 +120,13 @@ def _rc() -> dict[Any, Any]:
     }
 
 
-_styled: ContextVar[bool] = ContextVar("styled", default=False)
-
-
 def styled(draw: Callable[P, T]) -> Callable[P, T]:
-    """Run a drawing function under the project's settings, whatever the caller's rcParams say.
-
-    Within another such function they hold already: setting and restoring them takes as long as a
-    dozen texts.
-    """
+    """Run a drawing function under the project's settings, whatever the caller's rcParams say."""
 
     @wraps(draw)
     def under_style(*args: P.args, **kwargs: P.kwargs) -> T:
-        if _styled.get():
-            return draw(*args, **kwargs)
         with mpl.rc_context(_rc()):
-            before = _styled.set(True)
-            try:
-                return draw(*args, **kwargs)
-            finally:
-                _styled.reset(before)
+            return draw(*args, **kwargs)
 
     return under_style
 

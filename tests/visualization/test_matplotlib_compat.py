@@ -9,7 +9,6 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 
 from segmentation.visualization import _compat
 
@@ -32,13 +31,8 @@ def test_a_private_method_takes_what_it_took(
 def test_private_attributes_are_there() -> None:
     axis = Axes(Figure(), (0, 0, 1, 1)).xaxis
     assert isinstance(axis._major_tick_kw, dict), CHANGED  # type: ignore[attr-defined]
-    assert hasattr(Text(), "_linespacing"), CHANGED
     renderer = RendererAgg(1, 1, 100)  # type: ignore[no-untyped-call]
     assert callable(renderer._renderer.draw_text_image), CHANGED
-
-
-def test_a_text_asks_the_renderer_for_the_heights_of_its_font() -> None:
-    assert "_get_font_height_metrics" in inspect.getsource(Text._get_layout), CHANGED  # type: ignore[attr-defined]
 
 
 def test_a_font_lays_out_and_draws_a_text_at_once() -> None:
