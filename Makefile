@@ -4,7 +4,7 @@ PYTHON ?= python3
 EXTRAS ?= dev
 BIN := .venv/bin
 OLDEST := .venv-oldest/bin
-# Each process starts with tests that follow each other and share fixtures.
+# Each process starts with consecutive tests, which share fixtures.
 PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
 PYTEST := $(BIN)/python -m pytest $(PARALLEL)
 INSTALLED := .venv/installed
@@ -15,37 +15,37 @@ OLDEST_INSTALLED := .venv-oldest/installed
 demo: install  ## segment generated customers, print the ranking and where to look
 	$(BIN)/segment fit sweep=demo
 
-test: install  ## the tests, without the slow ones
+test: install  ## run the tests except the slow ones
 	$(PYTEST) -m "not slow"
 
-test-slow: install  ## the slow tests: fresh environments, servers, a browser
+test-slow: install  ## run the slow tests: fresh environments, servers, a browser
 	$(PYTEST) -m slow
 
-test-oldest: $(OLDEST_INSTALLED)  ## the quick tests on the oldest versions allowed, in .venv-oldest
-	@# Old packages warn about newer ones that they depend on; here that is no error.
+test-oldest: $(OLDEST_INSTALLED)  ## run the quick tests on the oldest versions allowed, in .venv-oldest
+	@# Old packages warn about their newer dependencies, which is not an error here.
 	$(OLDEST)/python -m pytest $(PARALLEL) -W default -m "not slow"
 
-coverage: install  ## line and branch coverage of the quick tests, with their child processes
+coverage: install  ## measure line and branch coverage of the quick tests and their child processes
 	$(PYTEST) -m "not slow" --cov --cov-report=term:skip-covered
 
-check: install  ## lint, format, types and import contracts
+check: install  ## check lint, format, types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install  ## speed, side by side with the obvious script
+bench: install  ## measure speed, compared with the obvious script
 	$(BIN)/python benchmarks/run_cost.py
 	$(BIN)/python benchmarks/large_data.py
 	$(BIN)/python benchmarks/large_data.py --rows 1e7 --features 8 --seeds 1
 	$(BIN)/python benchmarks/large_data.py --growth
 	$(BIN)/python benchmarks/score.py
 
-bench-quality: install  ## quality of WCSS and of the choice of k
+bench-quality: install  ## measure the quality of WCSS and of the choice of k
 	$(BIN)/python benchmarks/quality_wcss.py
 	$(BIN)/python benchmarks/quality_k.py
 
-docs-figures: install  ## the pictures of docs/ from generated customers; the UI's need Chromium
+docs-figures: install  ## draw the figures of docs/; the screenshots need Chromium
 	$(BIN)/python docs/make_figures.py
 	$(BIN)/python docs/make_screenshots.py
 
@@ -57,9 +57,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 $(OLDEST_INSTALLED): pyproject.toml constraints-oldest.txt
 	$(call make-environment,.venv-oldest,constraints-oldest.txt,test)
 
-# A folder, its constraints, the extras. Compiled on all cores, which pip does not do: where
-# PYTHONDONTWRITEBYTECODE is set, every process would compile what it imports, half of the time of
-# a small fit. A file meant for another Python may fail to compile.
+# Arguments: folder, constraints, extras. Compiles on all cores, which pip does not do: with
+# PYTHONDONTWRITEBYTECODE set, every process would compile its imports, half the time of a small
+# fit. A file meant for another Python version may fail to compile.
 define make-environment
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "segment needs Python 3.11 or newer; name one: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv $(1)

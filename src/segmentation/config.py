@@ -1,8 +1,8 @@
-"""The schema every command's config is checked against: a typo or a wrong type is refused.
+"""Schemas that every command's config is checked against; typos and wrong types are rejected.
 
-Plain dataclasses; `segmentation.cli` stores them with Hydra. Hydra checks types while composing;
-`load` checks again what Hydra lets pass (keys added with ``+``) and what types cannot say. The keys
-of `data` come from `segmentation.data.sources.SOURCES`, those of `engine` from
+The schemas are plain dataclasses, which `segmentation.cli` registers with Hydra. Hydra checks types
+while composing. `load` then checks what Hydra accepts (keys added with ``+``) and what types cannot
+express. The keys of `data` come from `segmentation.data.sources.SOURCES`, those of `engine` from
 `segmentation.clustering.ENGINES`.
 """
 
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 Keys = tuple[tuple[str, Any, Any], ...]
 
 
-# The same keys are the same class: two configs are equal only if they are of one.
+# Cached: the same keys must give the same class, since configs of different classes are unequal.
 @functools.lru_cache(maxsize=8)
 def _composed(name: str, common: type, keys: Keys) -> Any:
-    """The schema of a group whose options have keys of their own: all keys of all of them.
+    """Build the schema of a group whose options have different keys: the union of these keys.
 
     Parameters
     ----------
     name : str
-        Of the dataclass.
+        Name of the dataclass.
     common : type
-        Dataclass with the keys all options take.
+        Dataclass with the keys that all options share.
     keys : tuple of (name, type, default)
         All keys of all options.
     """
@@ -48,14 +48,14 @@ def _composed(name: str, common: type, keys: Keys) -> Any:
     if not new:
         return common
     made = make_dataclass(name, new, bases=(common,))
-    # Where pickle finds it again, for the processes of a parallel launcher.
+    # So that pickle finds the class in the processes of a parallel launcher.
     made.__module__ = __name__
     return made
 
 
 def _data_keys() -> Keys:
     types = {k: v for line in SOURCES.values() for k, v in get_type_hints(line.options).items()}
-    # None stands for the source's own default.
+    # None means the source's own default.
     return tuple((key, kind | None, None) for key, kind in types.items())
 
 
@@ -80,7 +80,7 @@ if TYPE_CHECKING:
         def __getattr__(self, key: str) -> Any: ...
 
     class EngineConfig(_EngineName):
-        """What fits K-Means, and how hard it searches: the options of all engines."""
+        """The engine that fits K-Means and its effort: the options of all engines."""
 
         def __init__(self, name: str = MISSING, **options: Any) -> None: ...
 
@@ -90,7 +90,7 @@ else:
 
 
 def latest(schema: Any) -> Any:
-    """The schema of `data` or `engine` with the keys of lines added since this was imported."""
+    """Return the schema of `data` or `engine`, with the keys of lines added since the import."""
     if schema is DataConfig:
         return _composed("DataConfig", DataConfig, _data_keys())
     if schema is EngineConfig:
@@ -99,12 +99,12 @@ def latest(schema: Any) -> Any:
 
 
 def engine_options(engine: EngineConfig) -> Any:
-    """The options of the chosen engine, as `segmentation.clustering.ENGINES` takes them.
+    """Return the options of the chosen engine, as `segmentation.clustering.ENGINES` takes them.
 
     Raises
     ------
     ConfigError
-        There is no such engine, or an option is not one of its own or not allowed.
+        There is no such engine, or it does not have or does not allow an option.
     """
     return ENGINES.options(engine.name, {k: v for k, v in vars(engine).items() if k != "name"})
 
@@ -140,12 +140,12 @@ class TrackingConfig:
 
 @dataclass
 class NamingConfig:
-    """How segments are named; what is left out is `segmentation.profiling.naming`'s English."""
+    """How segments are named; the defaults are the English of `segmentation.profiling.naming`."""
 
     words: dict[str, str] = field(default_factory=dict)
     thresholds: dict[str, float] = field(default_factory=dict)
-    # Mappings with keys of the user's own: null and not typed, or Hydra would refuse new keys given
-    # on the command line. `segmentation.profiling.naming` checks them.
+    # Mappings with the user's own keys. They are null and untyped, or Hydra would reject new keys on
+    # the command line. `segmentation.profiling.naming` checks them.
     labels: Any = None
     phrases: Any = None
     names: Any = None
@@ -202,7 +202,7 @@ class PromoteConfig:
     """`segment promote`."""
 
     tracking: TrackingConfig = MISSING
-    # One key a gate: `segmentation.cli.schemas` types it from the table of gates.
+    # One key per gate: `segmentation.cli.schemas` builds the type from the table of gates.
     promotion: Any = None
     run_id: str | None = None
     model: str = "customer-segments"
@@ -241,7 +241,7 @@ class ScoreConfig:
 
 @dataclass
 class Limits:
-    """Where a number calls for watching, and where for training anew."""
+    """Limits above which a number calls for watching or for retraining."""
 
     watch: float = MISSING
     retrain: float = MISSING
@@ -291,7 +291,7 @@ Config = TypeVar("Config", bound="DataclassInstance")
 def load(
     plain: Mapping[str, Any], schema: type[Config], *, composed: DictConfig | None = None
 ) -> Config:
-    """Turn a composed, resolved config into its dataclass, or say what is wrong with it.
+    """Convert a composed, resolved config to its dataclass.
 
     Parameters
     ----------
@@ -300,8 +300,8 @@ def load(
     schema : type
         The dataclass: a command's, or one for a part of its config.
     composed : DictConfig, optional
-        The same as Hydra has merged it into the schema: where nothing is wrong with it, that is
-        not done again, which takes twenty times as long as all else here.
+        The same config as merged into the schema by Hydra. If it is valid, it is not merged again,
+        which takes twenty times as long as everything else here.
 
     Raises
     ------
@@ -329,7 +329,7 @@ def load(
 
 
 def _checked(config: Config) -> Config:
-    """See that keys which hang together fit."""
+    """Check keys that depend on each other."""
     if isinstance(config, FitConfig | DataOnly | ScoreConfig | MonitorConfig):
         sources.check_keys(config.data)
         spark_only = SOURCES[config.data.source].read is None
@@ -337,30 +337,30 @@ def _checked(config: Config) -> Config:
             engine_options(config.engine)
             if spark_only and config.engine.name != "spark":
                 raise ConfigError(
-                    f"data={config.data.source} is read by Spark: add engine=spark, or read a file "
-                    "with data=parquet or data=csv."
+                    f"data={config.data.source} needs Spark: add engine=spark, or read a file with "
+                    "data=parquet or data=csv."
                 )
         elif isinstance(config, MonitorConfig) and spark_only:
             raise ConfigError(
-                "segment monitor does not read Spark tables: write a sample of the new customers "
-                "to a file and name it with data=parquet data.path=…"
+                "segment monitor cannot read Spark tables: write a sample of the new customers "
+                "to a file and pass it with data=parquet data.path=…"
             )
     return config
 
 
 def first_line(error: BaseException) -> str:
-    """The sentence of a Hydra or OmegaConf error, without its lines of detail."""
+    """Return the first line of a Hydra or OmegaConf error, without its details."""
     return str(error).strip().splitlines()[0]
 
 
 def unknown_key(full_key: str, schema: type) -> str:
-    """Message for a key that is not in the schema, with what is allowed there."""
+    """Return the message for a key that is not in the schema, with the allowed keys."""
     parent, _, key = full_key.rpartition(".")
     owner = get_type_hints(schema).get(parent, schema if "." not in parent else None)
     if not is_dataclass(owner):
-        # `choice`, `scaling`, `naming.words`: which keys there are depends on the option chosen.
+        # `choice`, `scaling`, `naming.words`: the keys depend on the chosen option.
         group = parent.partition(".")[0]
-        return f"the chosen {parent} has no key {full_key}; see conf/{group}/ for those it has."
+        return f"the chosen {parent} has no key {full_key}; see conf/{group}/ for the allowed keys."
     allowed = [item.name for item in fields(latest(owner))]
     close = difflib.get_close_matches(key, allowed, n=1)
     hint = f" Did you mean {parent + '.' if parent else ''}{close[0]}?" if close else ""

@@ -408,7 +408,7 @@ def test_a_gate_of_ones_own_is_one_line(shop: Shop, capfd, monkeypatch) -> None:
     out, err = capfd.readouterr()
     shown = next(row for row in out.splitlines() if "few_segments" in row)
     assert "failed" in shown
-    assert shown.endswith("it has 5 segments   (asked: at most 4)")
+    assert shown.endswith("it has 5 segments   (required: at most 4)")
     assert "few_segments: it has 5 segments; asked: at most 4." in err
     assert "What to do: fit again with k.max=4." in err
     logged = shop.table("five", "gates").set_index("gate")["answer"]

@@ -1,7 +1,7 @@
 """Hydra's sweeps for `segment`: each configuration composed once, jobs in forked processes.
 
-Hydra only takes launchers and sweepers from the package ``hydra_plugins``. This module is imported
-by every command, so it is light.
+Hydra finds launchers and sweepers only in the package ``hydra_plugins``. Every command imports this
+module, so it must be light.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class ForkLauncherConf:
     """``hydra/launcher=fork``: jobs in processes that share what this one has imported and read."""
 
     _target_: str = "hydra_plugins.segment_sweep.launcher.ForkLauncher"
-    #: null: as many as pay, see `segmentation.cli.commands.sweep.processes`.
+    #: null: as many as shorten the sweep, see `segmentation.cli.commands.sweep.processes`.
     processes: int | None = None
 
 

@@ -1,9 +1,9 @@
-"""What rests on private names of Hydra and OmegaConf; `tests/cli/test_compat.py` holds them.
+"""Uses of private names of Hydra and OmegaConf, each covered by `tests/cli/test_compat.py`.
 
-Checked on hydra-core 1.3.2 to 1.3.8 with omegaconf 2.3. A public way is missing for each:
+Checked with hydra-core 1.3.2 to 1.3.8 and omegaconf 2.3. None has a public equivalent:
 
 ==========================================  =======================================  ===============
-private name                                the public way that is missing           what it buys
+private name                                missing public interface                 benefit
 ==========================================  =======================================  ===============
 ``BasicSweeper``                            to make a sweeper that splits overrides  no splitting of
                                             as Hydra does                            our own
@@ -39,8 +39,8 @@ __all__ = ["BasicSweeper", "ConfigLoaderImpl", "JobLoader", "error_of", "returne
 
 
 def __getattr__(name: str) -> Any:
-    # Each time anew: Hydra's search for plugins runs the modules of `BasicSweeper` and of our
-    # sweeper a second time, which makes other classes of both, but not this module.
+    # Looked up on every access: Hydra's plugin search executes the modules of `BasicSweeper` and of
+    # our sweeper a second time, which creates new classes, but not this module.
     if name == "BasicSweeper":
         from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
@@ -49,13 +49,13 @@ def __getattr__(name: str) -> Any:
 
 
 def returned(overrides: list[str], error: BaseException | None) -> JobReturn:
-    """What Hydra wants back from a job that has run in another process.
+    """Build the result Hydra expects for a job that ran in another process.
 
     Parameters
     ----------
     overrides : list of str
     error : BaseException or None
-        What the job raised, if it failed.
+        The job's exception, if it failed.
     """
     status = JobStatus.COMPLETED if error is None else JobStatus.FAILED
     done = JobReturn(overrides=overrides, status=status)
@@ -64,7 +64,7 @@ def returned(overrides: list[str], error: BaseException | None) -> JobReturn:
 
 
 def error_of(done: JobReturn) -> BaseException | None:
-    """What a job raised; None when it was completed."""
+    """Return the exception of a job; None if it completed."""
     if done.status != JobStatus.FAILED:
         return None
     error: BaseException = done._return_value
@@ -72,9 +72,9 @@ def error_of(done: JobReturn) -> BaseException | None:
 
 
 class JobLoader(ConfigLoaderImpl):
-    """Hydra's config loader for the jobs of a sweep: it gives out what was composed ahead.
+    """Hydra's config loader for the jobs of a sweep, which returns configs composed ahead of time.
 
-    Hydra's own settings are the same in all jobs, and composing them is a third of the work: they
+    Hydra's own settings are the same in all jobs, and composing them is a third of the work. They
     are taken from the sweep.
     """
 
@@ -82,11 +82,11 @@ class JobLoader(ConfigLoaderImpl):
     settings: DictConfig
 
     def __init__(self, loader: ConfigLoaderImpl) -> None:
-        # Not as Hydra makes one: in a process of joblib it does not know its plugins yet.
+        # Not created as Hydra does it: in a joblib process, Hydra has not found its plugins yet.
         self.loader = loader
         self.config_search_path = loader.config_search_path
         self.repository = copy.copy(loader.repository)
-        # Schemas are Python classes: nothing is parsed, and Hydra knows them by their class.
+        # Schemas are Python classes: there is nothing to parse, and Hydra checks for their class.
         sources: list[Any] = [
             source if source.scheme() == "structured" else ParsedOnce(source)
             for source in loader.get_sources()
@@ -96,18 +96,18 @@ class JobLoader(ConfigLoaderImpl):
         self.parsed: dict[str, Override] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Nothing of what was composed: composing is quicker than unpickling.
+        # Without the composed configs: composing is faster than unpickling.
         return (JobLoader, (self.loader,))
 
     def prepare(self, master_config: DictConfig, sweep_overrides: list[str]) -> None:
-        """Compose a job ahead."""
+        """Compose a job ahead of time."""
         composed = self.load_sweep_config(master_config, sweep_overrides)
         self.composed[tuple(sweep_overrides)] = composed
 
     def load_sweep_config(
         self, master_config: DictConfig, sweep_overrides: list[str]
     ) -> DictConfig:
-        """The config of a job; given out once, since a launcher writes into it."""
+        """Return the config of a job, each copy only once, since a launcher modifies it."""
         ahead = self.composed.pop(tuple(sweep_overrides), None)
         if ahead is not None:
             return ahead
@@ -123,7 +123,7 @@ class JobLoader(ConfigLoaderImpl):
         return [each for each in parsed if not each.is_hydra_override()], repository
 
     def _parse(self, override: str) -> Override:
-        # Most are those of the command, the same in every job.
+        # Most overrides are the command's and the same in every job.
         if override not in self.parsed:
             (self.parsed[override],) = OverridesParser.create().parse_overrides([override])
         return self.parsed[override]
@@ -141,7 +141,7 @@ class JobLoader(ConfigLoaderImpl):
 
     @staticmethod
     def _embed_result_config(ret: ConfigResult, package_override: str | None) -> ConfigResult:
-        # Each file of a job is its own copy already: Hydra would copy it into its package.
+        # Each file of a job is already a copy; Hydra would copy it again into its package.
         package = package_override if package_override is not None else ret.header["package"]
         if not package or ret.config._get_parent() is not None:
             return ConfigLoaderImpl._embed_result_config(ret, package_override)
@@ -152,20 +152,20 @@ class JobLoader(ConfigLoaderImpl):
 
 
 class JobRepository(CachingConfigRepository):
-    """The files of one job's config, without Hydra's settings, whatever files choose.
+    """The config files of one job, without Hydra's settings.
 
-    They come last: each file that is merged goes through all that is there.
+    These settings are added last, since every merge traverses the whole config.
     """
 
     def __init__(self, files: IConfigRepository) -> None:
-        # Deep, as Hydra does it, it would copy all schemas for each job.
+        # Shallow: a deep copy, as Hydra makes it, would copy all schemas for each job.
         self.delegate = copy.copy(files)
         none = OmegaConf.create({"hydra": {}})
         result = ConfigResult("hydra", "", none, {"package": None}, [], True)
         self.cache = {"config_path=hydra/config": result}
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        """A file, with the entries of its defaults list that are not Hydra's."""
+        """Load a file without the entries of its defaults list that are Hydra's."""
         result = super().load_config(config_path)
         if result is not None and result.defaults_list is not None:
             result.defaults_list = [
@@ -182,7 +182,7 @@ def _is_hydras(entry: InputDefault) -> bool:
 class ParsedOnce:
     """A config source whose files do not change during a sweep.
 
-    No subclass of Hydra's `ConfigSource`: that would offer it to every Hydra application here.
+    Not a subclass of Hydra's `ConfigSource`, which Hydra would offer to every application.
     """
 
     def __init__(self, source: ConfigSource) -> None:
@@ -199,14 +199,14 @@ class ParsedOnce:
         return self.known[key]
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """A copy: the reader takes the defaults list out of it."""
+        """Return a copy, since the caller removes the defaults list from it."""
         result: ConfigResult = copy.deepcopy(self._once("load_config", config_path))
         return result
 
     def is_group(self, config_path: str) -> bool:
-        """Whether there is such a folder."""
+        """Return whether the folder exists."""
         return bool(self._once("is_group", config_path))
 
     def is_config(self, config_path: str) -> bool:
-        """Whether there is such a file."""
+        """Return whether the file exists."""
         return bool(self._once("is_config", config_path))

@@ -1,4 +1,4 @@
-"""A launcher whose jobs run in forked processes: nothing is imported or read twice."""
+"""A launcher that runs jobs in forked processes, so that nothing is imported or read twice."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from segmentation.runtime.forks import Team
 if TYPE_CHECKING:
     from segmentation.experiments.sweep_session import FinishedJob
 
-    # From a fork: the job, what it raised and what it reports; where none was ordered, the job that
-    # cannot be composed.
+    # From a fork: the job, its exception and its reports. If no job was ordered: a job that cannot
+    # be composed.
     Answer = tuple[int | None, BaseException | None, list[FinishedJob]]
 
 #: How long an interrupted fork may take to end its run before it is killed.
@@ -26,7 +26,7 @@ GRACE_SECONDS = 8
 
 
 class ForkLauncher(Launcher):
-    """Runs the jobs of a sweep in several forks of this process, or in it where one is enough.
+    """Run the jobs of a sweep in forks of this process, or in this process if one is enough.
 
     Parameters
     ----------
@@ -51,8 +51,8 @@ class ForkLauncher(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> list[JobReturn]:
-        """Compose all jobs, then run them; gives what each returned or raised."""
-        # A plugin is imported by every command, and this is heavy.
+        """Compose all jobs, run them, and return what each returned or raised."""
+        # Imported lazily: every command imports this plugin, and this import is heavy.
         from segmentation.cli.commands import sweep
 
         setup_globals()
@@ -84,13 +84,13 @@ class ForkLauncher(Launcher):
         return done
 
     def _in_forks(self, jobs: list[list[str]], first: int, processes: int) -> list[JobReturn]:
-        """Have each fork compose its share of the jobs, then deal the jobs out."""
+        """Have each fork compose its share of the jobs, then distribute the jobs."""
         from segmentation.cli.commands import sweep
 
         composed: dict[int, DictConfig] = {}
 
         def work(fork: int, job: int | None) -> Answer:
-            """Without a job, compose the fork's own: gives the number of one that cannot be."""
+            """Run a job; without one, compose the fork's share and return the first that fails."""
             if job is not None:
                 config = composed.pop(job, None) or self._compose(jobs[job])
                 finished: list[FinishedJob] = []
@@ -109,15 +109,15 @@ class ForkLauncher(Launcher):
                 team.order(fork, None)
             for _, (unfit, *_) in team.answers():
                 if unfit is not None:
-                    # Here once more, for the exception itself.
+                    # Compose it again here to raise the exception itself.
                     self._compose(jobs[unfit])
-                    raise RuntimeError(f"{jobs[unfit]} was composed here and not in a fork")
+                    raise RuntimeError(f"{jobs[unfit]} could be composed here but not in a fork")
             lost = RuntimeError("a process of the sweep ended before its job did (out of memory?)")
             errors: dict[int, BaseException | None] = dict.fromkeys(range(len(jobs)), lost)
             left = [*errors]
 
             def deal(fork: int) -> None:
-                """Give a fork its next own job, else the last of another's."""
+                """Give a fork the next job of its share, else the last of another's share."""
                 own = [job for job in left if job % processes == fork]
                 if left and team.order(fork, job := own[0] if own else left[-1]):
                     left.remove(job)

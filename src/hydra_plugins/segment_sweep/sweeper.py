@@ -14,14 +14,14 @@ from hydra_plugins.segment_sweep.launcher import ForkLauncher
 class ComposeOnceSweeper(BasicSweeper):
     """Hydra's `BasicSweeper` without its double work.
 
-    Hydra's composes every job to check it, and the launcher composes it again; each time all files
-    are read and parsed anew.
+    Hydra's sweeper composes every job to check it, and the launcher composes it again. Each time,
+    all files are read and parsed again.
     """
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Have the launcher use the configs that were composed for the check."""
+        """Make the launcher use the configs that were composed for the check."""
         assert isinstance(hydra_context.config_loader, ConfigLoaderImpl)
         self.loader = JobLoader(hydra_context.config_loader)
         context = HydraContext(config_loader=self.loader, callbacks=hydra_context.callbacks)
@@ -30,7 +30,7 @@ class ComposeOnceSweeper(BasicSweeper):
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Compose every job, so that a mistake in the last one is found before the first runs."""
         if isinstance(self.launcher, ForkLauncher):
-            return  # Its processes do so, side by side, before the first job.
+            return  # Its processes do this in parallel, before the first job.
         assert self.config is not None
         for overrides in batch:
             self.loader.prepare(self.config, list(overrides))

@@ -1,4 +1,4 @@
-"""The ``segment`` command; `run` takes its arguments and gives its exit code."""
+"""The ``segment`` command: `run` takes its arguments and returns its exit code."""
 
 from segmentation.cli.main import run
 

@@ -1,10 +1,10 @@
-"""What rests on the text of Hydra's errors, which is no part of its interface.
+"""Parsing of Hydra's error messages, whose text is not part of its public interface.
 
-An override that names an unknown key raises the same class as any other mistake in a config. Most
-carry the key in the OmegaConf error that caused them; one that Hydra takes for a group has it in
-the text alone. Reading it buys a message with the allowed keys and the closest one, in one line.
-Where the text is another, Hydra's own message is shown. `tests/cli/test_compat.py` fails when
-hydra-core changes it; checked on 1.3.2 to 1.3.8.
+An override with an unknown key raises the same class as any other mistake in a config. Usually the
+OmegaConf error that caused it carries the key. When Hydra takes the key for a config group, only
+the message contains it. Parsing it lets us print the allowed keys and the closest match in one
+line. If the text changes, the user sees Hydra's own message. `tests/cli/test_compat.py` fails when
+hydra-core changes it; checked with 1.3.2 to 1.3.8.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from segmentation.config import first_line
 
 
 def unknown_key(error: Exception) -> str | None:
-    """The key that the config has not, where that is the mistake.
+    """Return the key that the config does not have, if that is the mistake.
 
     Parameters
     ----------
     error : Exception
-        Of Hydra or OmegaConf.
+        Raised by Hydra or OmegaConf.
     """
     if not isinstance(error, ConfigCompositionException):
         return None
@@ -39,7 +39,7 @@ def unknown_key(error: Exception) -> str | None:
 
 
 def composition_error(error: Exception) -> str:
-    """Any other mistake in a config, in a sentence or two."""
+    """Describe any other mistake in a config in a sentence or two."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if isinstance(error, MissingConfigException) and error.options:
         group = str(error.missing_cfg_file).rpartition("/")[0]
@@ -47,7 +47,7 @@ def composition_error(error: Exception) -> str:
         return f"{lines[0].rstrip('.')}. Available options in '{group}': {options}."
     if isinstance(error, OverrideParseException):
         return (
-            f"{lines[0]} Quote values with spaces, brackets or comparisons, inside and out: "
+            f"{lines[0]} Quote values with spaces, brackets or comparisons with both kinds of quotes: "
             """'data.path="customers (1).csv"', 'filter="metrics.k > 3"'."""
         )
     cause = f" ({first_line(error.__cause__)})" if error.__cause__ else ""

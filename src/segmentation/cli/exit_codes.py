@@ -1,4 +1,4 @@
-"""The exit codes, and which error gives which."""
+"""Exit codes and the errors that lead to them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from segmentation.errors import GateRefused, SegmentationError
 from segmentation.runtime import interrupts
 
 DONE = 0
-#: A fault of ours: an exception that nobody expected.
+#: A bug: an unexpected exception.
 FAULT = 1
 #: The user's input is wrong.
 WRONG_INPUT = 2
@@ -21,17 +21,17 @@ REFUSED = 3
 #: Ctrl-C or SIGTERM.
 INTERRUPTED = 130
 
-#: What the user can mend: no permission, a read-only folder, a full disk.
+#: Errors that the user can fix: no permission, a read-only folder, a full disk.
 _USERS_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC)
 
 
 def guarded(action: Callable[[], None]) -> int:
-    """Do it and return the exit code; on failure, print why in a line or two.
+    """Run `action` and return the exit code; on failure, print the reason in a line or two.
 
     Parameters
     ----------
     action : callable
-        May raise; an exception that is a fault of ours passes through.
+        May raise. Unexpected exceptions, which are bugs, are not caught.
     """
     try:
         with interrupts.kept():
@@ -45,7 +45,7 @@ def guarded(action: Callable[[], None]) -> int:
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else DONE
     except BrokenPipeError:
-        # `segment compare | head`: the reader has seen enough. Python would complain at exit.
+        # `segment compare | head`: the reader closed the pipe. Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         if error.errno not in _USERS_ERRORS:
@@ -55,7 +55,7 @@ def guarded(action: Callable[[], None]) -> int:
 
 
 def fail(message: str, code: int) -> int:
-    """Print an error, with its traceback when SEGMENT_DEBUG=1; returns the code."""
+    """Print an error, with its traceback if SEGMENT_DEBUG=1, and return `code`."""
     if os.environ.get("SEGMENT_DEBUG") == "1":
         traceback.print_exc()
     print(f"segment: error: {message}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Everything that talks to Hydra: its plugins, composing the config, and its errors."""
+"""The interface to Hydra: its plugins, the composition of the config, and its errors."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ from segmentation.errors import ConfigError
 from segmentation.runtime import interrupts
 from segmentation.runtime.redaction import masked
 
-# Read when NumPy is loaded, later. A thread of OpenBLAS that has nothing to do, just started too,
-# spins for an eighth of a second on a core that others need; now for 65,536 cycles.
+# Takes effect when NumPy is loaded, later. An idle OpenBLAS thread, even one that has just started,
+# spins for an eighth of a second on a core that others need; this limits it to 65,536 cycles.
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "16")
 
-#: How ``segment NAME --help`` goes on after the command's own text.
+#: Template of ``segment NAME --help``; the header is the command's own text.
 HELP_TEMPLATE = """\
 ${hydra.help.header}
-What can be chosen (group=option):
+Config groups (group=option):
 
 $APP_CONFIG_GROUPS
 
-What can be changed (key=value), as composed from this command line:
+Config keys (key=value), with the values composed from this command line:
 
 $CONFIG
 
@@ -62,8 +62,8 @@ HELP_FOOTER = """\
 --hydra-help explains all flags. Quote values with spaces or brackets:
 'data.path="customers (1).csv"'
 """
-#: A command needs no conf/NAME.yaml. Without one it gets these groups, as far as its schema has
-#: them, and the settings of Hydra that every command has.
+#: A command without conf/NAME.yaml gets those of these groups that its schema has, and the Hydra
+#: settings that all commands share.
 GROUPS = {"data": "csv", "tracking": "local"}
 SETTINGS = (
     "_self_",
@@ -75,7 +75,7 @@ SETTINGS = (
 
 
 class ExperimentsPath(SearchPathPlugin):
-    """Puts ``experiments/`` on Hydra's search path, wherever the command is called from."""
+    """Add ``experiments/`` to Hydra's search path, whatever the current directory is."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append the folder."""
@@ -83,19 +83,19 @@ class ExperimentsPath(SearchPathPlugin):
 
 
 class StudyCallback(Callback):
-    """Opens a sweep's parent run before its jobs and closes it with their ranking."""
+    """Open a sweep's parent run before its jobs and close it with their ranking."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Open the store and the parent run once, before any job, in this process."""
         _or_exit(lambda: _module("sweep").start(_sweep(config), _call()))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Print the ranking; a sweep with failed jobs is closed by `run`."""
+        """Print the ranking; `run` closes a sweep with failed jobs."""
         _or_exit(lambda: _module("sweep").finish())
 
 
 def _or_exit(action: Callable[[], None]) -> None:
-    # Hydra turns a callback's exception into a warning; only SystemExit passes.
+    # Hydra turns a callback's exception into a warning, except for SystemExit.
     try:
         code = guarded(lambda: _translated(action))
     except Exception:
@@ -106,12 +106,12 @@ def _or_exit(action: Callable[[], None]) -> None:
 
 
 def register(name: str) -> None:
-    """Make a command's schema and help known to Hydra.
+    """Register a command's schema and help with Hydra.
 
     Parameters
     ----------
     name : str
-        Of `COMMANDS`; its line may have been added since this module was imported.
+        A key of `COMMANDS`, which may have been added after this module was imported.
     """
     command, store = COMMANDS[name], ConfigStore.instance()
     schema = command.schema_type()
@@ -134,12 +134,12 @@ def register(name: str) -> None:
 
 def _prepare() -> None:
     Plugins.instance().register(ExperimentsPath)
-    # Hydra insists on a folder for its own files; we have it write none.
+    # Hydra requires a folder for its own files, although it is configured to write none.
     folder = Path(tempfile.gettempdir()) / f"segment-{os.getuid()}"
     OmegaConf.register_new_resolver("scratch_dir", lambda: str(folder), replace=True)
 
 
-# At import, so that the processes of a parallel launcher know them too.
+# At import time, so that the processes of a parallel launcher have them too.
 _prepare()
 
 
@@ -149,7 +149,7 @@ def run(command: str, arguments: list[str]) -> None:
     Parameters
     ----------
     command : str
-        A name of `COMMANDS`.
+        A key of `COMMANDS`.
     arguments : list of str
         Hydra's overrides and flags.
 
@@ -163,7 +163,7 @@ def run(command: str, arguments: list[str]) -> None:
 
 
 def close(*, interrupted: bool) -> None:
-    """End what a command may have left open: a sweep, a Spark session."""
+    """Close what a command may have left open: a sweep or a Spark session."""
     if "segmentation.cli.commands.sweep" in sys.modules:
         _module("sweep").close(interrupted=interrupted)
     if "segmentation.spark.session" in sys.modules:
@@ -178,11 +178,11 @@ def _hydra(command: str, arguments: list[str]) -> None:
 
     def task(cfg: DictConfig) -> None:
         try:
-            # Here too: Hydra takes any error of a job for the job's and goes on with the next.
+            # Also here: Hydra treats any exception as the job's failure and runs the next job.
             with interrupts.kept():
                 _run(command, cfg)
         except Exception as error:
-            # Hydra's own line, naming the job's overrides, helps in a sweep and only there.
+            # Hydra's own line with the job's overrides helps only in a sweep.
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 print(f"segment: failed: {masked(str(error))}", file=sys.stderr)
                 raise
@@ -194,7 +194,7 @@ def _hydra(command: str, arguments: list[str]) -> None:
 
 
 def _translated(action: Callable[[], None]) -> None:
-    """Do it; an error of Hydra's or OmegaConf's becomes ours."""
+    """Run `action` and turn errors of Hydra and OmegaConf into `ConfigError`."""
     try:
         action()
     except (HydraException, OmegaConfBaseException) as error:
@@ -221,16 +221,16 @@ def _run(command: str, cfg: DictConfig) -> None:
 
 @functools.cache
 def _keep_imports() -> None:
-    # What the imports made stays: without this each full collection walks through all of it,
-    # 0.15 s a time, several times a run. Once a process: a job's garbage would stay as well.
+    # Imported objects live until the end: without this, each full collection traverses them, which
+    # takes 0.15 s, several times per run. Once per process: later calls would keep a job's garbage.
     gc.freeze()
-    # Figures and configs are cyclic garbage by the thousand: fewer, larger collections.
+    # Figures and configs leave thousands of cyclic objects: collect less often, more at a time.
     gc.set_threshold(20_000, 20, 50)
 
 
 @contextlib.contextmanager
 def _quick_imports() -> Iterator[None]:
-    # Imports leave next to no garbage, and looking for it takes a sixth of their time.
+    # Imports create almost no garbage, but looking for it takes a sixth of their time.
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -241,7 +241,7 @@ def _quick_imports() -> Iterator[None]:
 
 
 def _module(name: str) -> ModuleType:
-    """A module of `cli.commands`, late: importing mlflow and scikit-learn takes seconds."""
+    """Import a module of `cli.commands` lazily: mlflow and scikit-learn take seconds to import."""
     with _quick_imports():
         return import_module(f"segmentation.cli.commands.{name}")
 
@@ -249,12 +249,12 @@ def _module(name: str) -> ModuleType:
 def _call() -> Call:
     # The callbacks of a sweep run before Hydra has a job and its overrides.
     overrides = _overrides(HydraConfig.get()) if HydraConfig.initialized() else []
-    # They are shown and logged.
+    # Masked, since they are printed and logged.
     return Call(home=HOME, overrides=tuple(masked(override) for override in overrides))
 
 
 def _overrides(hydra_cfg: Any) -> list[str]:
-    # As typed: iterating would put the password in for ${oc.env:DATABASE_URL}.
+    # As typed: iterating would resolve ${oc.env:DATABASE_URL} and reveal the password.
     typed = OmegaConf.to_container(hydra_cfg.overrides.task, resolve=False)
     return [str(override) for override in typed or ()]
 
@@ -290,12 +290,14 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def complete(arguments: list[str]) -> int:
-    """Shell completion: Hydra completes one command's overrides, so take the command out first.
+    """Run Hydra's shell completion for the command being typed.
+
+    Hydra completes the overrides of a single command, so the command's name is removed first.
 
     Parameters
     ----------
     arguments : list of str
-        ``-sc`` and what Hydra makes of it; a command before it is left out.
+        ``-sc`` and Hydra's arguments for it; a command may come first.
 
     Returns
     -------

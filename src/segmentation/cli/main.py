@@ -1,6 +1,7 @@
-"""``segment <command> [hydra overrides]``: from the arguments to an exit code.
+"""Run ``segment <command> [hydra overrides]`` and return its exit code.
 
-Light: Hydra and all that computes are imported by `hydra_app` and the commands, when one runs.
+This module imports nothing heavy: `hydra_app` imports Hydra, and a command imports what it needs
+when it runs.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from segmentation.cli.exit_codes import DONE, FAULT, INTERRUPTED, WRONG_INPUT, f
 from segmentation.runtime import interrupts
 from segmentation.runtime.redaction import masked
 
-#: What asks Hydra to complete a word, or to print what makes the shell ask for it.
+#: Flags of Hydra's shell completion, which completes a word or prints the script to install it.
 COMPLETION = {"-sc", "--shell-completion"}
 MULTIRUN = {"-m", "--multirun"}
 
@@ -29,7 +30,7 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line; returns its exit code.
+    """Run one command line and return its exit code.
 
     Parameters
     ----------
@@ -59,20 +60,20 @@ def run(arguments: list[str]) -> int:
         print(f"segment: there is no command {command!r}. Allowed: {known}.", file=sys.stderr)
         return WRONG_INPUT
     rest = [part for argument in rest for part in _split(argument)]
-    # argparse takes no positional after a flag between positionals; Hydra's -m stands anywhere.
+    # Hydra allows -m anywhere, but argparse accepts no positionals after a flag between them.
     rest.sort(key=lambda argument: argument not in MULTIRUN)
     if MULTIRUN & {*rest} and {"-c", "--cfg"} & {*rest}:
-        message = "--cfg shows one configuration: leave out -m, or the lists of values."
+        message = "--cfg shows a single configuration: leave out -m or the lists of values."
         return fail(message, WRONG_INPUT)
     return _run(command, rest)
 
 
 def _run(command: str, overrides: list[str]) -> int:
     code = FAULT
-    # SIGTERM ends a run as KILLED just as Ctrl-C does.
+    # SIGTERM marks a run KILLED, as Ctrl-C does.
     interrupts.listen()
     try:
-        # Hydra names a failed job with its overrides, and a debug traceback names anything.
+        # Hydra prints the overrides of a failed job, and a debug traceback may print anything.
         with contextlib.redirect_stderr(_Masked(sys.stderr)):
             code = guarded(lambda: _compose_and_run(command, overrides))
     finally:
@@ -88,18 +89,18 @@ def _compose_and_run(command: str, overrides: list[str]) -> None:
 
 
 def _split(argument: str) -> list[str]:
-    # An MLproject parameter arrives as ONE argument: `overrides=a=1 b=2` stands for `a=1 b=2`.
+    # An MLproject parameter arrives as ONE argument: `overrides=a=1 b=2` means `a=1 b=2`.
     given = argument.removeprefix("overrides=")
     parts = [argument] if given == argument else shlex.split(given)
-    # local[2] is Spark's way to write it, and Hydra's grammar does not take it.
+    # Spark writes local[2], which Hydra's grammar accepts only in quotes.
     parts = [re.sub(r"^(engine\.master=)(local\[.*\])$", r"\1'\2'", part) for part in parts]
-    # Hydra takes no new names in a mapping, as in features.weights={age: 2}, unless it shall add
-    # them; a name that should not be there is refused by `config.load`.
+    # Hydra rejects new keys in a mapping, as in features.weights={age: 2}, unless ++ adds them.
+    # `config.load` rejects those that are not allowed.
     return [f"++{part}" if re.match(r"[\w.]+=\{", part) else part for part in parts]
 
 
 class _Masked(io.TextIOBase):
-    """A stream that takes user and password out of addresses."""
+    """A stream that removes user names and passwords from addresses."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

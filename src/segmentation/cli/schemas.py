@@ -1,4 +1,4 @@
-"""The configs that are composed from the lines of a table, for Hydra to check against."""
+"""Schemas built from the lines of a table, for Hydra to check configs against."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from segmentation.registry import gates
 
 
 def promote_schema() -> type[PromoteConfig]:
-    """`PromoteConfig` whose ``promotion`` has one key a gate."""
+    """Return `PromoteConfig` with one key per gate in ``promotion``."""
     return _promote_schema(gates.rules_type())
 
 

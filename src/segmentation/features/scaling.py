@@ -59,20 +59,20 @@ class Scaling:
 SCALINGS = {
     scaling.name: scaling
     for scaling in (
-        Scaling("none", _unscaled, "As they are: columns in large units decide."),
+        Scaling("none", _unscaled, "No scaling: columns with large values dominate."),
         Scaling("standard", lambda _: StandardScaler(), "Mean 0, standard deviation 1."),
-        Scaling("minmax", lambda _: MinMaxScaler(), "Smallest 0, largest 1."),
+        Scaling("minmax", lambda _: MinMaxScaler(), "Minimum 0, maximum 1."),
         Scaling(
             "robust",
             lambda _: RobustScaler(),
-            "Median 0, interquartile range 1: outliers do not set the scale.",
+            "Median 0, interquartile range 1: outliers do not determine the scale.",
         ),
         Scaling(
             "power",
             lambda _: PowerTransformer(),
-            "Yeo-Johnson towards a normal distribution, then standard.",
+            "Yeo-Johnson transform towards a normal distribution, then standardised.",
         ),
-        Scaling("quantile", _quantile, "Ranks: every column uniform on 0..1."),
+        Scaling("quantile", _quantile, "Ranks: every column is uniform on 0..1."),
     )
 }
 # Those of sklearn.preprocessing that treat each numeric column by itself and keep it one column.

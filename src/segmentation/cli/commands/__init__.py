@@ -1,4 +1,4 @@
-"""The commands: one module each with ``run(config, call)``, and a line in the table `COMMANDS`.
+"""The commands: each is a module with ``run(config, call)`` and a line in `COMMANDS`.
 
 The table is light. A command's module and schema are imported when the command runs.
 """
@@ -17,22 +17,22 @@ Run = Callable[[Any, Call], None]
 
 @dataclass(frozen=True)
 class Command:
-    """A line of `COMMANDS`: what ``--help``, completion and Hydra need to know of a command.
+    """A line of `COMMANDS`: what ``--help``, completion and Hydra need to know about a command.
 
     Attributes
     ----------
     summary : str
         What it does, in a few words, as `segment --help` lists it.
     run : callable or str
-        Takes the config and the `Call`; or where it is, as ``module:name``.
+        Function of the config and the `Call`, or its location as ``module:name``.
     schema : callable or str
-        The dataclass of its config, or a function that returns it; or where that is.
+        The dataclass of its config, a function that returns it, or the location of either.
     examples : tuple of str
-        Command lines that work as they stand, for ``segment NAME --help``.
+        Command lines for ``segment NAME --help`` that can be pasted as they are.
     details : str
-        More sentences for ``segment NAME --help``, after the summary.
+        Text for ``segment NAME --help`` after the summary.
     notes : str
-        The same, after the examples.
+        Text for ``segment NAME --help`` after the examples.
     """
 
     summary: str
@@ -43,26 +43,26 @@ class Command:
     notes: str = ""
 
     def runner(self) -> Run:
-        """The function that runs it; imports its module."""
+        """Import the command's module and return the function that runs it."""
         run: Run = resolve_name(self.run) if isinstance(self.run, str) else self.run
         return run
 
     def schema_type(self) -> type:
-        """The dataclass of its config."""
+        """Return the dataclass of the command's config."""
         found = resolve_name(self.schema) if isinstance(self.schema, str) else self.schema
         made: type = found if isinstance(found, type) else found()
         return made
 
     @property
     def header(self) -> str:
-        """The beginning of ``segment NAME --help``: what it does, and examples."""
+        """The beginning of ``segment NAME --help``: what the command does, and examples."""
         first = f"{self.summary[0].upper()}{self.summary[1:]}."
         examples = "\n".join(f"  {example}" for example in self.examples)
         parts = ["\n".join(filter(None, [first, self.details])), examples, self.notes]
         return "\n\n".join(filter(None, parts)) + "\n"
 
 
-#: Every command by its name. Adding one is a function, a line, and conf/NAME.yaml where it has
+#: All commands by name. To add one, write a function and a line here, and conf/NAME.yaml if it has
 #: config groups or keys to explain.
 COMMANDS: dict[str, Command] = {
     "fit": Command(
@@ -81,7 +81,7 @@ COMMANDS: dict[str, Command] = {
         "rank the finished runs",
         run="segmentation.cli.commands.compare:run",
         schema="segmentation.config:CompareConfig",
-        details="The order: structure, confidence, stability, gap against the null.",
+        details="Runs are ranked by structure, confidence, stability and gap against the null.",
         examples=(
             "segment compare",
             "segment compare sweep_id=s1a2b3c4 format=csv",
@@ -93,7 +93,7 @@ COMMANDS: dict[str, Command] = {
         run="segmentation.cli.commands.promote:run",
         schema="segmentation.cli.schemas:promote_schema",
         details="Every gate must pass; then the run's model is registered as a new version.\n"
-        "A segment that is still the same keeps its id, name and colour.",
+        "A segment that stays the same keeps its id, name and colour.",
         examples=(
             "segment promote dry_run=true",
             "segment promote run_id=0123456789abcdef0123456789abcdef",
@@ -110,20 +110,20 @@ COMMANDS: dict[str, Command] = {
         examples=("segment rollback", """segment rollback 'reason="campaign lists were wrong"'"""),
     ),
     "score": Command(
-        "name the segment of every customer of a file",
+        "assign every customer in a file to a segment",
         run="segmentation.cli.commands.score:run",
         schema="segmentation.config:ScoreConfig",
-        details="The champion does it, unless you name another model.",
+        details="The champion assigns them, unless you name another model.",
         examples=(
             "segment score data.path=new.csv out=scored.csv",
             "segment score engine=spark data=spark_table data.path=new/ out=scored.parquet",
             "segment score data=parquet data.path=new.parquet out=scored.parquet "
             "model=models:/customer-segments/3",
         ),
-        notes="The same rows come back with segment, segment_name, distance to the segment's\n"
-        "centre, second_segment, margin (0 between two segments, 1 at the centre) and in_range\n"
-        "(no farther out than 99 % of the customers it was trained on). Rows that cannot be\n"
-        "scored go to scored.rejects.csv with the reason.",
+        notes="The output has the same rows with these columns added: segment, segment_name,\n"
+        "distance (to the segment's centre), second_segment, margin (0 between two segments,\n"
+        "1 at the centre) and in_range (not farther out than 99 % of the training customers).\n"
+        "Rows that cannot be scored are written to scored.rejects.csv with the reason.",
     ),
     "monitor": Command(
         "compare new customers with those the champion was trained on",
@@ -140,8 +140,8 @@ COMMANDS: dict[str, Command] = {
         "end the runs that a killed process left behind",
         run="segmentation.cli.commands.clean:run",
         schema="segmentation.config:CleanConfig",
-        details="They are those of one experiment that are still marked RUNNING. A run whose\n"
-        "process is alive, or runs on another host, is left alone.",
+        details="Marks runs of one experiment KILLED that are RUNNING without a live process.\n"
+        "Runs whose process is alive or on another host are left alone.",
         examples=("segment clean", "segment clean tracking.experiment=demo"),
     ),
     "ui": Command(
@@ -154,7 +154,7 @@ COMMANDS: dict[str, Command] = {
 
 
 def usage() -> str:
-    """The text of ``segment --help``."""
+    """Return the text of ``segment --help``."""
     lines = [f"  segment {name:<9}  {line.summary}" for name, line in COMMANDS.items()]
     return "\n".join(
         [
@@ -167,7 +167,7 @@ def usage() -> str:
             "features.columns=[age,income]",
             "  segment fit sweep=demo",
             "",
-            "`segment <command> --help` says what can be varied.",
+            "Run `segment <command> --help` to see what can be configured.",
             'Tab completion: eval "$(segment -sc install=bash)"',
             "",
         ]

@@ -1,4 +1,4 @@
-"""What a command knows about how it was called, besides its config. Light: no heavy imports."""
+"""How a command was called, besides its config. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class Call:
     home : Path
         Folder of the default store.
     overrides : tuple of str
-        As given, such as ``scaling=robust``.
+        As typed, such as ``scaling=robust``.
     """
 
     home: Path
     overrides: tuple[str, ...]
 
     def store_uri(self, tracking: TrackingConfig) -> str:
-        """Tracking URI a config names: its own, the environment's or the default."""
+        """Return the tracking URI: the config's, the environment's or the default."""
         from segmentation.tracking.store import resolve_uri
 
         return resolve_uri(tracking.uri, self.home)
 
     def next(self, command: str, tracking: TrackingConfig) -> str:
-        """A command to type next, with what makes it find the store of this one."""
+        """Return a command to run next, with the options that select the same store."""
         options = []
         if tracking.uri is not None:
             options.append(f"tracking.uri={tracking.uri}")
@@ -43,7 +43,7 @@ class Call:
         return " ".join([command, *options])
 
     def open_store(self, tracking: TrackingConfig) -> Store:
-        """The store and experiment a tracking config names."""
+        """Open the store and experiment that a tracking config names."""
         from segmentation.tracking.store import open_store
 
         return open_store(self.store_uri(tracking), tracking.experiment)
@@ -51,24 +51,24 @@ class Call:
 
 @dataclass(frozen=True)
 class SweepDefinition:
-    """A multirun as composed.
+    """A composed multirun.
 
     Attributes
     ----------
     base : mapping
         The config common to all jobs, before anything is swept.
     params : mapping
-        What the sweep file varies.
+        Keys that the sweep file varies, with their values.
     overrides : tuple of str
         The command line's overrides, swept ones included.
     swept : tuple of str
         Keys that vary.
     total : int
-        How many jobs that makes.
+        Number of jobs.
     name : str or None
-        Of the sweep file.
+        Name of the sweep file.
     file : Path
-        The sweep file; need not exist.
+        Path of the sweep file; it may not exist.
     """
 
     base: Mapping[str, Any]

@@ -8,9 +8,9 @@ from segmentation.tracking.runs import mark_left_behind
 
 
 def run(config: CleanConfig, call: Call) -> None:
-    """Mark them KILLED and say how many there were."""
+    """Mark the runs KILLED and print how many there were."""
     store = call.open_store(config.tracking)
     count = mark_left_behind(store)
     print(f"{count} runs left behind in experiment {store.experiment!r}: marked KILLED.")
     if count:
-        print("The sweep's own command, given again, does what is missing.")
+        print("Run the sweep's command again to fit what is missing.")

@@ -27,7 +27,7 @@ from segmentation.tracking.store import Store, check_store
 
 
 def run(config: FitConfig, call: Call) -> None:
-    """Fit, log, and say what was found and where to look."""
+    """Fit, log, and print the result and where to find it."""
     session = current_session(call, config.tracking)
     config = _renamed(config, call)
     if session is None:
@@ -50,9 +50,9 @@ def _run_alone(config: FitConfig, call: Call) -> None:
         features = result.features
         say(f"Clustered on {', '.join(features.columns)}; scaling {result.scaling}")
         if features.profile:
-            say(f"Described by {', '.join(features.profile)} too")
+            say(f"Also described by {', '.join(features.profile)}")
         for name, reason in features.left_out.items():
-            say(f"  not by {name}: {reason}")
+            say(f"  left out {name}: {reason}")
         store, adopted = _open(config.tracking, call)
         command = f"segment fit {shlex.join(call.overrides)}".rstrip()
         logged = configured.log(result, read, store, config, command=command, run_id=adopted)
@@ -68,7 +68,7 @@ def _run_alone(config: FitConfig, call: Call) -> None:
 
 def _run_in_sweep(config: FitConfig, call: Call, session: SweepSession) -> None:
     store = session.store_of(call.store_uri(config.tracking), config.tracking.experiment)
-    # Without a whole configuration there is no hash: what is wrong with it is said right here.
+    # The hash needs a complete configuration, so a mistake in it is reported here.
     read = session.customers(config)
     identity = config_hash(configured.settings(config), read.customers.digest)
     if not config.force and session.is_done(identity):
@@ -83,7 +83,7 @@ def _run_in_sweep(config: FitConfig, call: Call, session: SweepSession) -> None:
 
 
 def _renamed(config: FitConfig, call: Call) -> FitConfig:
-    """A feature set changed on the command line does not go by its old name."""
+    """Rename a feature set that the command line has changed."""
     given = {override.lstrip("+~").split("=")[0] for override in call.overrides}
     changed = {key for key in given if key.startswith("features.")}
     if not changed or "features.name" in changed or config.features.name == "auto":
@@ -94,22 +94,22 @@ def _renamed(config: FitConfig, call: Call) -> FitConfig:
 
 
 def stored(plain: Mapping[str, Any], given: Iterable[str], call: Call) -> dict[str, Any]:
-    """The config of the logged run ``run_id`` with this command line's overrides on top.
+    """Return the stored config of run ``run_id`` with this command line's overrides applied.
 
     Parameters
     ----------
     plain : mapping
         The config as composed from the command line.
     given : iterable of str
-        Keys and groups the command line overrides.
+        Keys and groups that the command line overrides.
     call : Call
     """
     tracking = schema.load({"tracking": plain["tracking"]}, schema.PromoteConfig).tracking
     for key in ("experiment", "sweep"):
         if key in given:
             raise ConfigError(
-                f"{key} cannot be given together with run_id: the run's stored config stands in "
-                "for it. Leave one of the two out."
+                f"{key} cannot be given together with run_id: the run's stored config "
+                "replaces it. Leave out one of the two."
             )
     merged = OmegaConf.create(stored_config(call.open_store(tracking), str(plain["run_id"])))
     composed = OmegaConf.create(dict(plain))
@@ -123,7 +123,7 @@ def stored(plain: Mapping[str, Any], given: Iterable[str], call: Call) -> dict[s
 
 
 def _open(tracking: TrackingConfig, call: Call) -> tuple[Store, str | None]:
-    """The store to log to, and the run that ``mlflow run`` has made for us, if it has."""
+    """Open the store to log to; also return the id of a run that ``mlflow run`` created."""
     store = call.open_store(tracking)
     mark_left_behind(store)
     preset = os.environ.get("MLFLOW_RUN_ID")

@@ -1,4 +1,4 @@
-"""``segment monitor``: new customers against those the champion was trained on."""
+"""``segment monitor``: compare new customers with those the champion was trained on."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from segmentation.tracking.identity import versions
 
 
 def run(config: MonitorConfig, call: Call) -> None:
-    """Compare, log a run, and say the verdict.
+    """Compare, log a run, and print the verdict.
 
     Raises
     ------
     ConfigError, DataError, RegistryError
         The customers cannot be read, or there is no such model.
     GateRefused
-        The verdict is as bad as `fail_on` or worse; the run is logged all the same.
+        The verdict is as bad as `fail_on` or worse; the run is logged anyway.
     """
     _check(config)
     stream = open_stream(config.data)
@@ -81,8 +81,8 @@ def _check(config: MonitorConfig) -> None:
     rules: MonitoringConfig = config.monitoring
     if not 0 < rules.confidence < 1:
         raise ConfigError(
-            f"monitoring.confidence={rules.confidence}: a number between 0 and 1 is wanted, such "
-            "as 0.99."
+            f"monitoring.confidence={rules.confidence}: must be a number between 0 and 1, "
+            "such as 0.99."
         )
     for name in ("psi", "share", "distance", "out_of_range", "rejected"):
         limits = getattr(rules, name)

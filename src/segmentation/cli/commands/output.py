@@ -13,12 +13,12 @@ from segmentation.tracking.store import Store
 
 
 def say(line: str) -> None:
-    """Progress, apart from the results on standard output."""
+    """Print progress to standard error, apart from the results on standard output."""
     print(line, file=sys.stderr, flush=True)
 
 
 def ui_hint(store: Store, call: Call, tracking: TrackingConfig) -> str:
-    """How to make a link to the UI open, where nothing serves it yet."""
+    """Return a hint on how to start the UI, if the store is local."""
     return f"   (start the UI with: {call.next('segment ui', tracking)})" if store.is_local else ""
 
 
@@ -31,21 +31,21 @@ def print_best(
     report: str | None,
     by: str | None = None,
 ) -> None:
-    """After a ranking: what may be compared, the first run, a report, how to see this again.
+    """Print what follows a ranking: notes, the first run, the report, how to show it again.
 
     Parameters
     ----------
     ranked : DataFrame
         From `segmentation.experiments.ranking.rank`.
     again : str
-        The command that shows it again.
+        The command that shows the ranking again.
     call : Call
     tracking : TrackingConfig
         Where the runs are.
     report : str or None
-        Address of the page to look at, if there is one to be opened.
+        Address of the report page, if there is one.
     by : str, optional
-        The column it is sorted on instead of the default order.
+        Sort column, if the order is not the default.
     """
     print()
     for note in ranking.advice(ranked, sort=by):

@@ -1,4 +1,4 @@
-"""``segment promote``: put a run before the gates and make it the champion."""
+"""``segment promote``: check a run against the gates and make it the champion."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run(config: PromoteConfig, call: Call) -> None:
         aliases.check_copy(store.client, config.model, config.copy_to)
     run_id = config.run_id or _best(store)
     champion = versions.champion_version(store.client, config.model)
-    # A copy that was cut off, or is wanted later: there is nothing to promote, only to copy.
+    # Nothing to promote, only to copy: an earlier copy was interrupted, or was not requested.
     if config.copy_to and champion is not None and champion.run_id == run_id:
         if not config.dry_run:
             _copy(store, config.model, config.copy_to)
@@ -81,7 +81,7 @@ def _show(assessed: Assessment) -> None:
     print(f"{assessed.name}: {assessed.run.info.run_name} ({against})")
     print("Gates:")
     for one in assessed.answers:
-        asked = f"   (asked: {one.asked})" if one.asked else ""
+        asked = f"   (required: {one.asked})" if one.asked else ""
         print(f"  {one.answer:<18}  {one.gate:<14}  {one.found}{asked}")
     print("Segments:")
     for row in promotion.lineage_table(assessed).to_dict("records"):
@@ -98,8 +98,8 @@ def _show(assessed: Assessment) -> None:
 
 def _would(assessed: Assessment, override: str | None) -> str:
     if not assessed.failed:
-        return "Nothing was changed. To promote it: the same command without dry_run."
+        return "Nothing was changed. To promote it, run the same command without dry_run."
     if override is not None:
-        return "Nothing was changed. It would be promoted against the gates that failed."
+        return "Nothing was changed. It would be promoted although gates failed."
     lines = [f"  {one.gate}: {one.advice}" for one in assessed.failed]
     return "\n".join(["Nothing was changed. It would be refused. What to do:", *lines])

@@ -1,4 +1,4 @@
-"""``segment rollback``: the previous champion is champion again."""
+"""``segment rollback``: make the previous champion the champion again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from segmentation.tracking.store import store_errors
 
 
 def run(config: RollbackConfig, call: Call) -> None:
-    """Move the aliases back and say how to undo it.
+    """Move the aliases back and print how to undo it.
 
     Raises
     ------
@@ -20,5 +20,5 @@ def run(config: RollbackConfig, call: Call) -> None:
     with store_errors(store.uri):
         back = aliases.rollback(tracking_uri=store.uri, name=config.model, reason=config.reason)
     print(f"{back.name} version {back.version} is champion again (was version {back.previous}).")
-    print("Programs that load it by its alias get it the next time they load.")
+    print("Programs that load the model by its alias get this version the next time they load it.")
     print(f"Undo:   {call.next('segment rollback', config.tracking)}")

@@ -1,4 +1,4 @@
-"""``segment score``: the segment of every customer of a file."""
+"""``segment score``: assign every customer in a file to a segment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from segmentation.scoring.writer import choose_output, reasons, score_file
 
 
 def run(config: ScoreConfig, call: Call) -> None:
-    """Write the scored file and say what is in it.
+    """Write the scored file and print a summary.
 
     Raises
     ------
@@ -53,10 +53,10 @@ def run(config: ScoreConfig, call: Call) -> None:
 def _run_in_spark(config: ScoreConfig, call: Call) -> None:
     if "score" not in SOURCES[config.data.source].spark:
         raise ConfigError(
-            f"data.source={config.data.source} is not read by Spark: use data=spark_table, or "
-            "leave engine=spark out."
+            f"Spark cannot read data.source={config.data.source}: use data=spark_table, or leave "
+            "out engine=spark."
         )
-    # Lazily: whoever works without Spark need not have it.
+    # Imported lazily: Spark is an optional dependency.
     from segmentation.spark.session import open_session
 
     spark = open_session(engine_options(config.engine), say)

@@ -1,4 +1,4 @@
-"""A multirun of ``segment fit``: open the study before its jobs, rank them after."""
+"""A multirun of ``segment fit``: open the study before its jobs and rank them afterwards."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from segmentation.tracking.store import Store, release_connections
 
 #: Tells the jobs of a sweep, which may run in other processes, which sweep they belong to.
 SWEEP_VARIABLE = "SEGMENT_SWEEP"
-#: Imported by Hydra where its joblib launcher is used.
+#: Hydra imports this module if its joblib launcher is used.
 JOBLIB_LAUNCHER = "hydra_plugins.hydra_joblib_launcher._core"
-#: What `mlflow run` presets; a sweep makes one run for each configuration instead.
+#: Variables that `mlflow run` sets; a sweep creates one run per configuration instead.
 MLFLOW_RUN_VARIABLES = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
-#: Keys that do not make a sweep another sweep.
+#: Keys that do not change the identity of a sweep.
 NO_DEFINITION = ("tracking", "force", "hydra")
 SHOWN_RUNS = 20
 #: How long an interrupted sweep waits for its other processes to end.
@@ -43,19 +43,19 @@ GRACE_SECONDS = 10
 
 @dataclass(frozen=True)
 class _Opened:
-    """The sweep this process has opened or joined, and what shows how it went."""
+    """The sweep this process has opened or joined, and what is needed to report on it."""
 
     session: SweepSession
     call: Call
     tracking: TrackingConfig
 
 
-# Hydra's callbacks, its launcher and the jobs share no object of ours in which to keep it.
+# Hydra's callbacks, its launcher and the jobs share no object of ours that could hold it.
 _opened: _Opened | None = None
 
 
 def current_session(call: Call, tracking: TrackingConfig) -> SweepSession | None:
-    """The sweep this job belongs to, if it does; joined where another process has opened it."""
+    """Return the sweep this job belongs to, if any; join it if another process opened it."""
     global _opened
     text = os.environ.get(SWEEP_VARIABLE)
     if text is None:
@@ -74,7 +74,7 @@ def start(sweep: SweepDefinition, call: Call) -> None:
         os.environ.pop(variable, None)
     base = {key: value for key, value in sweep.base.items() if key not in NO_DEFINITION}
     table = None
-    # With one of these swept, or a stored config in place of this one, the data are not known yet.
+    # If one of these is swept, or a stored config replaces this one, the data are not known yet.
     unknown = {"data", "experiment"} & {key.split(".")[0] for key in sweep.swept}
     if not unknown and sweep.base.get("run_id") is None:
         table = stored_table(base, say)
@@ -91,7 +91,7 @@ def start(sweep: SweepDefinition, call: Call) -> None:
         for override in sweep.overrides
         if override.lstrip("+~").split("=")[0] in sweep.swept
     ]
-    # Broken into before it is known here, the parent run would stay RUNNING.
+    # If interrupted before the parent run is known here, it would stay RUNNING.
     with interrupts.held():
         session = study.start(
             store,
@@ -115,46 +115,47 @@ def start(sweep: SweepDefinition, call: Call) -> None:
 
 def _command(sweep: SweepDefinition) -> str:
     typed = shlex.join(sweep.overrides)
-    # A sweep file asks for its multirun itself.
+    # A sweep file turns on multirun itself.
     command = f"segment fit {typed}" if sweep.name else f"segment fit -m {typed}"
     return masked(command, sweep.base["data"].get("url"))
 
 
 @contextmanager
 def processes(jobs: int, asked: int | None) -> Iterator[int]:
-    """How many processes the jobs of the sweep share, and the threads that leaves each.
+    """Choose the number of processes for the jobs of a sweep and limit the threads of each.
 
     Parameters
     ----------
     jobs : int
     asked : int, optional
-        How many the user wants; by default as many as pay, on Linux: elsewhere a fork is not safe.
+        The number the user requests. By default as many as shorten the sweep on Linux, and one
+        elsewhere, where a fork is not safe.
     """
     table = None if _opened is None else _opened.session.table
     customers = None if table is None else len(table.shared().ids)
     if asked is not None and asked < 1:
         raise ConfigError(
-            f"hydra.launcher.processes={asked}: at least 1, or null for all that pay."
+            f"hydra.launcher.processes={asked}: must be at least 1, or null (automatic)."
         )
     number = min(asked or processes_for(customers, jobs), jobs) if can_fork() else 1
     if number > 1:
-        say(f"  {number} at a time; one after another with hydra/launcher=basic")
-    # With connections the processes would share, one would read the answers to another.
+        say(f"  {number} at a time; to run one after another: hydra/launcher=basic")
+    # Processes that share a connection would read each other's answers.
     release_connections()
     with threads_for(customers or 0, number):
         yield number
 
 
 def job_started(overrides: tuple[str, ...]) -> None:
-    """Say what runs now, on a terminal: the line is overwritten by the next."""
+    """Print the current job on a terminal; the next line overwrites it."""
     if sys.stderr.isatty():
         print(f"\r\033[K  now {' '.join(overrides)} …", end="", file=sys.stderr, flush=True)
 
 
 def job_ended(session: SweepSession, finished: FinishedJob) -> None:
-    """Tell the process that waits, or say what was found, how far the sweep is and the best so far.
+    """Report a finished job to the waiting process, or print it with the progress of the sweep.
 
-    Only a process that has joined the sweep asks the store how far the others are.
+    Only a process that has joined the sweep asks the store about the other jobs.
     """
     if session.report is not None:
         session.report(finished)
@@ -172,13 +173,13 @@ def job_ended(session: SweepSession, finished: FinishedJob) -> None:
 
 
 def report_to(tell: Callable[[FinishedJob], None]) -> None:
-    """In a fork: tell the process that waits of finished jobs; that one calls `reported`."""
+    """In a fork: report finished jobs to the waiting process, which calls `reported`."""
     if _opened is not None:
         _opened.session.report = tell
 
 
 def reported(finished: FinishedJob) -> None:
-    """In the process that waits: a fork has finished a job."""
+    """In the waiting process: handle a job that a fork has finished."""
     if _opened is not None:
         job_ended(_opened.session, finished)
 
@@ -192,7 +193,7 @@ def finish() -> None:
 
 
 def close(*, interrupted: bool) -> None:
-    """End a sweep, also one that was interrupted or whose jobs failed; nothing stays RUNNING."""
+    """End a sweep, even if it was interrupted or jobs failed; no run stays RUNNING."""
     global _opened
     os.environ.pop(SWEEP_VARIABLE, None)
     opened, _opened = _opened, None
@@ -200,7 +201,7 @@ def close(*, interrupted: bool) -> None:
         _reap(opened.session.store, opened.session.job)
         _print_ranking(opened, "KILLED" if interrupted else "FAILED")
     if JOBLIB_LAUNCHER in sys.modules:
-        # joblib keeps its processes, and they keep this sweep in their environment.
+        # joblib keeps its processes, whose environment still names this sweep.
         from joblib.externals.loky import get_reusable_executor
 
         get_reusable_executor().shutdown(wait=True, kill_workers=True)
@@ -232,6 +233,6 @@ def _print_ranking(opened: _Opened, status: str) -> None:
         print(story)
     if len(ranked) < job.total:
         print(
-            f"{len(ranked)} of {job.total} finished. The same command again does the rest only.",
+            f"{len(ranked)} of {job.total} finished. Run the same command again to fit the rest.",
         )
     print(f"Sweep:  {store.link(job.parent_run_id)}{ui_hint(store, call, tracking)}", flush=True)
