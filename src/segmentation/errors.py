@@ -1,10 +1,10 @@
-"""The few exceptions that reach a user; the command line maps them to exit codes."""
+"""The exceptions shown to users; the command line maps them to exit codes."""
 
 from __future__ import annotations
 
 
 class SegmentationError(Exception):
-    """Something the user can put right: its message says what, where, and what to do."""
+    """An error the user can correct: the message says what is wrong, where, and what to do."""
 
 
 class DataError(SegmentationError):
@@ -24,9 +24,9 @@ class RegistryError(SegmentationError):
 
 
 class GateRefused(RegistryError):  # noqa: N818  (named for what happened: no fault occurred)
-    """The model could be promoted, but a rule says that it should not be; exit code 3."""
+    """A promotion rule refused a model that could otherwise be promoted; exit code 3."""
 
 
 def not_set(key: str, example: str = "VALUE") -> str:
-    """Message for a config key that must be given."""
-    return f"{key} is not set; give it, for example {key}={example}"
+    """Return the message for a required config key that is missing."""
+    return f"{key} is not set; set it, for example {key}={example}"

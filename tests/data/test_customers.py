@@ -399,7 +399,7 @@ def test_bad_ids_are_refused_with_their_lines(tmp_path: Path) -> None:
     assert "data.id" in message
     assert "line 3" in refused(tmp_path, "id,age\n1,2\n,3\n")
     assert "has no column 'kunde'. Columns: a, b." in refused(tmp_path, "a,b\n1,2\n", id="kunde")
-    with pytest.raises(ConfigError, match="an id is no feature"):
+    with pytest.raises(ConfigError, match="an id is not a feature"):
         from_frame(pd.DataFrame({"k": [1, 2]}), id="k", columns=["k"])
 
 
@@ -409,7 +409,7 @@ def test_ids_of_one_hash_are_not_one_id(monkeypatch) -> None:
     )
     frame = pd.DataFrame({"id": ["a", "b", "c"], "x": [1, 2, 3]})
     assert list(from_frame(frame).ids) == ["a", "b", "c"]
-    with pytest.raises(DataError, match="not unique, 2 rows share one"):
+    with pytest.raises(DataError, match="not unique: 2 rows share an id"):
         from_frame(frame.assign(id=["a", "b", "a"]))
 
 
@@ -534,9 +534,9 @@ def test_an_empty_column_is_refused_when_used_and_ignored_else(
         (b"a,b\n", "no customers"),
         (b"a,b", "no customers"),
         (b"a,b\n1,2\n", "at least 2"),
-        (b"a,b\n1,2\n3,4,5\n", "line 3: not as many fields (3)"),
-        (b"a,b,c\n1,2,3\n\n3,4\n", "line 4: not as many fields (2)"),
-        (b"a,b\n1,2,3\n3,4,5\n", "line 2: not as many fields (3)"),
+        (b"a,b\n1,2\n3,4,5\n", "line 3: the number of fields (3)"),
+        (b"a,b,c\n1,2,3\n\n3,4\n", "line 4: the number of fields (2)"),
+        (b"a,b\n1,2,3\n3,4,5\n", "line 2: the number of fields (3)"),
         (b"a^b\n1^2\n3^4\n", "data.delimiter='^'"),
         (b'a,b\n1,2\n3,"4\n5,6\n', "line 3: a quote is opened"),
         (b"a,b\n1,\x002\n3,4\n", "not a text file"),

@@ -42,7 +42,7 @@ class Reads:
 @pytest.fixture
 def reads() -> Iterator[Reads]:
     counted = Reads()
-    SOURCES["jsonl"] = Source("a file with a JSON object a line", JsonLines, counted.lines)
+    SOURCES["jsonl"] = Source("a file with one JSON object per line", JsonLines, counted.lines)
     yield counted
     del SOURCES["jsonl"]
 
@@ -83,13 +83,13 @@ def test_a_source_from_outside_is_one_line_and_its_yaml(
     assert reads.count == 2
     capfd.readouterr()
     assert main.run(["fit", *asked]) == 2
-    assert "data.path is not set; give it, for example" in capfd.readouterr().err
+    assert "data.path is not set; set it, for example" in capfd.readouterr().err
     assert main.run(["fit", *asked, "data.most_line=3", *FIT]) == 2
     assert "Did you mean data.most_lines?" in capfd.readouterr().err
     assert main.run(["fit", "data=parquet", "data.most_lines=3", "data.path=x"]) == 2
     assert "it belongs to jsonl: add data=jsonl" in capfd.readouterr().err
     assert main.run(["fit", "--help"]) == 0
-    assert "a file with a JSON object a line" in capfd.readouterr().out
+    assert "a file with one JSON object per line" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -114,13 +114,13 @@ def test_every_source_has_help_and_its_keys_are_those_of_the_schema() -> None:
 
 
 def test_the_keys_of_another_source_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"data\.url has no meaning for data\.source=csv"):
+    with pytest.raises(ConfigError, match=r"data\.url does not apply to data\.source=csv"):
         sources.check_keys(config.DataConfig("csv", path="x.csv", url="sqlite:///x.db"))
-    with pytest.raises(ConfigError, match=r"data\.id has .* belongs to csv and parquet"):
+    with pytest.raises(ConfigError, match=r"data\.id does not apply .* belongs to csv and parquet"):
         sources.check_keys(config.DataConfig("demo", id="customer_id"))
     with pytest.raises(ConfigError, match=r"data\.source=excel: allowed are demo, csv"):
         sources.check_keys(config.DataConfig("excel"))
-    with pytest.raises(ConfigError, match=r"give it, for example data\.url=sqlite:///shop\.db"):
+    with pytest.raises(ConfigError, match=r"set it, for example data\.url=sqlite:///shop\.db"):
         sources.own_options(config.DataConfig("sql", query="SELECT 1"))
 
 

@@ -114,7 +114,7 @@ def test_rules_for_returns(tmp_path, returns, ids, monetary, frequency, items) -
 
 def test_what_was_done_with_returns_is_said(tmp_path: Path) -> None:
     notes = " ".join(read_transactions(written(tmp_path, WITH_RETURNS)).notes)
-    assert "returns: 3, taken off what was paid" in notes
+    assert "returns: 3, subtracted from the amount paid" in notes
     assert "customers left out: 1," in notes
 
 
@@ -150,7 +150,7 @@ def test_as_of_leaves_out_what_came_later(tmp_path: Path) -> None:
     customers = read_transactions(written(tmp_path, LOG), as_of="2024-03-05")
     found = table(customers)
     assert found.loc["b"].tolist() == [4, 1, 10.0, 10.0, 4, 4.0]
-    assert any("lines left out: 1, of 2024-03-05 and later" in note for note in customers.notes)
+    assert any("lines left out: 1, dated 2024-03-05 or later" in note for note in customers.notes)
     assert read(tmp_path, LOG, as_of="20240305").equals(found)
 
 
@@ -291,7 +291,7 @@ MISTAKES: dict[str, tuple[str, dict[str, str], list[str]]] = {
     "returns only": (
         "customer_id,date,amount\na,2024-01-01,-1\nb,2024-01-01,-2\n",
         {},
-        ["returns only"],
+        ["has only returns"],
     ),
     "one customer": ("customer_id,date,amount\na,2024-01-01,1\n", {}, ["only 1 customer"]),
     "twice the same header": (
@@ -318,7 +318,7 @@ def test_a_mistake_is_named_with_its_place(tmp_path: Path, kind: str) -> None:
         ({"as_of": "31.12.2024"}, "data.as_of"),
         ({"decimal": ";"}, "data.decimal"),
         ({"price": "amount"}, "data.quantity"),
-        ({"price": "amount", "amount": "amount"}, "exclude"),
+        ({"price": "amount", "amount": "amount"}, "cannot both be set"),
     ],
 )
 def test_options_that_cannot_be(tmp_path: Path, options: dict[str, str], word: str) -> None:
@@ -347,7 +347,7 @@ def test_from_the_command_line(tmp_path: Path, store_uri: str, capfd) -> None:
     assert fit(store_uri, *given, "data.as_of=2024-10-01") == 0
     out, err = capfd.readouterr()
     assert "rfm·standard" in out
-    assert "seen from 2024-10-01" in err
+    assert "as of 2024-10-01" in err
     assert fit(store_uri, *given, "data.returns=perhaps") == 2
     assert "net, drop, keep" in capfd.readouterr().err
     assert fit(store_uri, *given, "data.url=x") == 2

@@ -1,1 +1,1 @@
-"""A file, a purchase log or a query becomes `Customers`."""
+"""Read a file, a purchase log or a query into `Customers`."""

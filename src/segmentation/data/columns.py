@@ -1,4 +1,4 @@
-"""Raw columns of any type as one of three Arrow types: int64, float64 or text, null for missing."""
+"""Convert raw columns to one of three Arrow types: int64, float64 or text, null for missing."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# The texts pandas reads as missing too (bar Windows' old "1.#IND"), so that a file means the same
-# here and in a notebook.
+# The texts that pandas also reads as missing (except Windows' old "1.#IND"), so that a file means
+# the same here and in a notebook.
 _MISSING_TEXTS = pa.array(
     ["", "#N/A", "#NA", "<NA>", "N/A", "NA", "NAN", "NULL", "NaN", "None", "n/a", "nan", "null"],
     pa.large_string(),
 )
 _INFINITE = r"|^[+-]?(inf|Inf|INF)(inity|INITY)?$"
-_WHOLE = r"^[+-]?[0-9]{1,18}$"  # any more digits and int64 may not hold it
+_WHOLE = r"^[+-]?[0-9]{1,18}$"  # more digits may overflow int64
 _BOOLEAN = r"^(true|True|TRUE|false|False|FALSE)$"
 _NUMBER = {
     ".": r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$" + _INFINITE,
     ",": r"^[+-]?([0-9]+,?[0-9]*|,[0-9]+)([eE][+-]?[0-9]+)?$" + _INFINITE,
 }
-# Numbers as people write them too: currency, thousands separators, percent, either decimal mark.
+# Numbers as people also write them: currency, thousands separators, percent, either decimal mark.
 _WRITTEN = "|".join(
     [
         r"^[+-]?[$€£¥]? ?([0-9]+|[0-9]{1,3}([,.' ][0-9]{3})+)([.,][0-9]+)? ?[$€£¥%]?$",
@@ -40,9 +40,10 @@ Kind = Literal["number", "text", "mixed", "unusable"]
 
 @dataclass(frozen=True)
 class Column:
-    """One column: `values` with null for missing, and what they are.
+    """A column's `values`, with null for missing, and their `kind`.
 
-    "mixed" is text, at least half of it like numbers: a numeric column with mistakes.
+    "mixed" is text where at least half of the values look like numbers: a numeric column with
+    mistakes.
     """
 
     values: pa.Array
@@ -50,7 +51,7 @@ class Column:
 
 
 def parse(raw: pa.Array, decimal: str = ".") -> Column:
-    """Type a raw column; text that holds only numbers becomes numbers.
+    """Convert a raw column; text that holds only numbers becomes numbers.
 
     Parameters
     ----------
@@ -85,11 +86,11 @@ def _parse_text(text: pa.Array, decimal: str) -> Column:
     present = len(text) - text.null_count
     if present == 0:
         return Column(text, "text")
-    # Patterns first: a cast that fails is many times slower, and would take "0x1F" for a number.
+    # Patterns first: a failing cast is many times slower, and would accept "0x1F" as a number.
     if _count(pc.match_substring_regex(text, _NUMBER[decimal])) == present:
         plain = text if decimal == "." else pc.replace_substring(text, ",", ".")
         whole = _count(pc.match_substring_regex(text, _WHOLE)) == present
-        if whole:  # Arrow takes the plus sign of a float, but not that of an integer
+        if whole:  # Arrow accepts a plus sign in floats but not in integers
             return Column(pc.ascii_ltrim(plain, "+").cast(pa.int64()), "number")
         return Column(plain.cast(pa.float64()), "number")
     if _count(pc.match_substring_regex(text, _BOOLEAN)) == present:
@@ -99,14 +100,18 @@ def _parse_text(text: pa.Array, decimal: str) -> Column:
 
 
 def not_numbers(text: pa.Array, decimal: str) -> tuple[npt.NDArray[np.int64], bool]:
-    """Positions of the texts that are no numbers, and whether the other decimal mark explains all.
+    """Find the texts that are not numbers, and whether the other decimal mark explains them all.
 
     Parameters
     ----------
     text
         (n,) values of a "mixed" column.
     decimal
-        The decimal mark that was asked for.
+        The decimal mark set by the user.
+
+    Returns
+    -------
+    Positions of the texts, and whether all of them are numbers with the other decimal mark.
     """
     other = "," if decimal == "." else "."
     good = pc.fill_null(pc.match_substring_regex(text, _NUMBER[decimal]), True)
@@ -116,7 +121,7 @@ def not_numbers(text: pa.Array, decimal: str) -> tuple[npt.NDArray[np.int64], bo
 
 
 def as_text(raw: pa.Array) -> pa.Array:
-    """Text of a raw id column: texts stay as they are ("0001"), whole floats lose their ".0"."""
+    """Convert a raw id column to text: "0001" stays as it is, whole floats lose their ".0"."""
     if pa.types.is_dictionary(raw.type):
         raw = raw.dictionary_decode()
     if pa.types.is_floating(raw.type):
@@ -128,7 +133,7 @@ def as_text(raw: pa.Array) -> pa.Array:
 
 
 def from_pandas(series: pd.Series[Any]) -> pa.Array:
-    """Arrow array of a pandas column; objects of mixed types become text."""
+    """Convert a pandas column to an Arrow array; objects of mixed types become text."""
     try:
         array = pa.Array.from_pandas(series)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
@@ -140,15 +145,15 @@ def from_pandas(series: pd.Series[Any]) -> pa.Array:
 
 
 def to_pandas(values: pa.Array) -> pd.Series[Any]:
-    """Pandas column of a typed array: int64, float64 or text."""
+    """Convert a typed array to a pandas column: int64, float64 or text."""
     if pa.types.is_large_string(values.type):
         return pd.Series(values.to_pandas(), dtype="str" if values.null_count == 0 else None)
-    # The same memory: millions of customers are not copied.
+    # Shares memory, so that millions of customers are not copied.
     return pd.Series(values.to_numpy(zero_copy_only=False), copy=False)
 
 
 def digest(columns: Iterable[tuple[str, pa.Array]]) -> str:
-    """SHA-256 over names, types, validity and values; buffers are hashed whole, so it is fast."""
+    """Return the SHA-256 of names, types, validity and values; whole buffers are hashed at once."""
     sha = hashlib.sha256()
     for name, values in columns:
         sha.update(f"{len(name)}:{name}:{values.type}:{len(values)}:".encode())

@@ -1,4 +1,4 @@
-"""How a text table is cut into records and fields: delimiter, quotes, lines, header."""
+"""Split a text table into records and fields: delimiter, quotes, lines, header."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import _csv
 
 DELIMITERS = ",;\t|"
-#: Columns kept apart by any number of blanks, and no quotes.
+#: Columns separated by any number of blanks, without quotes.
 WHITESPACE = "whitespace"
 _SAMPLE_RECORDS = 100
 _SAMPLE_CHARS = 1 << 18
@@ -25,30 +25,30 @@ _LINE_END = re.compile(r"[\r\n]")
 
 @dataclass(frozen=True)
 class Dialect:
-    """What cuts the records of a table into fields, and the fields of its header line."""
+    """The delimiter of a table and the fields of its header line."""
 
     delimiter: str
     header: tuple[str, ...]
 
 
 def find_dialect(sample: str, delimiter: str | None, source: str) -> Dialect:
-    """Dialect of a table.
+    """Find the dialect of a table.
 
     Parameters
     ----------
     sample
         The first lines of the table, see `head`.
     delimiter
-        As a user may set it; `None` finds one of comma, semicolon, tab and bar.
+        As set by the user; `None` detects comma, semicolon, tab or bar.
     source
-        The name of the table in messages.
+        Name of the table in messages.
 
     Raises
     ------
     DataError
-        The header line shows that the delimiter is another one.
+        The header line shows that the table has another delimiter.
     ConfigError
-        `delimiter` cannot be one.
+        `delimiter` is not valid.
     """
     used = _checked(delimiter) if delimiter else detect_delimiter(sample)
     header = next(records(sample, used, source))[1]
@@ -58,11 +58,11 @@ def find_dialect(sample: str, delimiter: str | None, source: str) -> Dialect:
 
 
 def detect_delimiter(text: str) -> str:
-    """Delimiter of a text table: the one that cuts the first records into equally many fields.
+    """Detect the delimiter: the one that splits the first records into equally many fields.
 
-    A delimiter counts only where it stands outside quotes and cuts the header too. Of several that
-    cut all records evenly the one with most fields wins; when none does (ragged lines), the one
-    that cuts most records as it cuts the header. A table of one column has none: comma.
+    A delimiter counts only outside quotes, and only if it splits the header too. If several split
+    all records evenly, the one with the most fields wins. If none does (ragged lines), the one that
+    splits the most records like the header wins. A table with one column has none: comma.
     """
     best, best_score = ",", (0.0, 0)
     for delimiter in DELIMITERS:
@@ -88,9 +88,9 @@ def records(
     text
         Whole records.
     delimiter, source
-        One character; the name of the table in messages.
+        One character; name of the table in messages.
     line
-        The line of the table that the text begins with, from 1.
+        Line of the table at which the text begins, counted from 1.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def records(
 
 
 def last_record(text: str, delimiter: str, line: int = 1) -> int:
-    """First line of the last record of a text, or of the first record that cannot be read."""
+    """Return the first line of the last record, or of the first record that cannot be read."""
     reader = _reader(text, delimiter)
     start = last = line
     try:
@@ -129,30 +129,30 @@ def _reader(text: str, delimiter: str) -> _csv.Reader:
 
 
 def head(text: str) -> str:
-    """First lines of a text, each of them whole."""
+    """Return the first lines of a text, all of them complete."""
     end = _LINE_END.search(text, _SAMPLE_CHARS)
     return text if end is None else text[: end.end()]
 
 
 def tabbed(text: str) -> str:
-    """Blanks within a line as one tab, so that lines keep their numbers."""
+    """Replace runs of blanks within a line by one tab; lines keep their numbers."""
     text = re.sub(r"^[ \t]+|[ \t]+(?=\r?$)", "", text, flags=re.MULTILINE)
     return re.sub(r"[ \t]+", "\t", text)
 
 
 def shown(delimiter: str) -> str:
-    """The delimiter as a message shows it."""
+    """Format a delimiter for a message."""
     if delimiter == WHITESPACE:
         return WHITESPACE
     return "'\\t'" if delimiter == "\t" else f"'{delimiter}'"
 
 
 def _checked(delimiter: str) -> str:
-    """The delimiter a user asked for as the character it stands for; refuses what cannot be one."""
+    """Return the user's delimiter as one character; refuse what cannot be a delimiter."""
     delimiter = {"\\t": "\t", "tab": "\t"}.get(delimiter, delimiter)
     if len(delimiter) != 1 or delimiter in '"\r\n' or delimiter.isalnum():
         raise ConfigError(
-            f"data.delimiter={delimiter!r} is not allowed: give one character, such as "
+            f"data.delimiter={delimiter!r} is not allowed: use one character, such as "
             "',', ';', '|' or '\\t', or whitespace."
         )
     return delimiter
@@ -161,7 +161,7 @@ def _checked(delimiter: str) -> str:
 def _check_only_header(
     header: str, sample: str, delimiter: str, *, asked: bool, source: str
 ) -> None:
-    """Refuse a header of one field that another delimiter cuts into several."""
+    """Refuse a header of one field that another delimiter splits into several."""
     for other in (*DELIMITERS, *":^~", WHITESPACE):
         if other == WHITESPACE:
             counts = _field_counts(tabbed(sample), "\t")
@@ -170,13 +170,13 @@ def _check_only_header(
         if counts and counts[0] > 1 and (asked or len(set(counts)) == 1):
             setting = f"data.delimiter={shown(other)}"
             raise DataError(
-                f"{source} has one column only, {header!r}, when cut at {shown(delimiter)}. "
+                f"{source} has only one column, {header!r}, when split at {shown(delimiter)}. "
                 f"Is {shown(other)} the separator? Set {setting}."
             )
 
 
 def _field_counts(text: str, delimiter: str) -> list[int]:
-    """Fields in each of the first records; none when this delimiter leaves them unreadable."""
+    """Count the fields of the first records; empty if they cannot be read with this delimiter."""
     sample = itertools.islice(records(head(text), delimiter, ""), _SAMPLE_RECORDS)
     try:
         return [len(fields) for _, fields in sample]

@@ -1,7 +1,7 @@
-"""A text file as one table: the chunks of its stream joined, as text or, with less memory, typed.
+"""Read a text file into one table by joining the chunks of its stream.
 
-A chunk's column is parsed with the same rules as a whole column. Where chunks disagree on what a
-column is, only the text of the whole column can tell.
+Columns are kept as text or, to save memory, parsed chunk by chunk with the rules for whole columns.
+If chunks disagree on the type of a column, the whole column has to be read as text.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from segmentation.data.files import RawTable
 from segmentation.data.streaming import CustomerStream, open_csv
 from segmentation.errors import DataError
 
-#: Rows of a column whose chunks are made one.
+#: The chunks of a column are joined each time they hold this many rows together.
 JOINED_ROWS = 1 << 20
 
 
@@ -37,7 +37,7 @@ def read_csv_table(
     DataError
         The file cannot be read as a table: missing, empty, binary, ragged.
     ConfigError
-        `delimiter` or `encoding` is not one.
+        `delimiter` or `encoding` is not valid.
     """
     opened = partial(open_csv, path, delimiter=delimiter, encoding=encoding)
     stream = opened()
@@ -54,7 +54,7 @@ def read_typed_csv(
     decimal: str,
     is_text: Callable[[str], bool],
 ) -> RawTable | None:
-    """Read a delimited text file as columns of numbers and of text, never with all text in memory.
+    """Read a delimited text file into typed columns without holding all of its text in memory.
 
     Parameters
     ----------
@@ -63,12 +63,12 @@ def read_typed_csv(
     decimal
         Decimal mark of the numbers.
     is_text
-        Whether a column of this header stays text, as an id has to: "0001" is not 1.
+        Whether a column with this header stays text, as ids must: "0001" is not 1.
 
     Returns
     -------
-    The table, or None where its columns have to be read as text: a column has mistakes in it, or
-    its chunks disagree on what it is.
+    The table, or None if its columns must be read as text: a column has mistakes in it, or its
+    chunks disagree on its type.
 
     Raises
     ------
@@ -82,13 +82,13 @@ def read_typed_csv(
 
 
 def _join(stream: CustomerStream, columns: Sequence[_Column], decimal: str) -> bool:
-    """Add all chunks to the columns; False where one does not fit those before."""
+    """Add all chunks to the columns; return False if one does not match the earlier ones."""
     for chunk in stream.chunks:
         for line in chunk.ragged:
             raise DataError(
-                f"{stream.source}, line {line.line}: not as many fields ({len(line.fields)}) as "
-                f"the header has ({len(columns)}), cut at {shown(stream.delimiter)}. Put it right "
-                "or set data.delimiter."
+                f"{stream.source}, line {line.line}: the number of fields ({len(line.fields)}) "
+                f"differs from the header's ({len(columns)}) when split at "
+                f"{shown(stream.delimiter)}. Correct the line or set data.delimiter."
             )
         for column, values in zip(columns, chunk.table.columns, strict=True):
             if not column.add(values.combine_chunks(), decimal):
@@ -102,7 +102,7 @@ def _table(
     stream: CustomerStream, columns: Sequence[_Column], opened: Callable[[], CustomerStream]
 ) -> RawTable:
     def number(rows: Sequence[int]) -> list[int]:
-        # Read again: to keep every row's line takes memory, and few are ever needed.
+        # Reads the file again: keeping the line of every row takes memory, and few are needed.
         found: dict[int, int] = {}
         start = 0
         for chunk in opened().chunks:
@@ -127,7 +127,7 @@ def _table(
 
 def _whole(column: _Column) -> pa.Array:
     values = column.whole()
-    # The chunks it was made of, before those of the next column are copied too.
+    # Frees this column's chunks before those of the next column are copied.
     pa.default_memory_pool().release_unused()
     return values
 
@@ -136,7 +136,7 @@ class _Column:
     """The chunks of one column so far."""
 
     def __init__(self, is_text: bool) -> None:
-        # Unknown until the first chunk that has a value.
+        # Unknown until a chunk has a value.
         self.is_text: bool | None = True if is_text else None
         self.is_boolean: bool | None = None
         self.rows = 0
@@ -144,7 +144,7 @@ class _Column:
         self._chunks: list[pa.Array] = []
 
     def add(self, text: pa.Array, decimal: str) -> bool:
-        """Take the next chunk; False where it is of another kind than those before."""
+        """Add the next chunk; return False if its type differs from the earlier ones."""
         if not len(text):
             return True
         values = text
@@ -165,15 +165,15 @@ class _Column:
                 self.is_text, self.is_boolean = False, is_boolean
         self.rows += len(text)
         self._chunks.append(values)
-        # Small chunks of all columns lie among each other, and none of their memory is given back
-        # before that of all.
+        # Small chunks of all columns share regions of memory, and a region is only released once
+        # all of its chunks are gone.
         if sum(map(len, self._chunks)) >= JOINED_ROWS:
             self._joined.append(self._as_one(self._chunks))
             self._chunks = []
         return True
 
     def whole(self) -> pa.Array:
-        """All chunks as one; they are given up."""
+        """Return all chunks as one array and drop them."""
         chunks = [*self._joined, *self._chunks]
         self._joined, self._chunks = [], []
         if self.is_text is None:

@@ -1,4 +1,4 @@
-"""Customers: a table read, checked and identified before anything is computed from it."""
+"""Read a customer table, check it and find its ids before anything is computed from it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from segmentation.runtime.blocks import parts
 
 MISSING = ("error", "drop", "median")
 ID_NAME = re.compile(r"(?i)^(customer|client|user)?[ _-]?(id|no|number)$")
-#: Bytes of a file from which on reading takes seconds: callers may say that it goes on.
+#: Reading a file with more bytes takes seconds: callers may announce it.
 LARGE_BYTES = 1 << 26
 _SAVED_INDEX = ("", "Unnamed: 0")
 _SHOWN = 5
@@ -49,18 +49,18 @@ class Customers:
         Feature columns without the id, `RangeIndex`; numbers are int64 or float64 and finite,
         everything else is text.
     ids
-        One unique text a customer, named after the id column, or "row" with 1..n.
+        One unique text per customer, named after the id column, or "row" with 1..n.
     digest
         SHA-256 (hex) of names, ids and values of all rows of all columns in the source, after the
-        policy for missing values: the same whichever `columns` are checked and kept.
+        policy for missing values is applied. It does not depend on which `columns` are kept.
     source
         File name without folders, "demo" or "DataFrame".
     notes
         What the user should know about how the table was read.
     others
-        The columns that are not in `frame`: not checked, for describing segments only.
+        The columns that are not in `frame`: not checked, and used only to describe segments.
     total
-        Size of the table that these customers are a sample of; None when these are all.
+        Size of the table that these customers are a sample of; None if they are all of it.
     """
 
     frame: pd.DataFrame
@@ -77,7 +77,7 @@ class Customers:
         return len(self.ids) if self.total is None else self.total
 
     def column(self, name: str) -> pd.Series[Any]:
-        """A column of `frame`, which is complete, or of `others`, which may have gaps."""
+        """Return a column of `frame`, which is complete, or of `others`, which may have gaps."""
         return self.others.columns[name] if name in self.others.columns else self.frame[name]
 
 
@@ -99,7 +99,8 @@ def read_csv(
     path
         The file.
     id
-        Column that names the customers; `None` takes a column that looks like one, else the row.
+        Column that identifies the customers; `None` uses a column that looks like an id, else row
+        numbers.
     delimiter, encoding
         `None` detects them.
     decimal
@@ -108,7 +109,7 @@ def read_csv(
         What to do about missing values in the columns used: stop with an "error", "drop" the
         customer, or fill in the column's "median".
     rename
-        Header -> column name; headers the file does not have are ignored.
+        Column name by header; headers that the file does not have are ignored.
     columns
         Columns to check and keep, after renaming; `None` keeps all and checks the numeric ones.
 
@@ -142,7 +143,7 @@ def open_csv(
     missing: str = "error",
     rename: Mapping[str, str] | None = None,
 ) -> Select:
-    """Read a CSV file once, to ask it for different columns; parameters as in `read_csv`."""
+    """Read a CSV file once and select columns from it; parameters as in `read_csv`."""
     check_decimal(decimal)
     raw = read_typed_csv(
         path,
@@ -157,7 +158,7 @@ def open_csv(
 
 
 def _released(customers: Customers) -> Customers:
-    # The columns as they were read.
+    # Frees the raw columns.
     pa.default_memory_pool().release_unused()
     return customers
 
@@ -187,7 +188,7 @@ def open_parquet(
     missing: str = "error",
     rename: Mapping[str, str] | None = None,
 ) -> Select:
-    """Read a Parquet file once, to ask it for different columns; parameters as in `read_csv`."""
+    """Read a Parquet file once and select columns from it; parameters as in `read_csv`."""
     return partial(_check, read_parquet_table(path), id=id, missing=missing, rename=rename)
 
 
@@ -200,7 +201,7 @@ def from_frame(
     columns: Sequence[str] | None = None,
     source: str = "DataFrame",
 ) -> Customers:
-    """Check a DataFrame; parameters and errors as in `read_csv`. Only a named index is a column."""
+    """Check a DataFrame; parameters and errors as in `read_csv`. A named index becomes a column."""
     if not isinstance(frame, pd.DataFrame):
         raise DataError(f"A pandas DataFrame is needed, not {type(frame).__name__}.")
     if isinstance(frame.columns, pd.MultiIndex):
@@ -218,7 +219,7 @@ def from_frame(
 
 
 def require_columns(names: Iterable[str], available: Sequence[str], source: str) -> None:
-    """Raise a `DataError` that lists the columns there are if one of `names` is not among them."""
+    """Raise a `DataError` that lists the available columns if one of `names` is missing."""
     for name in names:
         if name not in available:
             near = difflib.get_close_matches(name, available, n=1)
@@ -236,7 +237,7 @@ def _check(
     columns: Sequence[str] | None = None,
     decimal: str = ".",
 ) -> Customers:
-    """Check a raw table step by step, in the order in which a user reads the messages."""
+    """Check a raw table step by step, in the order in which a user should see the messages."""
     if missing not in MISSING:
         raise ConfigError(f"data.missing={missing} is not allowed; use {', '.join(MISSING)}.")
     rename = rename or {}
@@ -258,9 +259,11 @@ def _check(
     if keep is not None:
         ids = ids.filter(keep)
     if len(ids) < 2:
-        raise DataError(f"{raw.source} has only {len(ids)} customer to use; at least 2 are needed.")
+        raise DataError(
+            f"{raw.source} has only {len(ids)} customer that can be used; at least 2 are needed."
+        )
 
-    # What reading needed for a while goes back to the system before the large arrays are made.
+    # Return the memory that reading needed to the system before the large arrays are made.
     pa.default_memory_pool().release_unused()
     usable = [n for n, column in table.items() if column.kind != "unusable"]
     shown = named if columns is not None else usable
@@ -276,7 +279,7 @@ def _check(
 
 
 def _named(raw: RawTable, rename: Mapping[str, str]) -> RawTable:
-    """Strip and rename the headers; leave out columns without a name that hold nothing of use."""
+    """Strip and rename the headers; leave out unnamed columns without useful values."""
     stripped = [name.strip() for name in raw.names]
     keep, notes = [], list(raw.notes)
     for i, name in enumerate(stripped):
@@ -303,11 +306,11 @@ def _named(raw: RawTable, rename: Mapping[str, str]) -> RawTable:
 def _take_ids(
     raw: RawTable, id: str | None, features: Sequence[str]
 ) -> tuple[RawTable, str, pa.Array]:
-    """Take the id column out of the table; without one the rows are numbered from 1."""
+    """Separate the ids from the table; without an id column, number the rows from 1."""
     asked, notes = id is not None, list(raw.notes)
     if id is None:
         alike = [n for n in raw.names if ID_NAME.match(n) and n not in features]
-        # "number" or "no" may as well count something: only unique ones are taken for ids
+        # "number" or "no" may also count something: only unique values are taken for ids
         id = next((n for n in alike if n.lower().endswith("id") or _unique(raw, n)), None)
         if id is None:
             rows = pa.array(np.arange(1, len(raw.columns[0]) + 1)).cast(pa.large_string())
@@ -319,12 +322,14 @@ def _take_ids(
         notes.append(f"column '{id}' used as id")
     require_columns([id], raw.names, raw.source)
     if id in features:
-        raise ConfigError(f"data.id={id} is also one of features.columns; an id is no feature.")
+        raise ConfigError(f"data.id={id} is also one of features.columns; an id is not a feature.")
     position = raw.names.index(id)
     if pa.types.is_nested(kind := raw.columns[position].type) or pa.types.is_binary(kind):
-        raise DataError(f"{raw.source}, column '{id}' has type {kind}; ids are text or numbers.")
+        raise DataError(
+            f"{raw.source}, column '{id}' has type {kind}; ids must be text or numbers."
+        )
     ids = as_text(raw.columns[position])
-    advice = "" if asked else " Name the id column with data.id if it is another one."
+    advice = "" if asked else " If another column holds the ids, set data.id."
     if ids.null_count:
         at = raw.places(ids.is_null().to_numpy(zero_copy_only=False))
         raise DataError(
@@ -335,9 +340,9 @@ def _take_ids(
         rows = np.flatnonzero(repeated)
         values = list(dict.fromkeys(ids.take(pa.array(rows[:100])).to_pylist()))
         raise DataError(
-            f"{raw.source}: ids in '{id}' are not unique, {len(rows)} rows share one "
+            f"{raw.source}: ids in '{id}' are not unique: {len(rows)} rows share an id "
             f"({', '.join(values[:_SHOWN])}{', ...' if len(values) > _SHOWN else ''}; "
-            f"{raw.places(repeated)}). One row a customer is needed.{advice}"
+            f"{raw.places(repeated)}). Each customer must have one row.{advice}"
         )
     rest = [i for i in range(len(raw.names)) if i != position]
     table = replace(
@@ -350,9 +355,9 @@ def _take_ids(
 
 
 def _all_different(given: pa.Array, text: pa.Array) -> bool:
-    """Whether no id occurs twice.
+    """Return whether no id occurs twice.
 
-    To sort numbers takes a fifth of the memory of a table of texts.
+    Sorting numbers takes a fifth of the memory of a table of texts.
     """
     if pa.types.is_integer(given.type):
         numbers = given.to_numpy(zero_copy_only=False)
@@ -365,7 +370,7 @@ def _all_different(given: pa.Array, text: pa.Array) -> bool:
     repeated = ordered[1:][ordered[1:] == ordered[:-1]]
     if not len(repeated):
         return True
-    # Equal numbers are equal ids, equal hashes most likely.
+    # Equal numbers are equal ids; equal hashes are most likely equal ids.
     alike = text.take(pa.array(np.flatnonzero(np.isin(numbers, repeated))))
     return bool(pc.count_distinct(alike).as_py() == len(alike))
 

@@ -1,4 +1,4 @@
-"""Generated customers of an imaginary shopping mall, so that nothing needs downloading."""
+"""Generate customers of an imaginary shopping mall, so that no download is needed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from segmentation.errors import ConfigError
 
 @dataclass(frozen=True)
 class _Group:
-    """Share of the customers, and (mean, standard deviation) of what they are like."""
+    """A group's share of the customers, and (mean, standard deviation) of its columns."""
 
     share: float
     age: tuple[float, float]
@@ -22,7 +22,7 @@ class _Group:
     women: float
 
 
-# Shaped like the well-known mall customers: a broad middle and four corners that run into it.
+# Modelled on the well-known mall customers: a broad middle and four corners that overlap it.
 _GROUPS = (
     _Group(0.40, age=(43, 16), income=(55, 9.5), score=(50, 7.5), women=0.59),
     _Group(0.20, age=(33, 4), income=(86, 15), score=(82, 9.5), women=0.54),
@@ -34,14 +34,14 @@ _AGES, _INCOMES, _SCORES = (18, 70), (15, 140), (1, 100)
 
 
 def generate_customers(n: int = 200, seed: int = 0) -> pd.DataFrame:
-    """Customers in five overlapping groups of income and spending.
+    """Generate customers in five overlapping groups of income and spending.
 
     Parameters
     ----------
     n
         Number of customers, at least 2.
     seed
-        Same `n` and `seed`, same customers.
+        The same `n` and `seed` give the same customers.
 
     Returns
     -------
@@ -58,14 +58,14 @@ def generate_customers(n: int = 200, seed: int = 0) -> pd.DataFrame:
     if seed < 0:
         raise ConfigError(f"data.seed={seed} is not allowed; use 0 or more.")
     rng = np.random.default_rng(seed)
-    # Fixed shares rather than drawn ones: every group is there in a small demo too.
+    # Fixed shares instead of random ones: even a small demo has every group.
     edges = np.round(np.cumsum([group.share for group in _GROUPS]) * n).astype(int)
     group = rng.permutation(np.searchsorted(edges, np.arange(n), side="right"))
 
     def drawn(name: str, low: int, high: int) -> npt.NDArray[np.int64]:
         mean, spread = np.array([getattr(g, name) for g in _GROUPS]).T
         values = rng.normal(mean[group], spread[group])
-        # Reflected at the limits: clipping would pile customers up on them.
+        # Reflected at the limits: clipping would pile up customers there.
         values = np.where(values < low, 2 * low - values, values)
         values = np.where(values > high, 2 * high - values, values)
         whole: npt.NDArray[np.int64] = np.clip(np.rint(values), low, high).astype(np.int64)

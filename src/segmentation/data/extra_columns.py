@@ -1,6 +1,6 @@
-"""Columns that are not clustered on, kept where they can describe segments.
+"""Columns that are not clustered on but may describe segments.
 
-Nothing in them stops a run: they are not checked, and no customer is dropped and no value filled in
+They never stop a run: they are not checked, and no customer is dropped and no value filled in
 because of them. A column that cannot describe a segment is left out, with the reason.
 """
 
@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 
 from segmentation.data.columns import Column, to_pandas
 
-#: A text column with more different values names customers rather than describing them.
+#: A text column with more distinct values identifies customers rather than describing them.
 MOST_VALUES = 1000
-#: Squares of larger numbers, summed over customers, leave the range of float64.
+#: Sums of squares of larger numbers overflow float64.
 LARGEST = 1e150
 # Enough rows to tell a column of names from one of categories.
 _FIRST_ROWS = 20_000
@@ -32,10 +32,10 @@ class Others:
     Attributes
     ----------
     columns
-        By name, one value a customer: numbers (NaN for missing) or categories (in order, some may
-        be missing).
+        By name, one value per customer: numbers (NaN for missing) or categories (sorted; values
+        may be missing).
     left_out
-        Why each of the rest cannot describe a segment, by name.
+        By name, why each of the other columns cannot describe a segment.
     """
 
     columns: Mapping[str, pd.Series[Any]] = field(default_factory=dict)
@@ -43,14 +43,14 @@ class Others:
 
 
 def other_columns(table: Mapping[str, Column], clustered: Collection[str]) -> Others:
-    """The columns that can describe segments, and why the others cannot.
+    """Return the columns that can describe segments, and why the others cannot.
 
     Parameters
     ----------
     table
         Every column of the customers, by name.
     clustered
-        Columns that are clustered on: they are checked elsewhere.
+        Columns that are clustered on; they are checked elsewhere.
     """
     columns: dict[str, pd.Series[Any]] = {}
     left_out: dict[str, str] = {}

@@ -1,6 +1,6 @@
-"""Customer files: finding them, and their columns as they are before anything is made of them.
+"""Find customer files and read their raw columns.
 
-What the values mean (numbers, ids, missing values) is decided in `segmentation.data.customers`.
+`segmentation.data.customers` interprets the values (numbers, ids, missing values).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class RawTable:
-    """Columns as the file has them, and how to tell a user which row is meant.
+    """The raw columns of a file, and the row numbers to use in messages.
 
     `number` maps 0-based row positions to what `unit` counts: the file's lines for CSV (the header
     is line 1), rows from 1 for everything else.
@@ -36,7 +36,7 @@ class RawTable:
     notes: tuple[str, ...] = ()
 
     def places(self, mask: npt.NDArray[np.bool_]) -> str:
-        """Say where `mask` is true: "line 3", "lines 3, 9, ..."; the first few only."""
+        """Describe the first places where `mask` is true: "line 3" or "lines 3, 9, ..."."""
         rows = np.flatnonzero(mask)
         numbers = ", ".join(str(n) for n in self.number(rows[:_SHOWN].tolist()))
         unit = self.unit if len(rows) == 1 else f"{self.unit}s"
@@ -57,7 +57,7 @@ def read_parquet_table(path: str | Path) -> RawTable:
             names = [
                 name for name in parquet.schema_arrow.names if not name.startswith("__index_level_")
             ]
-            # One column at a time: as a whole table first, it would be in memory twice.
+            # One column at a time: reading the whole table first would hold it in memory twice.
             columns = tuple(_one_array(parquet.read([name])) for name in names)
     except (pa.ArrowException, OSError) as error:
         raise _not_parquet(name, error) from None
@@ -94,7 +94,7 @@ def _one_array(table: pa.Table) -> pa.Array:
 
 
 def existing_file(path: str | Path) -> Path:
-    """Absolute path of a file that exists, or a `DataError` that helps to find it."""
+    """Return the absolute path of an existing file, or raise a `DataError` that helps find it."""
     if not str(path).strip():
         raise ConfigError("data.path is empty: name the customer file, data.path=customers.csv")
     file = Path(path).expanduser().absolute()
@@ -102,7 +102,7 @@ def existing_file(path: str | Path) -> Path:
         if file.is_file():
             return file
         if file.is_dir():
-            raise DataError(f"data.path is a folder: {file}. Name the file in it.")
+            raise DataError(f"data.path is a folder: {file}. Name a file in it.")
         if not file.parent.is_dir():
             raise DataError(f"No such file: {file} (there is no folder {file.parent}).")
         others = [entry.name for entry in file.parent.iterdir() if entry.is_file()]

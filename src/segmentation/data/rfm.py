@@ -1,14 +1,14 @@
-"""What a customer's purchases say about the customer: recency, frequency, monetary value and more.
+"""Summarise the purchases of each customer: recency, frequency, monetary value and more.
 
 A purchase is everything a customer buys on one day. A line with a negative amount or quantity is a
-return. ``returns`` says what becomes of those:
+return. ``returns`` says how returns are treated:
 
-- ``net``: they lower what the customer paid, to 0 at least, and are no purchases;
+- ``net``: they are subtracted from the amount paid, down to 0, and do not count as purchases;
 - ``drop``: they are left out;
 - ``keep``: every line is a purchase, whatever its sign.
 
-A line with an amount of 0, a gift or a coupon, is a purchase. A customer with returns and no
-purchase is left out.
+A line with an amount of 0, such as a gift or a coupon, is a purchase. A customer with returns but
+no purchase is left out.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ class Purchases:
     Attributes
     ----------
     ids
-        One text a customer, sorted.
+        One text per customer, sorted.
     customer
         (n,) position in `ids` of each line's customer.
     day
         (n,) days since 1970-01-01.
     amount
-        (n,) what was paid; negative for what was given back.
+        (n,) amount paid; negative for returns.
     quantity
-        (n,) items, negative for those given back; None when the log does not say.
+        (n,) number of items, negative for returns; None if the log has no quantities.
     """
 
     ids: pa.Array
@@ -52,7 +52,7 @@ class Purchases:
     quantity: Floats | None
 
     def where(self, mask: Mask) -> Purchases:
-        """The lines for which `mask` is true; `ids` stay."""
+        """Return the lines for which `mask` is true; `ids` stay the same."""
         if mask.all():
             return self
         quantity = None if self.quantity is None else self.quantity[mask]
@@ -67,36 +67,36 @@ class Purchases:
 
 
 def summarise(log: Purchases, as_of: int, *, returns: str = "net") -> pd.DataFrame:
-    """What each customer's purchases say about the customer.
+    """Summarise the purchases of each customer.
 
     Parameters
     ----------
     log
         Lines before `as_of`.
     as_of
-        The day the customers are seen from, in days since 1970-01-01.
+        Reference day, in days since 1970-01-01.
     returns
         One of `RETURNS`.
 
     Returns
     -------
-    DataFrame of a row for each customer with a purchase, in the order of `log.ids`:
+    DataFrame with one row for each customer with a purchase, in the order of `log.ids`:
 
     ``customer_id``;
     ``recency``: days from the last purchase to `as_of`;
-    ``frequency``: purchases, that is days with one;
-    ``monetary``: what was paid in all;
+    ``frequency``: number of purchases, that is of days with one;
+    ``monetary``: total amount paid;
     ``average_basket``: monetary / frequency;
     ``tenure``: days from the first purchase to `as_of`;
-    ``inter_purchase_days``: mean days between two purchases. A customer with one has waited for the
-    second as long as the tenure, and it takes that: an average of 0 days would call the rarest
-    buyers the busiest;
-    ``items``: items bought in all, when the log has quantities.
+    ``inter_purchase_days``: mean days between two purchases. For a customer with one purchase it is
+    the tenure, the time without a second one so far: 0 days would make the rarest buyers look like
+    the busiest;
+    ``items``: total number of items bought, if the log has quantities.
     """
     if returns == "drop":
         log = log.where(~log.returned)
     bought = log if returns == "keep" else log.where(~log.returned)
-    # One number a customer and day: sorted, a customer's purchases stand together by date.
+    # One number per customer and day: sorting puts a customer's purchases together, by date.
     base = int(bought.day.min(initial=as_of))
     span = as_of - base + 1
     visits = np.sort(bought.customer * span + (bought.day - base))

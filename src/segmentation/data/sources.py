@@ -1,8 +1,8 @@
-"""Where customers come from: one line in one table for each kind of source.
+"""The table of data sources, one line for each kind.
 
-A line says how the source is read and which keys of `data` it takes beside the common ones. The
-config schema, the checks of keys and the examples in messages are made from the table, so a new
-source is a line (and a YAML file in ``conf/data`` that names it)::
+A line says how the source is read and which keys of `data` it takes in addition to the common ones.
+The config schema, the key checks and the examples in messages are derived from the table. To add a
+source, add a line (and a YAML file in ``conf/data`` that names it)::
 
     @dataclass
     class JsonLines:
@@ -12,9 +12,9 @@ source is a line (and a YAML file in ``conf/data`` that names it)::
         frame = pd.read_json(options.path, lines=True)
         return partial(from_frame, frame, source="customers.jsonl", **common.checks())
 
-    SOURCES["jsonl"] = Source("a file with a JSON object a line", JsonLines, read_json_lines)
+    SOURCES["jsonl"] = Source("a file with one JSON object per line", JsonLines, read_json_lines)
 
-Readers import what they need when they are called: `segment --help` loads this module, and no
+Readers import what they need when they are called: `segment --help` loads this module, but not
 pandas.
 """
 
@@ -37,10 +37,10 @@ Options = TypeVar("Options")
 
 
 class Select(Protocol):
-    """A table that has been read: gives its customers with the columns asked for.
+    """A table that has been read and returns its customers with the requested columns.
 
-    A run needs them twice, with the columns it clusters on and with all numeric ones, and the runs
-    of a sweep need different columns of one table; the file is read once for all of them.
+    A run needs them twice: with the columns it clusters on and with all numeric ones. The runs of a
+    sweep need different columns of one table. The file is read once for all of them.
     """
 
     def __call__(self, *, columns: Sequence[str] | None) -> Customers:
@@ -49,7 +49,7 @@ class Select(Protocol):
 
 @dataclass
 class DataOptions:
-    """The keys of `data` that every source takes.
+    """The keys of `data` that every source has.
 
     Attributes
     ----------
@@ -60,9 +60,9 @@ class DataOptions:
     missing : {"error", "drop", "median"}
         What to do about missing values.
     rename : mapping of str to str
-        Header -> column name.
+        Column name by header.
     default_features : mapping or None
-        What ``features=auto`` stands for.
+        The meaning of ``features=auto``.
     """
 
     source: str = "???"
@@ -72,7 +72,7 @@ class DataOptions:
     default_features: dict[str, Any] | None = None
 
     def checks(self) -> dict[str, Any]:
-        """The arguments every reader of a table takes."""
+        """Return the arguments that every table reader takes."""
         return {"id": self.id, "missing": self.missing, "rename": self.rename}
 
 
@@ -83,18 +83,19 @@ class Source(Generic[Options]):
     Attributes
     ----------
     help : str
-        What it is, in a few words.
+        Description in a few words.
     options : type
-        Dataclass with the keys of its own; one without a default must be given. ``example`` in a
-        field's metadata is shown where it is missing.
+        Dataclass of the source's own keys; those without a default are required. ``example`` in a
+        field's metadata is shown when the key is missing.
     read : callable or None
-        Reads the customers; None where only Spark can.
+        Reads the customers; None if only Spark can.
     stream : callable or None
-        Opens them to be read in chunks, for tables larger than memory; None reads them whole.
+        Opens the customers for reading in chunks, for tables larger than memory; None reads them
+        all at once.
     without : tuple of str
-        Common keys that have no meaning for it.
+        Common keys that do not apply to this source.
     spark : tuple of str
-        Commands for which Spark reads it itself, with ``engine=spark``.
+        Commands for which Spark reads the source itself, with ``engine=spark``.
     """
 
     help: str
@@ -153,7 +154,7 @@ class SqlOptions:
 
 @dataclass
 class SparkTableOptions:
-    """A file, a folder or a table of the catalogue that Spark reads."""
+    """A file, folder or catalogue table that Spark reads."""
 
     path: str | None = None
     table: str | None = None
@@ -225,11 +226,11 @@ SOURCES: dict[str, Source[Any]] = {
         spark=("fit", "score"),
     ),
     "transactions": Source(
-        "a purchase log, CSV or Parquet, one line a purchase", TransactionOptions, _transactions
+        "a purchase log, CSV or Parquet, one line per purchase", TransactionOptions, _transactions
     ),
     "sql": Source("a query in a database", SqlOptions, _sql),
     "spark_table": Source(
-        "a file, a folder or a table of the catalogue, with engine=spark",
+        "a file, folder or catalogue table, with engine=spark",
         SparkTableOptions,
         None,
         spark=("fit", "score"),
@@ -238,15 +239,15 @@ SOURCES: dict[str, Source[Any]] = {
 
 
 def source_keys() -> dict[str, set[str]]:
-    """By source the keys that mean something for it, of those that not all take."""
+    """Map each source to the keys it takes, without the keys that all sources take."""
     own = {name: {each.name for each in fields(line.options)} for name, line in SOURCES.items()}
     partly = {key for line in SOURCES.values() for key in line.without}
     return {name: keys | (partly - {*SOURCES[name].without}) for name, keys in own.items()}
 
 
 def help_text() -> str:
-    """The sources and their keys, as `segment fit --help` lists them."""
-    lines = ["Where customers come from (data.source), with the keys each takes:", ""]
+    """Return the sources and their keys as `segment fit --help` lists them."""
+    lines = ["Data sources (data.source) and the keys each of them takes:", ""]
     for name, line in SOURCES.items():
         keys = [*(each.name for each in fields(line.options))]
         lines += [f"  {name:<13} {line.help}:", f"  {'':<13} {', '.join(keys)}"]
@@ -255,7 +256,7 @@ def help_text() -> str:
 
 
 def examples() -> dict[str, str]:
-    """What a key may look like, such as ``sqlite:///shop.db`` for ``data.url``."""
+    """Return example values by key, such as ``sqlite:///shop.db`` for ``data.url``."""
     return {
         f"data.{each.name}": each.metadata["example"]
         for line in reversed(SOURCES.values())
@@ -265,7 +266,7 @@ def examples() -> dict[str, str]:
 
 
 def check_keys(data: DataOptions) -> None:
-    """Refuse an unknown source, and keys that mean nothing for the chosen one.
+    """Refuse an unknown source, and keys that do not apply to the chosen one.
 
     Raises
     ------
@@ -278,18 +279,18 @@ def check_keys(data: DataOptions) -> None:
         if getattr(data, key, None) is not None:
             owners = [source for source, keys in known.items() if key in keys]
             raise ConfigError(
-                f"data.{key} has no meaning for data.source={data.source}; "
+                f"data.{key} does not apply to data.source={data.source}; "
                 f"it belongs to {' and '.join(owners)}: add data={owners[0]}."
             )
 
 
 def own_options(data: DataOptions) -> Any:
-    """The options of the chosen source: what is given, else its defaults.
+    """Return the options of the chosen source, with defaults where none are given.
 
     Raises
     ------
     ConfigError
-        One that must be given is not.
+        A required option is missing.
     """
     kind = SOURCES[data.source].options
     given = {each.name: getattr(data, each.name, None) for each in fields(kind)}
@@ -301,14 +302,14 @@ def own_options(data: DataOptions) -> Any:
 
 
 def read(data: DataOptions, say: Say = silent) -> Select:
-    """Read the customers a config names, once; what it returns gives them with any columns.
+    """Read the customers a config names, once; the result selects any columns from them.
 
     Parameters
     ----------
     data : DataOptions
-        With the keys of its source.
+        Includes the keys of its source.
     say : callable
-        Takes a line of progress where the file is large.
+        Receives a progress line if the file is large.
 
     Raises
     ------
@@ -319,7 +320,7 @@ def read(data: DataOptions, say: Say = silent) -> Select:
     """
     reader = SOURCES[data.source].read
     if reader is None:
-        raise ConfigError(f"data={data.source} is read by Spark alone: add engine=spark.")
+        raise ConfigError(f"data={data.source} can only be read by Spark: add engine=spark.")
     options = own_options(data)
     file = Path(getattr(options, "path", None) or "")
     if file.is_file():
@@ -331,12 +332,12 @@ def read(data: DataOptions, say: Say = silent) -> Select:
 
 
 def open_stream(data: DataOptions) -> CustomerStream:
-    """Open the customers a config names to go through them in chunks.
+    """Open the customers a config names for reading in chunks.
 
     Raises
     ------
     ConfigError
-        An option has no meaning for them.
+        An option does not apply here.
     DataError
         They cannot be read.
     """
@@ -345,14 +346,14 @@ def open_stream(data: DataOptions) -> CustomerStream:
         return _whole(read(data)(columns=None))
     if data.missing != "error":
         raise ConfigError(
-            f"data.missing={data.missing} has no meaning here: a customer with a missing value is "
-            "counted and listed as rejected, never left out or filled in. Leave the option out."
+            f"data.missing={data.missing} does not apply here: customers with missing values are "
+            "counted and listed as rejected, never dropped or filled in. Remove the option."
         )
     return stream(own_options(data), data)
 
 
 def _whole(customers: Customers) -> CustomerStream:
-    """Customers in memory as a stream of one chunk."""
+    """Return customers in memory as a stream of one chunk."""
     import pyarrow as pa
 
     from segmentation.data.streaming import stream_table

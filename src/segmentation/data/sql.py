@@ -1,7 +1,7 @@
-"""Customers from a database, read by one query in a read-only transaction.
+"""Read customers from a database with one query in a read-only transaction.
 
-User and password never leave this module. An error quotes the database with both taken out, and is
-raised without the driver's exception, which a traceback would show.
+User and password never leave this module. Errors quote the address without them, and are raised
+without the driver's exception, which a traceback would show.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from segmentation.data.sources import Select
 from segmentation.errors import ConfigError, DataError, SegmentationError
 from segmentation.runtime.redaction import MASK, masked, masked_url
 
-#: What makes the transaction read only, by dialect.
+#: Statement that makes a transaction read-only, by dialect.
 _READ_ONLY = {"sqlite": "PRAGMA query_only = ON", "postgresql": "SET TRANSACTION READ ONLY"}
 
 
@@ -40,16 +40,16 @@ def read_sql(
 ) -> Customers:
     """Read customers with an SQL query.
 
-    The transaction is read only in SQLite and PostgreSQL, and rolled back everywhere. That guards
-    against slips; a user who must not write needs a role that cannot.
+    The transaction is read-only in SQLite and PostgreSQL, and rolled back in every database. This
+    guards against accidents; a user who must not write needs a role without write access.
 
     Parameters
     ----------
     url
-        SQLAlchemy's address of the database, ``dialect://user:password@host:port/database``;
-        special characters in user and password are percent-encoded.
+        SQLAlchemy URL of the database, ``dialect://user:password@host:port/database``, with special
+        characters in user and password percent-encoded.
     query
-        A SELECT that returns one row a customer, or the name of a file with it, ending in ``.sql``.
+        A SELECT that returns one row per customer, or the name of an ``.sql`` file that holds it.
     id, missing, rename, columns
         As in `segmentation.data.customers.read_csv`.
 
@@ -58,7 +58,7 @@ def read_sql(
     DataError
         The database cannot be reached or refuses the query, or a value cannot be used.
     ConfigError
-        `url` or an option is not usable.
+        `url` or an option is not valid.
     """
     return open_sql(url, query, id=id, missing=missing, rename=rename)(columns=columns)
 
@@ -71,7 +71,7 @@ def open_sql(
     missing: str = "error",
     rename: Mapping[str, str] | None = None,
 ) -> Select:
-    """Ask a query once, to ask its rows for different columns; parameters as in `read_sql`."""
+    """Run a query once and select columns from its rows; parameters as in `read_sql`."""
     address = _address(url)
     name = Path(address.database or "database").name
     return partial(
@@ -85,15 +85,15 @@ def open_sql(
 
 
 def _address(url: str) -> URL:
-    """The parsed address, or an error that shows nothing of it that is secret."""
+    """Parse the address; errors reveal nothing secret in it."""
     hidden = masked_url(url)
     if MASK in url and hidden == url and not url.endswith(f"://{MASK}"):
         raise ConfigError(
-            f"data.url={url} is the address as a run keeps it, without its credentials. Fit with "
-            "the whole address in an environment variable, 'data.url=${oc.env:DATABASE_URL}': "
-            "the run keeps the variable's name and can be used again."
+            f"data.url={url} is an address as runs store it, without its credentials. Fit with "
+            "the full address in an environment variable, 'data.url=${oc.env:DATABASE_URL}': "
+            "the run then stores the variable's name and can be used again."
         )
-    # A file's path may hold what elsewhere must be encoded; a file has no password.
+    # The path of a file needs no percent-encoding, and a file has no password.
     local = url.startswith("sqlite:")
     if hidden.endswith(f"://{MASK}") and not local:
         raise ConfigError(
@@ -101,7 +101,7 @@ def _address(url: str) -> URL:
             "@ is %40, / is %2F, ? is %3F, # is %23, ' is %27, a blank is %20."
         )
     try:
-        # Hosting services write postgres://, which SQLAlchemy does not know.
+        # Hosting services write postgres://, which SQLAlchemy does not accept.
         address = sqlalchemy.make_url(re.sub("^postgres://", "postgresql://", url))
     except (ArgumentError, ValueError):
         address = None
@@ -113,10 +113,10 @@ def _address(url: str) -> URL:
         )
     name = address.database or ":memory:"
     if local and not name.startswith((":memory:", "file:")) and not Path(name).is_file():
-        # SQLite would make a new, empty database.
+        # SQLite would create a new, empty database.
         raise DataError(f"data.url: there is no database file {Path(name).absolute()}.")
     if address.drivername == "postgresql" and not find_spec("psycopg2") and find_spec("psycopg"):
-        # SQLAlchemy's own choice is the former generation of the driver.
+        # SQLAlchemy itself would choose psycopg2, the older generation of the driver.
         return address.set(drivername="postgresql+psycopg")
     return address
 
@@ -131,7 +131,7 @@ def _statement(query: str) -> str:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
             raise DataError(f"data.query: {file} cannot be read ({reason}).") from None
     if not text:
-        raise ConfigError("data.query is empty: give a SELECT, or a file with it, customers.sql.")
+        raise ConfigError("data.query is empty: set a SELECT or a file with one, customers.sql.")
     return text
 
 
@@ -149,19 +149,19 @@ def _fetched(address: URL, statement: str) -> pd.DataFrame:
     except ModuleNotFoundError as error:
         problem = ConfigError(
             f"data.url={place}: the Python driver {error.name!r} is not installed. Install it "
-            "(PostgreSQL: pip install 'psycopg[binary]'), or name another: dialect+driver://"
+            "(PostgreSQL: pip install 'psycopg[binary]'), or name another one: dialect+driver://"
         )
     except NoSuchModuleError:
         problem = ConfigError(
-            f"data.url={place}: SQLAlchemy knows no such database. Known are sqlite, postgresql, "
-            "mysql, mariadb, oracle and mssql; others need a package of their own."
+            f"data.url={place}: SQLAlchemy does not support this database or driver. It supports "
+            "sqlite, postgresql, mysql, mariadb, oracle and mssql; others need an extra package."
         )
     except Exception as error:
-        # Whatever a driver raises; SQLAlchemy wraps only its database errors.
+        # Drivers raise other errors too; SQLAlchemy wraps only database errors.
         reason = error.orig if isinstance(error, DBAPIError) else error
         text = _without_credentials(" ".join(str(reason).split()), address)[:300].rstrip(".")
         problem = DataError(f"{place}: {text}. Check data.url and data.query.")
-    # Raised out here, so that the driver's exception is not attached to it as its context.
+    # Raised here so that the driver's exception is not attached as context.
     raise problem
 
 
@@ -170,13 +170,13 @@ def _rows(engine: Engine, statement: str) -> pd.DataFrame:
         read_only = _READ_ONLY.get(connection.dialect.name)
         if read_only is not None:
             connection.exec_driver_sql(read_only)
-        # As it stands: neither ":" nor "%" in it means a parameter.
+        # Run as written: ":" and "%" do not mark parameters.
         result = connection.execution_options(no_parameters=True).exec_driver_sql(statement)
         if not result.returns_rows:
-            raise DataError("data.query gives no table: it must be a SELECT.")
+            raise DataError("data.query returns no table: it must be a SELECT.")
         names, rows = list(result.keys()), [tuple(row) for row in result]
         connection.rollback()
-    # Objects: pandas would turn whole numbers beside a missing one into floats.
+    # As objects: pandas would turn integers into floats if one is missing.
     frame = pd.DataFrame(rows, columns=names, dtype=object)
     for i in range(len(names)):
         if any(isinstance(value, UUID) for value in frame.iloc[:1, i]):
@@ -185,7 +185,7 @@ def _rows(engine: Engine, statement: str) -> pd.DataFrame:
 
 
 def _without_credentials(text: str, address: URL) -> str:
-    """A driver's message without user, password and the values of options."""
+    """Remove user, password and option values from a driver's message."""
     for value in (address.username, *address.query.values()):
         if value:
             text = re.sub(rf"(?<!\w){re.escape(str(value))}(?!\w)", MASK, text)

@@ -1,7 +1,7 @@
-"""Customer files of any size, one chunk after the other, every row as the file has it.
+"""Read customer files of any size chunk by chunk, without interpreting their values.
 
-A file may be larger than memory. A record with more or fewer fields than the header ends nothing
-here: it comes with its line, and the reader of the chunks decides what to do about it.
+A file may be larger than memory. A record with more or fewer fields than the header does not stop
+reading: it is returned with its line number, and the caller decides what to do about it.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from segmentation.data.files import existing_file, open_parquet
 from segmentation.data.text_encoding import utf8_blocks
 from segmentation.errors import DataError
 
-#: Rows of Parquet that are worked on at once.
+#: Rows of a Parquet batch.
 BATCH = 50_000
-#: A record longer than this is a quote that was opened and never closed.
+#: A record of more bytes than this is taken for a quote that was never closed.
 LONGEST = 1 << 26
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
@@ -47,9 +47,18 @@ class Ragged:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some rows: `table` with the file's columns, `number` of a row position as a user counts.
+    """Some rows of a file.
 
-    `read` is the share of the file that has been read with this chunk.
+    Attributes
+    ----------
+    table
+        The rows, with the file's columns.
+    number
+        Converts row positions to the line or row numbers that a user counts.
+    ragged
+        Records with more or fewer fields than the header; they are not in `table`.
+    read
+        Share of the file read so far, including this chunk.
     """
 
     table: pa.Table
@@ -60,7 +69,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class CustomerStream:
-    """An open customer file; `chunks` can be gone through once.
+    """An open customer file; `chunks` can be iterated over once.
 
     Attributes
     ----------
@@ -71,7 +80,7 @@ class CustomerStream:
     unit
         What `Chunk.number` counts: "line" or "row".
     delimiter
-        Of a text file; a comma for everything else.
+        Delimiter of a text file; a comma for all other sources.
     notes
         What the user should know about how the file is read.
     chunks
@@ -89,9 +98,9 @@ class CustomerStream:
 def stream_csv(
     path: str | Path, *, delimiter: str | None = None, encoding: str | None = None
 ) -> CustomerStream:
-    """Read a delimited text file, whose headers are all different, in chunks of text columns.
+    """Read a delimited text file with unique headers in chunks of text columns.
 
-    Parameters and errors are those of `open_csv`; repeated headers are a `DataError`.
+    Parameters and errors as in `open_csv`; repeated headers raise a `DataError`.
     """
     stream = open_csv(path, delimiter=delimiter, encoding=encoding)
     _check_names(stream.names, stream.source)
@@ -108,18 +117,18 @@ def open_csv(
     path
         The file.
     delimiter
-        One character, or "whitespace" for columns kept apart by blanks; `None` finds one of
-        comma, semicolon, tab and bar.
+        One character, or "whitespace" for columns separated by blanks; `None` detects comma,
+        semicolon, tab or bar.
     encoding
-        A Python codec name; `None` takes UTF-8 (or UTF-16 with a byte order mark), else Latin-1.
+        A Python codec name; `None` detects UTF-8 (or UTF-16 with a byte order mark), else Latin-1.
 
     Raises
     ------
     DataError
-        The file is missing, empty or no text table. While the chunks are read: a quote is never
-        closed, or the text is not in the encoding asked for.
+        The file is missing, empty or not a text table. While the chunks are read: a quote is never
+        closed, or the text is not in `encoding`.
     ConfigError
-        `delimiter` or `encoding` is not one.
+        `delimiter` or `encoding` is not valid.
     """
     file = existing_file(path)
     blocks, notes = utf8_blocks(file, encoding)
@@ -127,7 +136,7 @@ def open_csv(
         blocks, delimiter = _tabbed(blocks), "\t"
     first, sample = _first_lines(blocks)
     if not sample or sample.isspace():
-        raise DataError(f"{file.name} is empty: a header line and one line a customer are needed.")
+        raise DataError(f"{file.name} is empty: it needs a header line and one line per customer.")
     dialect = find_dialect(sample, delimiter, file.name)
     if delimiter is None and dialect.delimiter != ",":
         notes.append(f"separator {shown(dialect.delimiter)} detected")
@@ -142,7 +151,7 @@ def open_csv(
 
 
 def _first_lines(blocks: Iterator[bytes]) -> tuple[list[bytes], str]:
-    """The blocks that hold enough lines to know the dialect, and those lines."""
+    """Return the blocks with enough lines to detect the dialect, and those lines."""
     first: list[bytes] = []
     text = ""
     for block in blocks:
@@ -201,7 +210,7 @@ def stream_parquet(path: str | Path) -> CustomerStream:
 
 
 def stream_table(table: pa.Table, source: str) -> CustomerStream:
-    """Customers that are in memory already, as one chunk."""
+    """Return customers that are already in memory as one chunk."""
     chunks = iter([Chunk(table, _counter(1))])
     return CustomerStream(source, tuple(table.column_names), "row", ",", (), chunks)
 
@@ -230,7 +239,7 @@ def _csv_chunks(
         cut = _cut(text, dialect, line)
         piece, rest = text[:cut], text[cut:]
         if piece.strip(b"\r\n"):
-            # Of a packed or transcoded file an estimate only; it is shown, never computed with.
+            # Only an estimate for a compressed or transcoded file; used for progress alone.
             read = min(done / max(size, 1), 0.99)
             yield _parse(piece, line, dialect, source, header=header, read=read)
             header = False
@@ -238,7 +247,7 @@ def _csv_chunks(
             raise _never_closed(source, line)
         line += _line_ends(piece)
     if not _closed(rest, dialect.delimiter):
-        # One more line is one more record, unless a quote before it is open.
+        # An added line is a record of its own unless a quote is still open before it.
         longer = rest + b"\n."
         last = last_record(longer.decode(), dialect.delimiter, line)
         cut = _start_of_line(longer, last - line)
@@ -250,7 +259,7 @@ def _csv_chunks(
             if any(_LINE_END.search(field.encode()) for field in fields):
                 raise _never_closed(source, line)
     if rest.strip(b"\r\n"):
-        # pyarrow cannot read a header line that nothing follows, not even a line end.
+        # pyarrow cannot read a header line without a line end.
         piece = rest + b"\n" if header else rest
         yield _parse(piece, line, dialect, source, header=header)
 
@@ -260,20 +269,20 @@ def _never_closed(source: str, line: int) -> DataError:
 
 
 def _cut(text: bytes, dialect: Dialect, line: int) -> int:
-    """Where the last whole record of a text ends."""
+    """Return the position where the last complete record of a text ends."""
     # A carriage return at the end may be half of a line end.
     end = text.rfind(b"\n") + 1 or text.rfind(b"\r", 0, -1) + 1
     if _closed(text[:end], dialect.delimiter):
         return end
-    # The last line break may stand in quotes: parse to know.
+    # The last line break may be inside quotes: parse to find out.
     return _start_of_line(text, last_record(text[:end].decode(), dialect.delimiter, line) - line)
 
 
 def _closed(text: bytes, delimiter: str) -> bool:
-    """Whether quotes are closed at the end of a text for sure.
+    """Return whether all quotes are certainly closed at the end of a text.
 
-    They are if their number is even and each of them opens or closes a field or is doubled in one:
-    then the first, third, ... stand at the start of a field, or right behind the one before.
+    They are if their number is even and each one opens or closes a field or is doubled inside one:
+    then the first, third, ... are at the start of a field or directly after the previous quote.
     A quote may also be part of a text (5" pipe).
     """
     if b'"' not in text:
@@ -288,7 +297,7 @@ def _closed(text: bytes, delimiter: str) -> bool:
 
 
 def _line_ends(text: bytes) -> int:
-    """Lines as the csv module counts them: ended by a line feed, a carriage return, or both."""
+    """Count lines as the csv module does: ended by a line feed, a carriage return, or both."""
     lines = text.count(b"\n")
     return lines + text.count(b"\r") - text.count(b"\r\n") if b"\r" in text else lines
 
@@ -303,9 +312,9 @@ def _start_of_line(text: bytes, number: int) -> int:
 def _parse(
     piece: bytes, line: int, dialect: Dialect, source: str, *, header: bool, read: float = 1.0
 ) -> Chunk:
-    """A piece of whole records, the header line first if `header` says so."""
+    """Parse a piece of whole records; with `header` the first one is the header line."""
     width = len(dialect.header)
-    keys = [str(i) for i in range(width)]  # headers may repeat: columns go by position here
+    keys = [str(i) for i in range(width)]  # headers may repeat: use positions as names
     wrong: list[int] = []
 
     def skip(row: pa_csv.InvalidRow) -> str:

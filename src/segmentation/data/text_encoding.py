@@ -1,4 +1,4 @@
-"""Text files of any size as blocks of UTF-8, plain or gzipped, in whichever encoding they are."""
+"""Read text files of any size and encoding, plain or gzipped, as blocks of UTF-8."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from pathlib import Path
 
 from segmentation.errors import ConfigError, DataError
 
-#: Bytes of a text file that are worked on at once: a few milliseconds' work, and small beside a
-#: large file.
+#: Bytes of a text file in a block: a few milliseconds' work, and small compared with a large file.
 BLOCK = 1 << 22
 FOREIGN_FILES = (
     (b"PK\x03\x04", "an Excel workbook or zip archive: save it as CSV first"),
@@ -33,12 +32,12 @@ def utf8_blocks(file: Path, encoding: str | None) -> tuple[Iterator[bytes], list
     file
         Plain or gzipped.
     encoding
-        A Python codec name; `None` takes UTF-8 (or UTF-16 with a byte order mark), else Latin-1.
-        To find out, the file is read once before.
+        A Python codec name; `None` detects UTF-8 (or UTF-16 with a byte order mark), else Latin-1.
+        Detection reads the file an extra time.
 
     Returns
     -------
-    The blocks, UTF-8 without a byte order mark, and what a user should know about the encoding.
+    The blocks, UTF-8 without a byte order mark, and notes for the user on the encoding.
 
     Raises
     ------
@@ -72,7 +71,7 @@ def utf8_blocks(file: Path, encoding: str | None) -> tuple[Iterator[bytes], list
 
 
 def _codec(encoding: str, first: bytes) -> str:
-    """Python's name of an encoding."""
+    """Return Python's name for an encoding."""
     try:
         name = codecs.lookup(encoding).name
         "".encode(name)  # a LookupError for codecs that are not text encodings, such as hex
@@ -81,13 +80,13 @@ def _codec(encoding: str, first: bytes) -> str:
             f"data.encoding={encoding} is unknown; use e.g. utf-8, latin-1 or cp1252."
         ) from None
     if name in ("utf-16", "utf-32") and not first.startswith((*_UTF16_MARKS, codecs.BOM_UTF32_BE)):
-        # Read in blocks, Python insists on the mark; read whole, it takes the machine's order.
+        # Without a mark Python uses the machine's byte order, but not when it decodes in blocks.
         return f"{name}-{sys.byteorder[0]}e"
     return name
 
 
 def _is_binary(head: bytes) -> bool:
-    """NUL bytes, or more control characters than a text would ever have."""
+    """Return whether there are NUL bytes, or more control characters than text ever has."""
     control = sum(head.count(bytes([code])) for code in range(32) if code not in (9, 10, 12, 13))
     return b"\0" in head or control > len(head) / 100
 
@@ -95,7 +94,7 @@ def _is_binary(head: bytes) -> bool:
 def _decoded(file: Path, codec: str, name: str, errors: str = "strict") -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(codec)(errors)
     mark = _BYTE_ORDER_MARK
-    read = kept = 0  # bytes read before this block; bytes of them that wait for the next
+    read = kept = 0  # bytes read before this block; how many of them are still undecoded
     try:
         for block in _blocks(file):
             if text := decoder.decode(block):
@@ -111,7 +110,7 @@ def _decoded(file: Path, codec: str, name: str, errors: str = "strict") -> Itera
 
 
 def _reason(error: UnicodeError, start: int) -> str:
-    """Python's own words, with the position in the file instead of that in the block."""
+    """Return Python's message with the position in the file instead of in the block."""
     if not isinstance(error, UnicodeDecodeError):
         return str(error)
     wrong = error.object[error.start : error.end]

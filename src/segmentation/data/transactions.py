@@ -1,6 +1,6 @@
-"""From purchases to customers: a log with a line a purchase becomes a table with a row a customer.
+"""Turn a purchase log, one line per purchase, into a table with one row per customer.
 
-What counts as a purchase and as a return is said in `segmentation.data.rfm`.
+`segmentation.data.rfm` defines what counts as a purchase and as a return.
 """
 
 from __future__ import annotations
@@ -58,25 +58,25 @@ def read_transactions(
 ) -> Customers:
     """Read a purchase log (CSV, gzipped CSV or Parquet) into customers.
 
-    Their columns are those of `segmentation.data.rfm.summarise`.
+    `segmentation.data.rfm.summarise` lists their columns.
 
     Parameters
     ----------
     path
-        The log; one line a purchase or a part of one.
+        The log; one line per purchase or part of a purchase.
     id, date, amount, price, quantity
-        Its columns. What was paid stands in `amount` (default "amount"), or is `price` times
-        `quantity`. `quantity` is optional beside `amount`.
+        Columns of the log. The amount paid is `amount` (default "amount"), or `price` times
+        `quantity`. With `amount`, `quantity` is optional.
     as_of
-        Day the customers are seen from, such as "2011-12-31": lines of that day and later are left
-        out. `None` is the day after the last line.
+        Reference day, such as "2011-12-31"; lines from that day on are left out. `None` is the day
+        after the last line.
     returns
-        "net", "drop" or "keep", see `segmentation.data.rfm`.
+        "net", "drop" or "keep"; see `segmentation.data.rfm`.
     date_format
-        `None` reads 2011-12-31, with or without a time of day, and 20111231; else a format of
-        Python's `strptime`.
+        Format for Python's `strptime`. `None` reads 2011-12-31, with or without a time of day, and
+        20111231.
     missing
-        Lines without customer, date or amount: "error", or "drop" them.
+        What to do about lines without customer, date or amount: "error" or "drop".
     delimiter, decimal, encoding, rename, columns
         As in `segmentation.data.customers.read_csv`; `columns` names columns of the customers.
 
@@ -178,14 +178,14 @@ def _raw(path: str | Path, delimiter: str | None, encoding: str | None) -> RawTa
 def _columns(
     id: str, date: str, amount: str | None, price: str | None, quantity: str | None
 ) -> dict[str, str]:
-    """Config key -> column of the log."""
+    """Map config keys to columns of the log."""
     if price is not None and amount is not None:
         raise ConfigError(
-            "data.amount and data.price exclude each other: what was paid is either in one column, "
+            "data.amount and data.price cannot both be set: the amount paid is either one column "
             "or price times quantity."
         )
     if price is not None and quantity is None:
-        raise ConfigError("data.price needs data.quantity: what was paid is one times the other.")
+        raise ConfigError("data.price needs data.quantity: the amount paid is their product.")
     paid = {"amount": amount or "amount"} if price is None else {"price": price}
     count = {} if quantity is None else {"quantity": quantity}
     return {"id": id, "date": date, **paid, **count}
@@ -196,19 +196,19 @@ def _position(source: str, names: Sequence[str], name: str, key: str) -> int:
         return names.index(name)
     what = f"{names.count(name)} columns" if name in names else "no column"
     raise DataError(
-        f"{source} has {what} '{name}' (data.{key}). Columns: {', '.join(names)}. Say which it is "
-        f"with data.{key}=COLUMN."
+        f"{source} has {what} '{name}' (data.{key}). Columns: {', '.join(names)}. Name the right "
+        f"one with data.{key}=COLUMN."
     )
 
 
 def _days(raw: RawTable, column: pa.Array, name: str, date_format: str | None) -> pa.Array:
-    """Days since 1970-01-01 of a date column, null for missing."""
+    """Return a date column as days since 1970-01-01, null for missing."""
     kind = column.type
     if pa.types.is_timestamp(kind) and kind.tz is not None:
         column = pc.local_timestamp(column)
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return column.cast(pa.date32(), safe=False).cast(pa.int32()).cast(pa.int64())
-    # Few days make many lines: each is read once.
+    # Many lines share few days: each day is parsed once.
     coded = as_text(column).dictionary_encode()
     texts = coded.dictionary
     if date_format is None:
@@ -225,8 +225,8 @@ def _days(raw: RawTable, column: pa.Array, name: str, date_format: str | None) -
         wanted = f"data.date_format={date_format}" if date_format else "2011-12-31 or 20111231"
         raise DataError(
             f"{raw.source}, column '{name}': not a date: {shown} ({int(bad.sum())} in all; "
-            f"{raw.places(bad)}). Dates are read as {wanted}; set another data.date_format, such "
-            "as '%d/%m/%Y'."
+            f"{raw.places(bad)}). The expected format is {wanted}; set another data.date_format, "
+            "such as '%d/%m/%Y'."
         )
     return found
 
@@ -241,7 +241,7 @@ def _day(text: str, date_format: str | None) -> int | None:
 
 
 def _numbers(raw: RawTable, column: pa.Array, name: str, decimal: str) -> pa.Array:
-    """Finite numbers of a column, null for missing."""
+    """Return the finite numbers of a column, null for missing."""
     parsed = parse(column, decimal)
     where = f"{raw.source}, column '{name}'"
     if parsed.kind == "unusable" or parsed.values.null_count == len(parsed.values):
@@ -269,7 +269,7 @@ def _numbers(raw: RawTable, column: pa.Array, name: str, decimal: str) -> pa.Arr
 def _present(
     raw: RawTable, wanted: Mapping[str, str], values: Mapping[str, pa.Array], missing: str
 ) -> tuple[Mask | None, list[str]]:
-    """The lines with nothing missing (None: all of them), and what to say about the others."""
+    """Return a mask of the complete lines (None for all), and notes on the others."""
     masks = {
         wanted[key]: column.is_null().to_numpy(zero_copy_only=False)
         for key, column in values.items()
@@ -282,7 +282,7 @@ def _present(
     )
     if missing == "error":
         raise DataError(
-            f"{raw.source}: missing values in {places}. Complete them, or leave these lines out "
+            f"{raw.source}: missing values in {places}. Fill them in, or leave these lines out "
             "with data.missing=drop."
         )
     absent = np.logical_or.reduce(list(masks.values()))
@@ -297,7 +297,7 @@ def _purchases(
         text, day = text.filter(lines), day.filter(lines)
         numbers = {key: column.filter(lines) for key, column in numbers.items()}
     coded = text.dictionary_encode()
-    # By id, so that the order of the lines does not matter.
+    # Sorted by id, so that the order of the lines does not matter.
     order = pc.sort_indices(coded.dictionary).to_numpy()
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
@@ -305,7 +305,7 @@ def _purchases(
     quantity = of.get("quantity")
     amount = of["price"] * quantity if "price" in of else of["amount"]
     if quantity is not None:
-        # A log may sign one of the two only.
+        # Some logs put the minus sign on only one of the two.
         returned = (amount < 0) | (quantity < 0)
         amount = np.where(returned, -np.abs(amount), amount)
         quantity = np.where(returned, -np.abs(quantity), quantity)
@@ -321,14 +321,14 @@ def _purchases(
 def _customers(
     log: Purchases, as_of: int | None, returns: str, source: str
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The customers as of a day, and what to say about the lines they were made of."""
+    """Return the customers as of a day, and notes on the lines used."""
     notes = []
     if as_of is None:
         as_of = int(log.day.max(initial=0)) + 1
     late = log.day >= as_of
     if late.any():
         notes.append(
-            f"lines left out: {int(late.sum()):,}, of {_iso(as_of)} and later (data.as_of)"
+            f"lines left out: {int(late.sum()):,}, dated {_iso(as_of)} or later (data.as_of)"
         )
         log = log.where(~late)
     if not len(log.day):
@@ -336,19 +336,23 @@ def _customers(
     frame = summarise(log, as_of, returns=returns)
     returned = int(log.returned.sum())
     if returned:
-        done = {"net": "taken off what was paid", "drop": "left out", "keep": "kept as purchases"}
+        done = {
+            "net": "subtracted from the amount paid",
+            "drop": "left out",
+            "keep": "kept as purchases",
+        }
         notes.append(f"returns: {returned:,}, {done[returns]} (data.returns={returns})")
     only_returns = np.count_nonzero(np.bincount(log.customer)) - len(frame)
     if only_returns:
-        notes.append(f"customers left out: {only_returns:,}, with returns and no purchase")
+        notes.append(f"customers left out: {only_returns:,}, with returns but no purchase")
     if frame.empty:
-        raise DataError(f"{source} has returns only: no amount is 0 or more.")
+        raise DataError(f"{source} has only returns: no amount is 0 or more.")
     first, last = _iso(int(log.day.min())), _iso(int(log.day.max()))
     purchases = int(frame["frequency"].sum())
     notes.insert(
         0,
         f"{len(log.day):,} lines from {first} to {last}: {purchases:,} purchases (days on which a "
-        f"customer bought), seen from {_iso(as_of)}",
+        f"customer bought), as of {_iso(as_of)}",
     )
     return frame, notes
 

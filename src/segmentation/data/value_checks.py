@@ -1,4 +1,4 @@
-"""Values that cannot be clustered on: mistakes, numbers too large to square, missing values."""
+"""Check for values that cannot be clustered on: mistakes, overlarge numbers, missing values."""
 
 from __future__ import annotations
 
@@ -24,24 +24,23 @@ def check_decimal(decimal: str) -> None:
 
 
 def advice_on_numbers(decimal: str, *, other_mark: bool) -> str:
-    """What to do about texts that are no numbers.
+    """Return advice on texts that are not numbers.
 
     Parameters
     ----------
     decimal
-        The decimal mark they were read with.
+        The decimal mark the texts were read with.
     other_mark
-        Whether all of them are numbers with the other one.
+        Whether all of them are numbers with the other decimal mark.
     """
     mark = "," if decimal == "." else "."
     if other_mark:
         return (
-            f"Is '{mark}' the decimal mark? Set data.decimal='{mark}'; "
-            "take thousands separators out."
+            f"Is '{mark}' the decimal mark? Set data.decimal='{mark}'; remove thousands separators."
         )
     return (
-        "Correct them, without currency signs or thousands separators; an empty field is a "
-        "missing value."
+        "Correct them and remove currency signs and thousands separators. An empty field counts "
+        "as a missing value."
     )
 
 
@@ -78,7 +77,7 @@ def check_values(raw: RawTable, name: str, column: Column, decimal: str) -> None
 def handle_missing(
     raw: RawTable, table: dict[str, Column], used: Sequence[str], policy: str
 ) -> tuple[dict[str, Column], pa.Array | None, list[str]]:
-    """Apply the policy; returns the table, the rows kept (None: all) and the notes."""
+    """Apply the policy; return the table, the rows kept (None for all) and the notes."""
     masks = {
         n: table[n].values.is_null().to_numpy(zero_copy_only=False)
         for n in used
@@ -91,7 +90,7 @@ def handle_missing(
     )
     if policy == "error":
         raise DataError(
-            f"{raw.source}: missing values in {per_column}. Complete them, or set "
+            f"{raw.source}: missing values in {per_column}. Fill them in, or set "
             "data.missing=drop or data.missing=median."
         )
     if policy == "drop":
