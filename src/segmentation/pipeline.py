@@ -1,4 +1,4 @@
-"""`segment`: the whole computation as one function; prints, writes and logs nothing."""
+"""`segment`: the whole computation as one function. It prints, writes and logs nothing."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ from segmentation.result import SegmentationResult
 from segmentation.runtime.blocks import parts
 from segmentation.selection import choice as choices
 
-#: Above this many customers the rules and the shuffling of features see a seeded sample.
+#: Above this many customers, rules and permutation importance use a seeded sample.
 DESCRIBED_ROWS = 10_000
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Customers in the space that is clustered, and what an engine needs of them.
+    """Customers in the space that is clustered, and the rows in the form an engine needs.
 
     Attributes
     ----------
     customers : Customers
-        All, or a sample of a table too large to hold.
+        All of them, or a sample if the table does not fit in memory.
     features : FeatureSet
     scaling : str
-        Its name.
+        Name of the scaling.
     encoder : ColumnTransformer
         Fitted to all customers.
     Z : ndarray of shape (n, d)
-        The customers here.
+        The encoded `customers`.
     rows : ndarray or SparkRows
-        What the engine's ``fit_k_range`` takes: all rows.
+        All rows, as the engine's ``fit_k_range`` takes them.
     """
 
     customers: Customers
@@ -67,7 +67,7 @@ class Encoded:
     rows: Any
 
     def parts(self) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-        """The customers a part at a time, in double precision."""
+        """Yield the customers part by part, in double precision."""
         for part in parts(len(self.Z)):
             is_single = self.Z.dtype == np.float32
             yield part, self.encoder.transform(self.frame.iloc[part]) if is_single else self.Z[part]
@@ -93,34 +93,35 @@ def segment(
     seed: int = 0,
     **options: Any,
 ) -> SegmentationResult:
-    """Segment customers with K-Means: fit a range of k, choose one, describe the segments.
+    """Segment customers with K-Means: fit a range of k, choose one and describe the segments.
 
     Parameters
     ----------
     frame : DataFrame or Customers
         One row per customer. A column that looks like an id is not clustered on.
     features : FeatureSet or sequence of str, optional
-        Columns to cluster on; by default all numeric ones but the id. The others describe the
-        segments as far as they can (`FeatureSet.profile` says which).
+        Columns to cluster on; by default all numeric columns except the id. Suitable other columns
+        describe the segments; `FeatureSet.profile` lists them.
     scaling : str, mapping or scikit-learn transformer
         A name of `segmentation.features.scaling.SCALINGS`,
         ``{"_target_": "sklearn.preprocessing.…"}`` or an unfitted transformer.
     k_min, k_max : int
-        Every k from `k_min` to `k_max` is fitted, and k=1 always.
+        Every k from `k_min` to `k_max` is fitted. k=1 is always fitted as well.
     choice : str or mapping
-        A rule of `segmentation.selection.choice.CHOICES`; a mapping has its ``name`` and options.
+        A rule of `segmentation.selection.choice.CHOICES`, or a mapping with its ``name`` and
+        options.
     k : int, optional
         The number of segments, for ``choice="fixed"`` only.
     engine : str
         A name of `segmentation.clustering.ENGINES`.
     effort : {"fast", "default", "thorough"}
-        How long the engine searches.
+        How hard the engine searches.
     naming : Naming, optional
-        Words, thresholds and names of the segments; by default plain English.
+        Words and thresholds for the segment names; plain English by default.
     seed : int
-        Seeds every random step.
+        Seed of every random step.
     **options
-        Other options of the engine, such as ``path`` and ``polish`` of
+        Other engine options, such as ``path`` and ``polish`` of
         `segmentation.clustering.engine_table.SklearnOptions`.
 
     Returns
@@ -147,7 +148,7 @@ def segment(
     choices.check(choice, k)
     if not ENGINES.line(engine).in_memory:
         raise ConfigError(
-            f"engine={engine} segments a table in Spark, not one in memory: use `segment fit`, or "
+            f"engine={engine} segments a table in Spark, not one in memory: use `segment fit` or "
             "segmentation.spark.fit.segment_table."
         )
     customers = frame if isinstance(frame, Customers) else _checked(frame, features)
@@ -179,9 +180,9 @@ def segment_encoded(
     naming: Naming | None,
     seed: int,
 ) -> SegmentationResult:
-    """Everything after the encoding, for any engine.
+    """Do everything after the encoding, for any engine.
 
-    Parameters as in `segment`, checked; `options` are those of the engine.
+    Parameters are those of `segment`, already checked; `options` are the engine's.
     """
     customers, feature_set, encoder = encoded.customers, encoded.features, encoded.encoder
     Z, search = encoded.Z, ENGINES.configured(engine, options)
@@ -191,7 +192,8 @@ def segment_encoded(
     curve = metrics.curve(Z, clusterings, measured)
     chosen = choices.choose(choice, Z, clusterings, curve, seed=seed, k=k, k_min=k_min)
     if search.improves_chosen and chosen.k > 1 and not clusterings[chosen.k].is_plain:
-        # What is promoted is what was compared, so the thorough search happens here, not later.
+        # The thorough search happens here, not at promotion, so that the clustering that is
+        # promoted is the one that was compared.
         improved = search.improve(encoded.rows, clusterings, chosen.k, seed=seed)
         better = {j: c for j, c in improved.items() if c.wcss < clusterings[j].wcss}
         if better:
@@ -201,7 +203,7 @@ def segment_encoded(
 
     final = segments.order_by_size(clusterings[chosen.k])
     kmeans = _kmeans(final, seed)
-    # The model's own answer, so that a customer between two centres is where scoring puts them.
+    # Labels come from the model, so that scoring gives a customer between two centres the same one.
     labels, distances = np.empty(len(Z), np.int32), np.empty(len(Z), Z.dtype)
     for part, encoded_part in encoded.parts():
         labels[part] = kmeans.predict(encoded_part)
@@ -220,7 +222,7 @@ def segment_encoded(
     silhouette_rows = _silhouette_rows(measured, chosen.k, labels)
     tested = chosen.structure is True
     sources = feature_of_columns(encoder)
-    # In an order of their own, so that the order of the file does not change what is found.
+    # The sample has its own row order, so the order of the file does not change the results.
     rows = sample_rows(Z, DESCRIBED_ROWS, seed)
     return SegmentationResult(
         customers=customers,
@@ -260,12 +262,12 @@ def segment_encoded(
 def check_options(
     *, k_min: int, k_max: int, engine: str, options: Mapping[str, Any] | None = None
 ) -> None:
-    """Refuse what `segment` cannot do, before any data is touched; `options` are the engine's."""
+    """Check the arguments of `segment` before any data is read; `options` are the engine's."""
     if k_min < 1:
         raise ConfigError(f"k.min={k_min}: the smallest number of segments is 1; set k.min=1.")
     if k_max < k_min:
         raise ConfigError(
-            f"k.min={k_min} is above k.max={k_max}: give a range upwards, such as k.min=1 k.max=12."
+            f"k.min={k_min} is above k.max={k_max}: give a rising range, such as k.min=1 k.max=12."
         )
     ENGINES.options(engine, options or {})
 
@@ -276,13 +278,13 @@ def _checked(frame: pd.DataFrame, features: FeatureSet | Sequence[str] | None) -
 
 
 def _kmeans(final: Clustering, seed: int) -> KMeans:
-    """A fitted stock KMeans with exactly these centres, so that ``predict`` gives segment ids."""
+    """Return a fitted KMeans with exactly these centres: its ``predict`` returns segment ids."""
     fitted = KMeans(final.k, init=final.centers, n_init=1, max_iter=1, random_state=seed)
-    # Fitted to its centres, which leaves them where they are.
+    # Fitting to the centres themselves leaves them where they are.
     fitted.fit(final.centers)
     fitted.cluster_centers_ = final.centers.copy()
     fitted.inertia_ = final.wcss
-    # One label a training customer does not belong into a model that is shipped.
+    # A shipped model must not contain a label per training customer.
     fitted.labels_ = fitted.labels_[:0]
     return fitted
 

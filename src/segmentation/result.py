@@ -1,4 +1,4 @@
-"""The answer of one configuration, as one frozen object."""
+"""The result of one configuration, as one frozen object."""
 
 from __future__ import annotations
 
@@ -23,46 +23,46 @@ from segmentation.selection.choice import Choice
 
 @dataclass(frozen=True, repr=False)
 class SegmentationResult:
-    """Everything one configuration found out. Nothing in it depends on MLflow or Hydra.
+    """Everything computed for one configuration. Nothing in it depends on MLflow or Hydra.
 
     Attributes
     ----------
     customers : Customers
-        The validated input; of a table in Spark a sample, on which all below but the centres,
-        `curve` and the sizes of the `segments` rests.
+        The validated input. For a table in Spark it is a sample, and everything below is computed
+        on that sample except the centres, `curve` and the sizes of the `segments`.
     features : FeatureSet
     scaling, engine, effort : str
     seed : int
     Z : ndarray of shape (n, d)
-        Encoded, scaled and weighted customers: the space distances are measured in. In single
-        precision where that saves much memory, see `segmentation.features.encoding.fit_transform`.
+        Encoded, scaled and weighted customers: the space in which distances are measured. Single
+        precision if that saves much memory; see `segmentation.features.encoding.fit_transform`.
     encoded_names : tuple of str
         Names of the d columns of `Z`.
     clusterings : mapping of k to `Clustering`
-        Every fitted k; cluster indices of the chosen k are not yet segment ids.
+        Every fitted k. Cluster indices are not segment ids, not even for the chosen k.
     k_min : int
         Smallest k that could be chosen, apart from "no structure".
     curve : DataFrame
-        Indexed by k, one column a metric of `segmentation.evaluation.metrics.METRICS`.
+        Indexed by k, one column per metric of `segmentation.evaluation.metrics.METRICS`.
     choice : Choice
-        Which k, how sure, or none.
+        The chosen k and the confidence in it.
     labels : ndarray of shape (n,)
-        Segment id of each customer; ids are ordered by size, 0 is the largest.
+        Segment id of each customer. Ids are ordered by size: 0 is the largest segment.
     distances : ndarray of shape (n,)
-        Euclidean distance of each customer to the centre of the own segment, in the space and
+        Euclidean distance from each customer to the centre of its own segment, in the space and
         precision of `Z`.
     segments : tuple of Segment
     profile : DataFrame
         See `segmentation.profiling.profiles.profile`.
     silhouettes : DataFrame
-        Columns ``row`` (position of the customer), ``segment``, ``silhouette``; empty at k=1, a
+        Columns ``row`` (position of the customer), ``segment``, ``silhouette``. Empty for k=1; a
         sample of the customers on large data.
     stability : Stability or None
-        Per-segment bootstrap; only computed where structure was tested and found.
+        Per-segment bootstrap; only computed if structure was tested and found.
     rules : Rules or None
-        How to recognise each segment; None at k=1.
+        How to recognise each segment; None for k=1.
     importance : Importance or None
-        Which features matter; None where a scaling of the caller's own mixes columns.
+        Which features matter; None if a custom scaling mixes columns.
     typical : DataFrame
         See `segmentation.profiling.exemplars.typical_customers`.
     pipeline : Pipeline
@@ -104,7 +104,7 @@ class SegmentationResult:
 
     @property
     def verdict(self) -> str:
-        """How many segments, how sure, and the weakest of them, in one plain sentence."""
+        """The number of segments, the confidence and the weakest segment in one sentence."""
         if self.stability is None:
             return self.choice.verdict
         weakest = self.stability.weakest
@@ -115,7 +115,7 @@ class SegmentationResult:
 
     @property
     def structure(self) -> bool | None:
-        """Whether the data have cluster structure; None when the rule did not test it."""
+        """Whether the data have cluster structure; None if the rule did not test for it."""
         return self.choice.structure
 
     @property
@@ -125,12 +125,12 @@ class SegmentationResult:
 
 
 def __getattr__(name: str) -> object:
-    # The old home of `segment` was this module; it goes with the next release. By name: what
-    # stands above this module may not be imported here.
+    # `segment` used to be in this module; this alias is removed in the next release. The import is
+    # inside the function because layers above this module must not be imported here.
     if name != "segment":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     warnings.warn(
-        "segmentation.result.segment has moved: write `from segmentation import segment`.",
+        "segmentation.result.segment has moved: use `from segmentation import segment`.",
         DeprecationWarning,
         stacklevel=2,
     )

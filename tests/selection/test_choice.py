@@ -147,9 +147,9 @@ def test_a_rule_of_ones_own_is_one_line(mine: None, frame, store_uri, monkeypatc
 @pytest.mark.parametrize(
     ("choice", "words"),
     [
-        ({"name": "mine", "most": "two"}, "choice.most=two: a whole number is wanted"),
-        ({"name": "mine", "k": 5}, "choice.k belongs to choice=fixed alone"),
-        ({"name": "gap", "most": 5}, "choice.most belongs to choice=mine alone"),
+        ({"name": "mine", "most": "two"}, "choice.most=two: the value must be a whole number"),
+        ({"name": "mine", "k": 5}, "choice.k only applies to choice=fixed"),
+        ({"name": "gap", "most": 5}, "choice.most only applies to choice=mine"),
         ({"name": "mine", "least": 5}, "choice=mine has no key least; it takes choice.most"),
         ({"name": "gap", "least": 5}, "choice=gap has no key least; it takes no key"),
         ("yours", "choice=yours: allowed are evidence, .*, mine"),

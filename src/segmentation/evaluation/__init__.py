@@ -1,1 +1,1 @@
-"""How good, how stable and how different clusterings are."""
+"""Measure how good, how stable and how different clusterings are."""

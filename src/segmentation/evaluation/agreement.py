@@ -1,4 +1,4 @@
-"""Do runs tell the same story? The adjusted Rand index between their segmentations."""
+"""Agreement between runs: the adjusted Rand index of their segmentations."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from sklearn.metrics import adjusted_rand_score
 
 
 def agreement(segments: Mapping[str, pd.Series]) -> pd.DataFrame:
-    """Adjusted Rand index of every pair of segmentations, on the customers both have.
+    """Compute the adjusted Rand index of every pair of segmentations on their common customers.
 
-    1: the same groups, whatever their ids; 0: no more alike than chance (Hubert, Arabie 1985,
-    J. Classification 2, eq. 5).
+    1 means the same groups, whatever their ids; 0 means no more agreement than by chance (Hubert,
+    Arabie 1985, J. Classification 2, eq. 5).
 
     Parameters
     ----------
     segments : mapping of str to Series
-        Segment of each customer, indexed by customer id, by the run's name.
+        Maps each run's name to its segments, indexed by customer id.
 
     Returns
     -------
     DataFrame
-        Square and symmetric, with the names on both sides; NaN for runs without common customers.
+        Square and symmetric, with the names as index and columns; NaN for runs without common
+        customers.
     """
     names = list(segments)
     table = pd.DataFrame(np.eye(len(names)), index=names, columns=names)
@@ -43,12 +44,12 @@ def _adjusted_rand(first: pd.Series, second: pd.Series) -> float:
 
 
 def sentence(table: pd.DataFrame) -> str:
-    """What the agreement of the runs means, in plain words."""
+    """Summarise the agreement of the runs in one sentence."""
     pairs = table.to_numpy()[np.triu_indices(len(table), 1)]
     pairs = pairs[np.isfinite(pairs)]
     if not len(pairs):
         return ""
-    # Adding 0 makes a rounded -0.00 plain 0.00.
+    # Adding 0 turns a rounded -0.00 into 0.00.
     low, high = pairs.min().round(2) + 0, pairs.max().round(2) + 0
     story = (
         "they tell the same story"

@@ -1,4 +1,4 @@
-"""Sums of squares by column, within segments and in all: of many customers a part at a time."""
+"""Sums of squares per column, within segments and in total, computed part by part."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Scatter:
     sizes : ndarray of shape (k,), int
     means : ndarray of shape (k, d)
     center : ndarray of shape (d,)
-        The mean of all.
+        The mean of all customers.
     within, total : ndarray of shape (d,)
-        Sums of squares about the own segment's mean, and about the mean of all.
+        Sums of squares about each segment's own mean, and about the mean of all customers.
     """
 
     sizes: NDArray[np.intp]
@@ -34,13 +34,13 @@ class Scatter:
 
 
 def scatter(Z: Array, labels: NDArray[np.int32], k: int) -> Scatter:
-    """Add up the customers of each segment.
+    """Compute the means and sums of squares of k segments.
 
     Parameters
     ----------
     Z : ndarray of shape (n, d)
     labels : ndarray of shape (n,)
-        In 0..k-1, each of them at least once.
+        In 0..k-1; each value occurs at least once.
     k : int
     """
     sizes, sums = np.bincount(labels, minlength=k), np.zeros((k, Z.shape[1]))

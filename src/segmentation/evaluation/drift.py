@@ -1,4 +1,4 @@
-"""How far new customers are from those a model was trained on; counts only, never customers."""
+"""How far new customers are from the training customers; stores counts, never customers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def reference(
     distances: NDArray[np.float64],
     k: int,
 ) -> dict[str, Any]:
-    """What the training customers looked like, as counts and shares that fit into JSON.
+    """Summarise the training customers as counts and shares that can be written as JSON.
 
     Parameters
     ----------
@@ -34,16 +34,16 @@ def reference(
     labels : ndarray of shape (n,)
         Cluster index of each customer, 0..k-1.
     distances : ndarray of shape (n,)
-        Of each customer to the own centre.
+        Distance of each customer to its own centre.
     k : int
 
     Returns
     -------
     dict
-        ``n``; ``features``: for each its ``name``, ``shares`` of the bins, and what bounds them:
-        ``edges`` (deciles; equal ones once) of a number, the ``categories`` otherwise; ``shares``,
-        ``mean_distances`` of the k clusters; ``mean_distance`` and its standard deviation
-        ``sd_distance``.
+        ``n``; ``features``, each with its ``name``, the ``shares`` of its bins and either the
+        ``edges`` of the bins (deciles without duplicates, for a number) or the ``categories``;
+        ``shares`` and ``mean_distances`` of the k clusters; ``mean_distance`` and ``sd_distance``,
+        the mean and standard deviation of the distances.
     """
     features: list[dict[str, Any]] = []
     for name in frame.columns:
@@ -51,7 +51,7 @@ def reference(
             feature: dict[str, Any] = {"name": name, "categories": list(categories[name])}
         else:
             values = frame[name].to_numpy(dtype=np.float64)
-            # Values that occur: halfway between two, 0 and 1 would have a bin of their own.
+            # Edges are values that occur. Interpolated edges could put 0 and 1 into separate bins.
             edges = np.unique(np.quantile(values, DECILES, method="inverted_cdf"))
             feature = {"name": name, "edges": edges.tolist()}
         counts = bin_counts(feature, frame[name])
@@ -72,14 +72,14 @@ def reference(
 
 
 def bin_counts(feature: Mapping[str, Any], values: pd.Series) -> NDArray[np.int64]:
-    """Customers in each bin of a feature of `reference`; missing values are in none.
+    """Count the customers in each bin of a feature of `reference`; missing values do not count.
 
-    Bin i of a number holds what is above edge i-1 and not above edge i; the last bin of a category
-    holds what training did not see.
+    Bin i of a numeric feature holds values above edge i-1 and at most edge i. The last bin of a
+    categorical feature holds the categories that did not occur in training.
     """
     if "edges" in feature:
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
-        # Above all edges, and so in a bin after the last: what is missing.
+        # Missing values sort above all edges, into an extra bin that is dropped below.
         edges = np.append(np.asarray(feature["edges"], np.float64), np.inf)
         counts = np.zeros(len(edges) + 1, np.int64)
         for part in parts(len(numbers)):
@@ -93,20 +93,20 @@ def bin_counts(feature: Mapping[str, Any], values: pd.Series) -> NDArray[np.int6
 
 
 def psi(then: NDArray[np.float64], now: NDArray[np.float64]) -> float:
-    """Population stability index of counts in the same bins: sum (p - q) ln(p / q).
+    """Compute the population stability index of counts in the same bins: sum (p - q) ln(p / q).
 
-    p and q are the shares now and then, with half a customer added to each bin so that an empty
-    one is no infinity (Siddiqi 2006, Credit Risk Scorecards, ch. 12; half counts: Jeffreys).
+    p and q are the shares now and then. Half a customer is added to each bin so that an empty bin
+    does not give infinity (Siddiqi 2006, Credit Risk Scorecards, ch. 12; half counts: Jeffreys).
     """
     p, q = ((counts + 0.5) / (counts.sum() + 0.5 * len(counts)) for counts in (now, then))
     return float(np.sum((p - q) * np.log(p / q)))
 
 
 def psi_noise(bins: int, n_then: float, n_now: float, confidence: float) -> float:
-    """The PSI that chance alone stays below with this probability when nothing has changed.
+    """Return the PSI that is not exceeded with this probability if nothing has changed.
 
-    Without a change PSI is about (1/n_then + 1/n_now) times a chi-squared number of bins - 1
-    degrees of freedom (Yurdakul and Naranjo 2020, J. Risk Model Validation 14(4), eq. 8).
+    Without a change, PSI is approximately (1/n_then + 1/n_now) times a chi-squared variable with
+    bins - 1 degrees of freedom (Yurdakul and Naranjo 2020, J. Risk Model Validation 14(4), eq. 8).
     """
     if bins < 2 or min(n_then, n_now) <= 0:
         return math.inf
@@ -114,12 +114,12 @@ def psi_noise(bins: int, n_then: float, n_now: float, confidence: float) -> floa
 
 
 def beyond_noise(then: NDArray[np.float64], now: NDArray[np.float64], confidence: float) -> float:
-    """The share beyond the training 99th percentiles that chance alone stays below.
+    """Return the share beyond the training 99th percentiles that chance alone does not exceed.
 
-    Of a segment of m training customers the percentile is an estimate itself: what lies beyond it
+    In a segment of m training customers the percentile is itself an estimate. The share beyond it
     is Beta distributed with mean 1 - (0.99 (m - 1) + 1) / (m + 1) (David and Nagaraja 2003, Order
-    Statistics, sec. 2.5), which is 6 % rather than 1 % at m = 20. The number of new customers
-    beyond it is then beta-binomial; the segments are taken together by mean and variance.
+    Statistics, sec. 2.5), which is 6 % rather than 1 % for m = 20. The number of new customers
+    beyond it is therefore beta-binomial. The segments are combined by mean and variance.
 
     Parameters
     ----------
@@ -139,14 +139,14 @@ def beyond_noise(then: NDArray[np.float64], now: NDArray[np.float64], confidence
 
 
 def wilson(count: float, n: float, confidence: float) -> tuple[float, float]:
-    """Interval of a share, which also holds near 0 and 1 (Wilson 1927, JASA 22, eq. 7)."""
+    """Return the Wilson interval of a share, valid near 0 and 1 too (1927, JASA 22, eq. 7)."""
     if n <= 0:
         return 0.0, 1.0
     z = float(stats.norm.ppf((1 + confidence) / 2))
     share = count / n
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    # At 0 and n rounding may put the end past the share itself.
+    # For a count of 0 or n, rounding may put the bound past the share itself.
     low = 0.0 if count == 0 else min(middle - half, share)
     high = 1.0 if count == n else max(middle + half, share)
     return low, high

@@ -1,7 +1,7 @@
-"""Quality of every fitted k. To add a metric, write a function and a line in `METRICS`.
+"""Quality metrics of every fitted k. To add one, write a function and add a line to `METRICS`.
 
-The line says all there is to say of it: how it is written, which way is better, whether it may be
-compared between runs and where it is shown. What logs, ranks or prints numbers reads the line.
+The line holds everything about the metric: its format, which direction is better, between which
+runs it may be compared and where it is shown. Code that logs, ranks or prints metrics reads it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from segmentation.evaluation.formats import decimals, in_units, percent, whole
 
-# What computes is imported where it is needed: commands that only read runs start without SciPy
+# Heavy modules are imported inside functions, so commands that only read runs start without SciPy
 # and scikit-learn.
 if TYPE_CHECKING:
     from segmentation.clustering.base import Clustering
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Better = Literal["higher", "lower"]
-#: Between which runs a metric may be compared: all of them, those with the same features and
-#: scaling, those on the same customers.
+#: Between which runs a metric may be compared: all runs, runs with the same features and scaling,
+#: or runs on the same customers.
 Scope = Literal["any run", "own space", "reference space"]
 ANY, OWN, REFERENCE = get_args(Scope)
 
 
 class Shown(IntEnum):
-    """Where a metric is shown: each place includes those before it."""
+    """Where a metric is shown. Each level includes the levels before it."""
 
     #: In MLflow: ``curve/NAME`` with step = k, and ``NAME`` for the chosen k.
     LOGGED = 0
@@ -52,27 +52,27 @@ LOGGED, REPORT, RANKING, TABLE, VIEW = Shown
 
 @dataclass(frozen=True)
 class Metric(Generic[T]):
-    """A number, and all there is to say of it.
+    """A metric: how to compute, format, compare and show it.
 
     Attributes
     ----------
     name : str
-        What MLflow and the configuration call it.
+        Its name in MLflow and in the configuration.
     function : callable
-        Computes it; None where it is not defined.
+        Computes the value; returns None if it is not defined.
     label : str
-        What readers call it.
+        Its name for readers.
     format : callable
-        How a value is written.
+        Formats a value.
     better : {"higher", "lower"}
     scope : {"any run", "own space", "reference space"}
         Between which runs it may be compared.
     shown : Shown
-        Everywhere, if not said otherwise.
+        Everywhere by default.
     short : str
-        Heading of a table's column where there is little room; `name`, if not said otherwise.
+        Column heading for narrow tables; defaults to `name`.
     in_reference : bool
-        Also computed in the reference space, as ``reference/NAME``.
+        Whether it is also computed in the reference space, as ``reference/NAME``.
 
     Examples
     --------
@@ -94,23 +94,23 @@ class Metric(Generic[T]):
 
 
 def by_name(*lines: Metric[T]) -> dict[str, Metric[T]]:
-    """A table of metrics."""
+    """Return a table of metrics, keyed by name."""
     return {line.name: line for line in lines}
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What a metric of one k may look at.
+    """The data a metric of one k can use.
 
     Attributes
     ----------
     Z : ndarray of shape (n, d)
-        Scaled customers; a sample of them where `clustering` has totals.
+        Scaled customers; may be a sample if `clustering` has totals.
     clustering : Clustering
     sizes : ndarray of shape (k,)
-        Of all rows.
+        Cluster sizes, counted over all rows.
     total : float
-        Total sum of squares, of all rows.
+        Total sum of squares over all rows.
     silhouettes : Silhouettes
     """
 
@@ -132,12 +132,12 @@ def wcss(fit: Fit) -> float:
 
 
 def wcss_worst_start(fit: Fit) -> float | None:
-    """WCSS of the worst independent start: with `wcss`, the band a careless fit falls into."""
+    """WCSS of the worst independent start; a single fit ends between `wcss` and this value."""
     return max(fit.clustering.starts) if fit.clustering.starts else None
 
 
 def starts_at_best(fit: Fit) -> float:
-    """Independent starts that reached the best WCSS: many says the optimum is easy to find."""
+    """Independent starts that reached the best WCSS; a high number means an easy optimum."""
     return float(fit.clustering.starts_at_best)
 
 
@@ -147,13 +147,13 @@ def explained_variance(fit: Fit) -> float | None:
 
 
 def silhouette(fit: Fit) -> float | None:
-    """Mean silhouette of the customers, estimated from a sample of very many."""
+    """Mean silhouette of the customers, estimated from a sample on large data."""
     k = fit.clustering.k
     return fit.silhouettes.mean(k) if k in fit.silhouettes.values else None
 
 
 def silhouette_se(fit: Fit) -> float | None:
-    """Standard error of the mean silhouette; only where it was measured on a sample."""
+    """Standard error of the mean silhouette; only if it was measured on a sample."""
     k = fit.clustering.k
     if k not in fit.silhouettes.values or not fit.silhouettes.sampled:
         return None
@@ -161,12 +161,12 @@ def silhouette_se(fit: Fit) -> float | None:
 
 
 def silhouette_squared(fit: Fit) -> float | None:
-    """Mean silhouette of squared distances over all rows: not to be compared with `silhouette`."""
+    """Mean silhouette of squared distances over all rows. Do not compare it with `silhouette`."""
     return fit.clustering.silhouette_squared
 
 
 def calinski_harabasz(fit: Fit) -> float | None:
-    """Between over within variance, each over its degrees of freedom (Calinski, Harabasz 1974)."""
+    """Ratio of between to within variance, by degrees of freedom (Calinski, Harabasz 1974)."""
     n, k = fit.n, fit.clustering.k
     if not 2 <= k < n or fit.clustering.wcss <= 0:
         return None
@@ -189,18 +189,18 @@ def davies_bouldin(fit: Fit) -> float | None:
 
     apart = cdist(centers, centers)
     np.fill_diagonal(apart, np.inf)
-    # As scikit-learn has it: coinciding centres do not count.
+    # As in scikit-learn, coinciding centres do not count.
     apart[apart == 0] = np.inf
     return float(((within[:, None] + within) / apart).max(axis=1).mean())
 
 
 def polish_gain(fit: Fit) -> float | None:
-    """Share of the WCSS that the last pass over all rows won; only on the large-data path."""
+    """Share of the WCSS gained by the last pass over all rows; only on the large-data path."""
     return None if fit.clustering.polish is None else fit.clustering.polish.gain
 
 
 def sample_se(fit: Fit) -> float | None:
-    """Relative standard error of the WCSS on the sample a large table was solved on."""
+    """Relative standard error of the WCSS on the sample used to solve a large table."""
     return None if fit.clustering.polish is None else fit.clustering.polish.sample_se
 
 
@@ -278,7 +278,7 @@ METRICS: dict[str, Metric[Fit]] = by_name(
 def curve(
     Z: NDArray[np.float64], clusterings: Mapping[int, Clustering], measured: Silhouettes
 ) -> pd.DataFrame:
-    """All `METRICS` of all k as a frame indexed by k; NaN where a metric is not defined.
+    """Compute all `METRICS` for all k, as a frame indexed by k; NaN if a metric is not defined.
 
     Parameters
     ----------
@@ -288,7 +288,7 @@ def curve(
     measured : Silhouettes
         From `silhouettes`, for the same clusterings.
     """
-    # Of all rows, where these are a sample; and where they are many, it is known.
+    # On large data the total over all rows is already known; Z may only be a sample.
     is_known = 1 in clusterings and clusterings[1].totals is not None
     total = clusterings[1].wcss if is_known else _sum_of_squares(Z)
     fits = [
@@ -317,28 +317,28 @@ def _sum_of_squares(Z: NDArray[np.float64]) -> float:
 def in_reference_space(
     Z: NDArray[np.float64], labels: NDArray[np.int32], *, seed: int
 ) -> dict[str, float]:
-    """Quality of given segments in a space they were not necessarily made in.
+    """Compute the quality of segments in a space other than the one they were found in.
 
     Parameters
     ----------
     Z : ndarray of shape (n, d)
         The customers in the reference space.
     labels : ndarray of shape (n,)
-        Their segments, whatever space those come from.
+        Their segments, from any space.
     seed : int
-        Seeds the sample of the silhouette.
+        Seed of the silhouette's sample.
 
     Returns
     -------
     dict
-        By name, every metric that is computed in the reference space and defined for these
-        segments.
+        Maps names to values, for every metric that is computed in the reference space and defined
+        for these segments.
     """
     from segmentation.clustering.base import Clustering
     from segmentation.evaluation.dispersion import scatter
     from segmentation.evaluation.silhouette import Silhouettes, silhouettes
 
-    # Without gaps, should a segment have no customer here.
+    # Renumber without gaps, in case a segment has no customers here.
     present = np.bincount(labels) > 0
     k = int(present.sum())
     index = (np.cumsum(present) - 1).astype(np.int32)[labels]

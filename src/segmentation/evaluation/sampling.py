@@ -1,4 +1,4 @@
-"""The rows that the statistics use: a seeded sample in a fixed order, with rounding undone."""
+"""Samples for the statistics: seeded, in a fixed row order, with rounding undone."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _kept: list[tuple[weakref.ref[Array], int, NDArray[np.intp]]] = []
 
 
 def sample_rows(Z: Array, limit: int, seed: int) -> NDArray[np.intp]:
-    """Positions of at most `limit` rows, drawn without replacement, in lexicographic row order.
+    """Draw the positions of at most `limit` rows without replacement, sorted by row values.
 
-    The order makes every seeded statistic independent of the order of the customers in the file.
+    The sorting makes every seeded statistic independent of the order of the customers in the file.
 
     Parameters
     ----------
@@ -35,13 +35,13 @@ def sample_rows(Z: Array, limit: int, seed: int) -> NDArray[np.intp]:
 
 
 def sampled(Z: Array, limit: int, seed: int) -> Array:
-    """The rows at the positions that `sample_rows` gives, in double precision."""
+    """Return the rows at the positions from `sample_rows`, in double precision."""
     rows: Array = Z[sample_rows(Z, limit, seed)].astype(np.float64, copy=False)
     return rows
 
 
 def _first_drawn(Z: Array, limit: int, seed: int) -> NDArray[np.intp]:
-    """Positions of the `limit` of more rows that are drawn first."""
+    """Return the positions of the first `limit` rows in the seeded drawing order."""
     if len(Z) < SAMPLING.many_rows or limit > SAMPLING.kept:
         return np.argpartition(lots(find_equals(Z).copies, seed), limit)[:limit]
     for of, known, rows in _kept:
@@ -57,11 +57,11 @@ def _first_drawn(Z: Array, limit: int, seed: int) -> NDArray[np.intp]:
 def unround(Z: Array, seed: int) -> Array:
     """Spread repeated values evenly over the interval that was rounded to them.
 
-    Customer data is full of integers. Tests on continuous data read a repeated value as a mode,
-    and a mixture model as a spike of infinite density. Each value that occurs more than once is
-    moved uniformly by at most half the distance to its nearest other value in the column; values
-    that occur once stay. The half distance is local, so that it also fits a column that a
-    non-linear scaling has stretched, and never bridges a gap wider than the grid.
+    Customer data are full of integers. Tests for continuous data take a repeated value for a mode,
+    and a mixture model takes it for a spike of infinite density. Each value that occurs more than
+    once is moved uniformly by at most half the distance to its nearest other value in the column;
+    values that occur once do not change. The half distance is local, so it also suits a column
+    stretched by a non-linear scaling and never bridges a gap wider than the grid.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def unround(Z: Array, seed: int) -> Array:
 
 
 def varying(Z: Array) -> NDArray[np.bool_]:
-    """Which columns hold more than one value, shape (d,)."""
-    # The first rows mostly tell.
+    """Return a mask of the columns with more than one value, shape (d,)."""
+    # The first rows are usually enough to decide.
     differs: NDArray[np.bool_] = np.ptp(Z[:1000], axis=0) > 0
     return differs if differs.all() else np.ptp(Z, axis=0) > 0

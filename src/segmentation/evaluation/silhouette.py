@@ -1,4 +1,4 @@
-"""Silhouettes of every k from one pass over the pairwise distances, on a sample of very many."""
+"""Silhouettes of every k from one pass over the pairwise distances, sampled on large data."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class Silhouettes:
     Attributes
     ----------
     rows : dict of int to ndarray of shape (m,), int
-        Per k the positions of the customers measured: all of them up to `SILHOUETTES.rows`.
+        For each k, the positions of the measured customers: all, up to `SILHOUETTES.rows`.
     values : dict of int to ndarray of shape (m,)
-        Per k; absent for k=1, where a silhouette is not defined.
+        For each k, their silhouettes. k=1 is absent because its silhouette is not defined.
     labels : dict of int to ndarray of shape (m,)
         Their clusters.
     shares : dict of int to ndarray of shape (k,)
         Share of all customers in each cluster.
     influence : dict of int to ndarray of shape (m,)
-        What each measured customer adds to the mean: by the own silhouette, and by the mean
-        distances that those of all others are made from. Empty where all customers are measured.
+        Each measured customer's contribution to the mean, through its own silhouette and through
+        the mean distances used for all other silhouettes. Empty if all customers are measured.
     """
 
     rows: Mapping[int, NDArray[np.intp]]
@@ -42,19 +42,19 @@ class Silhouettes:
 
     @property
     def sampled(self) -> bool:
-        """Whether they are a sample of the customers."""
+        """Whether the values come from a sample of the customers."""
         return bool(self.influence)
 
     def mean(self, k: int) -> float:
-        """Mean silhouette of all customers, of each cluster by its true size."""
+        """Mean silhouette of all customers; clusters are weighted by their true sizes."""
         return float((self.shares[k] * self._means(self.values[k], k)).sum())
 
     def standard_error(self, k: int) -> float:
         """Standard error of `mean` over samples stratified by cluster (Cochran 1977, eq. 5.7).
 
-        Linearised (the delta method), since silhouettes measured on one sample err together: they
-        share the mean distances to its clusters. Their own scatter alone was seen to understate
-        the error of a small, far cluster's neighbours sevenfold.
+        Linearised with the delta method. The errors of silhouettes from one sample are correlated
+        because they share the mean distances to its clusters. In one case their scatter alone
+        understated the error sevenfold, for the neighbours of a small, distant cluster.
         """
         own, labels = self.influence[k], self.labels[k]
         counts = np.bincount(labels, minlength=k)
@@ -67,7 +67,7 @@ class Silhouettes:
         return means
 
     def updated(self, other: Silhouettes) -> Silhouettes:
-        """With the ks of another measured anew."""
+        """Return a copy in which the ks of `other` replace the present ones."""
         return Silhouettes(
             {**self.rows, **other.rows},
             {**self.values, **other.values},
@@ -80,12 +80,12 @@ class Silhouettes:
 def silhouettes(
     Z: NDArray[np.float64], clusterings: Mapping[int, Clustering], *, seed: int
 ) -> Silhouettes:
-    """Silhouettes for all k from one pass over the pairwise distances.
+    """Compute the silhouettes for all k in one pass over the pairwise distances.
 
-    ``s(i) = (b - a) / max(a, b)`` with a the mean distance to the own cluster's other members and
-    b the smallest mean distance to another cluster; 0 in a cluster of one (Rousseeuw 1987,
-    J. Comput. Appl. Math. 20, eq. 2; the same conventions as scikit-learn). On a sample the means
-    are over the sampled members, and clusters count by their true size.
+    ``s(i) = (b - a) / max(a, b)``, where a is the mean distance to the other members of the own
+    cluster and b the smallest mean distance to another cluster; 0 in a cluster of one (Rousseeuw
+    1987, J. Comput. Appl. Math. 20, eq. 2; the same conventions as scikit-learn). On a sample the
+    means are over the sampled members, and clusters are weighted by their true sizes.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def silhouettes(
         Scaled customers.
     clusterings : mapping of k to `Clustering`
     seed : int
-        Seeds the sample taken above `SILHOUETTES.rows` rows.
+        Seed of the sample that is drawn above `SILHOUETTES.rows` rows.
     """
     ks = [k for k in clusterings if k >= 2]
     n = len(Z)
@@ -101,7 +101,7 @@ def silhouettes(
     rows = sample_rows(Z, SILHOUETTES.sample, seed) if sampled else np.arange(n)
     labels = {k: clusterings[k].labels_at(rows) for k in ks}
     if sampled:
-        # What one k asks for besides counts for that k alone: elsewhere it is no fair sample.
+        # Rows added for one k count for that k only; for another k they would bias the sample.
         more = {k: _more_rows(clusterings[k], rows, labels[k], seed) for k in ks}
         base, rows = rows, np.unique(np.concatenate([rows, *more.values()]))
         own = {k: np.isin(rows, base) | np.isin(rows, more[k]) for k in ks}
@@ -111,14 +111,14 @@ def silhouettes(
     X = Z[rows].astype(np.float64, copy=False)
     dtype = np.float32 if len(X) > SILHOUETTES.double_precision_rows else np.float64
     shares = {k: clusterings[k].sizes / clusterings[k].sizes.sum() for k in ks}
-    # The ks side by side: one product with all their clusters takes half the time of one for each.
+    # All ks side by side: one product takes half the time of a product per k.
     ends = np.cumsum([0, *ks])
     columns = {k: slice(start, start + k) for k, start in zip(ks, ends, strict=False)}
     members = np.zeros((len(X), ends[-1]), dtype)
     for k in ks:
         members[:, columns[k]] = np.eye(k)[labels[k]] * own[k][:, None]
     counts = members.sum(axis=0, dtype=np.float64)
-    # What each measured customer stands for of the mean.
+    # Weight of each measured customer in the mean.
     each = {k: own[k] * (shares[k] / np.maximum(counts[columns[k]], 1.0))[labels[k]] for k in ks}
     values = {k: np.zeros(len(X)) for k in ks}
     slopes = np.zeros((SILHOUETTES.chunk, ends[-1]), dtype)
@@ -150,7 +150,7 @@ def silhouettes(
 def _more_rows(
     clustering: Clustering, rows: NDArray[np.intp], labels: NDArray[np.int32], seed: int
 ) -> NDArray[np.intp]:
-    """Rows of the clusters that the sample holds too few of, besides those it holds."""
+    """Return extra rows of the clusters that have too few rows in the sample."""
     counts = np.bincount(labels, minlength=clustering.k)
     few = np.flatnonzero(counts < np.minimum(clustering.sizes, SILHOUETTES.fewest))
     if not len(few):
@@ -164,7 +164,7 @@ def _more_rows(
 def _distances(
     X: NDArray[np.float64], dtype: DTypeLike
 ) -> Iterator[tuple[int, NDArray[np.floating[Any]]]]:
-    """Distances of a chunk of rows at a time to all of them, with the position of the first."""
+    """Yield the distances of each chunk of rows to all rows, with the chunk's first position."""
     if np.dtype(dtype) == np.float64:
         for start in range(0, len(X), SILHOUETTES.chunk):
             yield start, cdist(X[start : start + SILHOUETTES.chunk], X)
@@ -180,7 +180,7 @@ def _distances(
         squared += squares
         squared += squares[part, None]
         np.maximum(squared, 0.0, out=squared)
-        # Rounding leaves a row a little away from itself.
+        # With rounding errors a row is not at distance zero from itself.
         squared[np.arange(len(squared)), np.arange(start, start + len(squared))] = 0.0
         yield start, np.sqrt(squared, out=squared)
 
@@ -188,14 +188,14 @@ def _distances(
 def _silhouette(
     sums: NDArray[np.float64], labels: NDArray[np.int32], counts: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Silhouettes (rows,) from the sums of distances to every cluster, and their slopes by these.
+    """Compute silhouettes and their derivatives from the sums of distances to every cluster.
 
-    Sums and slopes have the shape (rows, k).
+    Silhouettes have shape (rows,); the sums and the derivatives by them have shape (rows, k).
     """
     every = np.arange(len(labels))
     own = every, labels
     a = sums[own] / np.maximum(counts[labels] - 1, 1)
-    # A cluster the sample missed has no members to be near to.
+    # A cluster without sampled members cannot be the nearest.
     others = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
     others[own] = np.inf
     other = others.argmin(axis=1)

@@ -1,4 +1,4 @@
-"""Do the segments come back when the customers are drawn again?"""
+"""Bootstrap stability: do the segments reappear when the customers are resampled?"""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ class Stability:
     Attributes
     ----------
     jaccard : ndarray of shape (k,)
-        Mean over the bootstraps of the Jaccard similarity between a segment and the most similar
-        segment of the refit, in the order of the clustering's centres.
+        Jaccard similarity between each segment and the most similar segment of the refit, averaged
+        over the bootstraps; in the order of the clustering's centres.
     status : tuple of str
         ``dissolved`` (at most 0.5), ``doubtful`` (below 0.75), ``stable`` (below 0.85) or
         ``very stable``, for each segment.
     recovered, dissolved : ndarray of shape (k,), int
-        In how many bootstraps the similarity was at least 0.75, and at most 0.5.
+        Number of bootstraps in which the similarity was at least 0.75, and at most 0.5.
     ari : float
         Mean adjusted Rand index between refits, each applied to all rows.
     n_boot, rows : int
-        Number of bootstraps and of rows they were drawn from.
+        Number of bootstraps, and of rows they were drawn from.
     """
 
     jaccard: Array
@@ -48,7 +48,7 @@ class Stability:
 
     @property
     def stability(self) -> float:
-        """The mean Jaccard of the weakest segment: one bad segment makes a bad segmentation."""
+        """Mean Jaccard of the weakest segment: one bad segment makes a bad segmentation."""
         return float(self.jaccard.min())
 
     @property
@@ -57,7 +57,7 @@ class Stability:
         return int(self.jaccard.argmin())
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able."""
+        """Return a dict that can be written as JSON."""
         return {
             "stability": self.stability,
             "jaccard": self.jaccard.tolist(),
@@ -73,11 +73,10 @@ class Stability:
 def bootstrap_stability(
     Z: Array, clustering: Clustering, *, seed: int, n_boot: int = 100
 ) -> Stability:
-    """Cluster-wise stability by bootstrap (Hennig 2007, Comput. Stat. Data Anal. 52, section 3).
+    """Bootstrap each cluster's stability (Hennig 2007, Comput. Stat. Data Anal. 52, section 3).
 
-    Each bootstrap draws as many rows as there are, with replacement, refits k centres and compares
-    partitions on the rows that were drawn, each counted once. Above 3,000 rows a seeded sample of
-    3,000 stands for all.
+    Each bootstrap draws as many rows as there are with replacement, refits k centres and compares
+    the partitions on the distinct rows drawn. Above 3,000 rows, a seeded sample of 3,000 is used.
 
     Parameters
     ----------
@@ -120,7 +119,7 @@ def _status(jaccard: float) -> str:
 
 
 def _refit(X: Array, centers: Array, counts: Array, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Labels of all rows by the centres refitted to each bootstrap, shape (n_boot, n)."""
+    """Label all rows by the centres refitted to each bootstrap, shape (n_boot, n)."""
     k, d = centers.shape
     best: Fits = lloyd(X[None], np.broadcast_to(centers, (len(counts), k, d)), counts)
     for _ in range(STABILITY.random_starts if k > 1 else 0):
@@ -131,7 +130,7 @@ def _refit(X: Array, centers: Array, counts: Array, rng: np.random.Generator) ->
 def _contingency(
     first: NDArray[np.intp], second: NDArray[np.intp], keep: NDArray[np.bool_] | None, k: int
 ) -> Array:
-    """Rows in cluster i of one partition and j of the other, shape (B, k, k)."""
+    """Count the rows in cluster i of one partition and j of the other, shape (B, k, k)."""
     B = len(first)
     cell = np.arange(B)[:, None] * k * k + first * k + second
     weights = None if keep is None else keep.astype(np.float64).ravel()
@@ -142,18 +141,19 @@ def _contingency(
 def _jaccard(
     own: NDArray[np.intp], refits: NDArray[np.intp], drawn: NDArray[np.bool_], k: int
 ) -> Array:
-    """Similarity of each own cluster to the most similar refitted one, shape (B, k)."""
+    """Return the similarity of each cluster to the most similar refitted one, shape (B, k)."""
     both = _contingency(own, refits, drawn, k)
     either = both.sum(axis=2, keepdims=True) + both.sum(axis=1, keepdims=True) - both
-    # A segment none of whose rows was drawn is not there to be found: similarity 0.
+    # A segment without a drawn row cannot be found: its similarity is 0.
     best: Array = (both / np.maximum(either, 1.0)).max(axis=2)
     return best
 
 
 def adjusted_rand(first: NDArray[np.intp], second: NDArray[np.intp], k: int) -> Array:
-    """Adjusted Rand index (Hubert & Arabie 1985, eq. 5) of B pairs of partitions, shape (B,).
+    """Compute the adjusted Rand index (Hubert & Arabie 1985, eq. 5) of B pairs, shape (B,).
 
-    scikit-learn's takes one pair at a time, and ten times as long on 200 rows for its checks.
+    scikit-learn's version takes one pair of partitions at a time. On 200 rows it takes ten times
+    as long because of its checks.
 
     Parameters
     ----------
@@ -171,5 +171,5 @@ def adjusted_rand(first: NDArray[np.intp], second: NDArray[np.intp], k: int) -> 
     columns = pairs(table.sum(axis=1)).sum(axis=1)
     expected = rows * columns / np.maximum(pairs(table.sum(axis=(1, 2))), 1.0)
     spread = (rows + columns) / 2 - expected
-    # No spread: both partitions put all rows together, or each row alone.
+    # Without spread, both partitions have all rows in one cluster or each row in its own.
     return np.where(spread > 0, (together - expected) / np.where(spread > 0, spread, 1.0), 1.0)

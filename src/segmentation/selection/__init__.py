@@ -1,1 +1,1 @@
-"""Which k, how sure, or none."""
+"""Choose the number of segments, or find that there is no cluster structure."""

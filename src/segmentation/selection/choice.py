@@ -1,4 +1,4 @@
-"""Which k, how sure, or none: a function and a line in `CHOICES` make a rule."""
+"""Rules that choose k. To add one, write a function and add a line to `CHOICES`."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen number of segments and how sure it is.
+    """The chosen number of segments and the confidence in it.
 
     Attributes
     ----------
     k : int
-        1 when there is no structure, whatever the range.
+        1 if there is no structure, whatever the range.
     rule : str
         A name of `CHOICES`.
     structure : bool or None
-        None when the rule does not test it: every rule but ``evidence``.
+        None if the rule does not test for structure; only ``evidence`` does.
     confidence : {"agreed", "contested"} or None
-        None without structure or without the test.
+        None if there is no structure or it was not tested.
     picks : mapping of criterion to k
     verdict : str
         One plain sentence.
     evidence : Evidence or None
-        For the rule ``evidence``.
+        None for every rule except ``evidence``.
     """
 
     k: int
@@ -52,7 +52,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a rule may look at.
+    """The data a rule can use.
 
     Attributes
     ----------
@@ -60,14 +60,14 @@ class Fitted:
         Scaled customers.
     clusterings : mapping of k to `Clustering`
     curve : DataFrame
-        The metrics of every k; k is the index.
+        The metrics of every k, indexed by k.
     seed : int
     k_min : int
-        The smallest k that a rule may name.
+        The smallest k that a rule may choose.
     options : mapping
-        The rule's config keys that were given, such as ``k`` for ``choice.k``.
+        The config keys given for the rule, such as ``k`` for ``choice.k``.
     processes : int
-        How many processes may work on it.
+        The number of processes that may be used.
     """
 
     Z: Array
@@ -80,29 +80,29 @@ class Fitted:
 
     @property
     def ks(self) -> list[int]:
-        """The k a rule may name, ascending."""
+        """The values of k that a rule may choose, ascending."""
         return [int(k) for k in sorted(self.curve.index) if k >= self.k_min]
 
     def column(self, name: str) -> pd.Series:
-        """A criterion of the curve for the k >= 2 that a rule may name."""
+        """A column of the curve for the k >= 2 that a rule may choose."""
         return self.curve.loc[[k for k in self.ks if k >= 2], name]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A line of `CHOICES`: how to choose k, and how to say so.
+    """A line of `CHOICES`: how to choose k and how to explain the choice.
 
     Attributes
     ----------
     pick : callable
-        Takes `Fitted`. Returns the chosen k, or None where no fitted k qualifies. A rule that also
+        Takes `Fitted`. Returns the chosen k, or None if no fitted k qualifies. A rule that also
         tests for structure returns a whole `Choice` instead.
     words : str
-        Why this k, as in "4 segments: highest silhouette".
+        The reason for this k, as in "4 segments: highest silhouette".
     keys : mapping of str to type
-        Config keys below ``choice`` that the rule takes besides ``name``.
+        Config keys below ``choice`` that the rule takes in addition to ``name``.
     is_criterion : bool
-        Whether the data name the k. False where the user does.
+        True if k is chosen from the data, False if the user sets it.
     """
 
     pick: Callable[[Fitted], int | Choice | None]
@@ -126,7 +126,7 @@ def choose(
     Parameters
     ----------
     choice : str or mapping
-        A name of `CHOICES`, or a mapping with that ``name`` and the rule's own keys.
+        A name of `CHOICES`, or a mapping with the ``name`` and the rule's own keys.
     Z : ndarray of shape (n, d)
         Scaled customers.
     clusterings : mapping of k to `Clustering`
@@ -136,24 +136,24 @@ def choose(
     k : int, optional
         The rule's key ``k``: the number of segments for ``fixed``.
     k_min : int
-        The smallest k a rule may name; "no structure" gives 1 whatever it is.
+        The smallest k a rule may choose. "No structure" gives 1 whatever its value.
 
     Raises
     ------
     ConfigError
-        Unknown rule, a key missing or out of place, or no fitted k satisfies the rule.
+        The rule is unknown, a key is missing or not allowed, or no fitted k satisfies the rule.
     """
     name, options = check(choice, k)
     rule = CHOICES[name]
     fitted = Fitted(Z, clusterings, curve, seed, k_min, options, free_processes(len(Z)))
-    # Matrices this small are slower on several threads, by a factor of six in CPU.
+    # Matrices this small are slower on several threads: they take six times the CPU.
     with at_most(1):
         found = rule.pick(fitted)
     return found if isinstance(found, Choice) else _untested(fitted, name, rule, found)
 
 
 def check(choice: str | Mapping[str, Any], k: int | None = None) -> tuple[str, Mapping[str, Any]]:
-    """The name of a rule and its options, checked before anything is fitted.
+    """Return the name of a rule and its options, checked before anything is fitted.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def check(choice: str | Mapping[str, Any], k: int | None = None) -> tuple[str, M
     Raises
     ------
     ConfigError
-        Unknown rule, a key that it does not take, or a value of the wrong type.
+        The rule is unknown, it does not take a key, or a value has the wrong type.
     """
     options = {} if isinstance(choice, str) else {str(key): choice[key] for key in choice}
     name = str(options.pop("name", None) if options else choice)
@@ -179,14 +179,14 @@ def check(choice: str | Mapping[str, Any], k: int | None = None) -> tuple[str, M
             raise ConfigError(_out_of_place(name, key, value))
         abstract, wanted = _KINDS[keys[key]]
         if value is not None and not isinstance(value, abstract):
-            raise ConfigError(f"choice.{key}={value}: {wanted} is wanted.")
+            raise ConfigError(f"choice.{key}={value}: the value must be {wanted}.")
     return name, options
 
 
 _KINDS: Mapping[type, tuple[type, str]] = {
     int: (Integral, "a whole number"),
     float: (Real, "a number"),
-    str: (str, "a text"),
+    str: (str, "text"),
     bool: (bool, "true or false"),
 }
 
@@ -197,14 +197,14 @@ def _out_of_place(name: str, key: str, value: object) -> str:
         takes = ", ".join(f"choice.{each}" for each in CHOICES[name].keys) or "no key"
         return f"choice={name} has no key {key}; it takes {takes}."
     return (
-        f"choice.{key}={value} with choice={name}: choice.{key} belongs to "
-        f"choice={' and '.join(owners)} alone; write choice={owners[0]} choice.{key}={value} or "
+        f"choice.{key}={value} with choice={name}: choice.{key} only applies to "
+        f"choice={' and '.join(owners)}; use choice={owners[0]} choice.{key}={value} or "
         f"leave choice.{key} out."
     )
 
 
 def evidence(fitted: Fitted) -> Choice:
-    """Test for structure, then ICL, with the confidence that five criteria give."""
+    """Test for structure, then choose k by ICL and silhouette, with a confidence."""
     if max(fitted.ks) < 2:
         raise ConfigError(
             f"choice=evidence with k.max={max(fitted.ks)}: there is nothing to choose from; "
@@ -237,7 +237,7 @@ def _sentence(found: Evidence) -> str:
     by_k: dict[int, list[str]] = {}
     for name, k in found.picks.items():
         by_k.setdefault(k, []).append(CRITERIA[name].label)
-    # The chosen k first, then the alternatives, the most named first.
+    # The chosen k first, then the alternatives by number of criteria.
     order = sorted(by_k, key=lambda k: (k != found.k, -len(by_k[k]), k))
     named = "; ".join(f"k={k} by {', '.join(by_k[k])}" for k in order)
     end = "; this is the largest k tried, raise k.max" if found.at_end else ""
@@ -245,12 +245,12 @@ def _sentence(found: Evidence) -> str:
 
 
 def silhouette(fitted: Fitted) -> int | None:
-    """The highest mean silhouette."""
+    """Choose the k with the highest mean silhouette."""
     return criteria.highest(fitted.column("silhouette"))
 
 
 def elbow(fitted: Fitted) -> int | None:
-    """The knee of the WCSS curve (kneedle: Satopaa et al. 2011)."""
+    """Choose the knee of the WCSS curve (kneedle: Satopaa et al. 2011)."""
     ks = fitted.ks
     if len(ks) < 3:
         raise ConfigError(
@@ -258,7 +258,7 @@ def elbow(fitted: Fitted) -> int | None:
             "widen k.min..k.max."
         )
     wcss = fitted.curve.loc[ks, "wcss"].tolist()
-    # It imports pyplot, and no other rule needs it.
+    # Imported here because kneed imports pyplot and no other rule needs it.
     from kneed import KneeLocator
 
     knee = KneeLocator(ks, wcss, curve="convex", direction="decreasing").knee
@@ -266,29 +266,29 @@ def elbow(fitted: Fitted) -> int | None:
 
 
 def gap(fitted: Fitted) -> int | None:
-    """The first k >= 2 whose gap the next one does not beat by more than its standard error.
+    """Choose the first k >= 2 whose gap the next k does not beat by more than its standard error.
 
-    From 2 on: one group hides two behind a Gaussian with the same variances, so that the gap stops
-    at 1 on most data with structure. Whether one group is enough is what ``evidence`` tests.
+    The search starts at 2. A Gaussian with the same variances can hide two groups, so the gap
+    stops at 1 on most data with structure. ``evidence`` tests whether one group is enough.
     """
     table = criteria.gap(fitted.Z, [k for k in fitted.ks if k >= 2], seed=fitted.seed)
     return criteria.first_gap(table["gap"], table["gap_se"])
 
 
 def icl(fitted: Fitted) -> int | None:
-    """The lowest integrated completed likelihood."""
+    """Choose the k with the lowest integrated completed likelihood."""
     asked = {k: fitted.clusterings[k] for k in fitted.ks}
     return criteria.lowest(criteria.icl(fitted.Z, asked, seed=fitted.seed)["icl"])
 
 
 def prediction_strength(fitted: Fitted) -> int | None:
-    """The largest k whose clusters in one half of the customers predict those in the other."""
+    """Choose the largest k whose clusters in one half of the customers predict the other half's."""
     strength = criteria.prediction_strength(fitted.Z, fitted.ks, seed=fitted.seed)
     return criteria.largest_strong(strength)
 
 
 def fixed(fitted: Fitted) -> int:
-    """The k of the configuration."""
+    """Return the k set in the configuration."""
     allowed = [int(k) for k in sorted(fitted.clusterings) if k >= fitted.k_min]
     k = fitted.options.get("k")
     if k is None:
@@ -305,7 +305,7 @@ def _untested(fitted: Fitted, name: str, rule: Rule, k: int | None) -> Choice:
     if k is None:
         ks = fitted.ks
         raise ConfigError(
-            f"choice={name} finds no k in k={ks[0]}..{ks[-1]}: widen the range (k.max=12), or take "
+            f"choice={name} finds no k in k={ks[0]}..{ks[-1]}: widen the range (k.max=12), or use "
             "choice=evidence or choice=fixed."
         )
     segments = "segment" if k == 1 else "segments"
@@ -320,7 +320,7 @@ def _untested(fitted: Fitted, name: str, rule: Rule, k: int | None) -> Choice:
     )
 
 
-#: Every rule by its name in the config. Adding one is a function, a line and a YAML file.
+#: Every rule by its name in the config. A new rule is a function, a line here and a YAML file.
 CHOICES: dict[str, Rule] = {
     "evidence": Rule(evidence),
     "silhouette": Rule(silhouette, "highest silhouette"),

@@ -1,4 +1,4 @@
-"""Is there any cluster structure, or is one group the honest answer?"""
+"""Test whether the data have any cluster structure."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ class Gate:
     ----------
     structure : bool
     by : {"dip", "silhouette"} or None
-        Which test found structure; None when neither did.
+        Which test found structure; None if neither did.
     reason : str
         In plain words.
     dip_p : mapping of k to float
-        The largest p-value among the adjacent pairs of clusters; 1 where a pair is too small.
+        The largest p-value among the adjacent pairs of clusters; 1 if a pair is too small.
     silhouette : float or None
         The largest mean silhouette over k on the rows used.
     null_silhouette : mapping of str to float
-        The largest value each null reached in all its draws.
+        The largest mean silhouette in all draws of each null model.
     bands : DataFrame
-        Indexed by k; ``low`` and ``high`` silhouettes of all null draws.
+        Indexed by k; ``low`` and ``high`` are the extremes over all null draws.
     rows : mapping of str to int
-        How many customers each test looked at.
+        How many customers each test used.
     """
 
     structure: bool
@@ -55,7 +55,7 @@ class Gate:
     rows: Mapping[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able, without the bands."""
+        """Return a dict that can be written as JSON, without the bands."""
         return {
             "structure": self.structure,
             "by": self.by,
@@ -72,26 +72,26 @@ def find_structure(
 ) -> Gate:
     """Decide whether the data have cluster structure.
 
-    Structure is found when either test says so:
+    Structure is found if either test finds it:
 
     dip
-        For some k >= 2 every pair of adjacent clusters is separated by a dip in density: Hartigan
-        & Hartigan's (1985, Ann. Stat. 13) test rejects one mode on the points of both, projected
-        on the line through their centres.
+        For some k >= 2 every pair of adjacent clusters is separated by a dip in density. The test
+        of Hartigan & Hartigan (1985, Ann. Stat. 13) must reject a single mode for the points of
+        both clusters, projected on the line through their centres.
     silhouette
-        The largest mean silhouette over k exceeds that of every draw of every null in
-        `segmentation.selection.null_models.NULLS`, all clustered by the same procedure, and ICL
-        prefers several Gaussians to one: a single group of an odd shape can have a high
-        silhouette too.
+        The largest mean silhouette over k exceeds the value of every draw of every null model in
+        `segmentation.selection.null_models.NULLS`, all clustered by the same procedure. ICL must
+        also prefer several Gaussians to one, because a single group of an odd shape can have a
+        high silhouette too.
 
-    Repeated values are spread over their rounding interval first; both tests read ties as modes.
+    Repeated values are first spread over their rounding interval: both tests take ties for modes.
 
     Parameters
     ----------
     Z : ndarray of shape (n, d)
         Scaled customers.
     clusterings : mapping of k to `Clustering`
-        Every k fitted; k=1 is ignored.
+        Every fitted k; k=1 is ignored.
     seed : int
     icl : Series, optional
         `segmentation.selection.criteria.icl` of the same clusterings (k=1 included), if known.
@@ -120,14 +120,14 @@ def find_structure(
 
 
 def untestable(Z: Array, clusterings: Mapping[int, Clustering]) -> str | None:
-    """Why these data cannot be tested; None when they can."""
+    """Return why these data cannot be tested, or None if they can."""
     least = TENDENCY.min_customers
     if len(Z) < least:
-        return f"only {len(Z)} customers, {least} are needed to tell groups from noise"
+        return f"only {len(Z)} customers; at least {least} are needed to tell groups from noise"
     if not varying(Z).any():
         return "all customers are equal in every feature"
     if max(clusterings) < 2:
-        return "only k=1 was fitted, so there was nothing to compare one group with"
+        return "only k=1 was fitted, so there is nothing to compare one group with"
     return None
 
 
@@ -153,18 +153,18 @@ def _judge(
     elif reached > null_maxima[rival] and mixture != 1:
         by = "silhouette"
         reason = (
-            f"the silhouette reaches {reached:.2f}, on data without clusters at most "
+            f"the silhouette reaches {reached:.2f}; on data without clusters it reaches at most "
             f"{null_maxima[rival]:.2f}"
         )
     elif reached > null_maxima[rival]:
         reason = (
             f"no dip in density between clusters (smallest p={dips[best_k]:.2f}) and ICL prefers "
-            f"one Gaussian to several, though the silhouette reaches {reached:.2f}"
+            f"one Gaussian to several, although the silhouette reaches {reached:.2f}"
         )
     else:
         reason = (
-            f"no dip in density between clusters (smallest p={dips[best_k]:.2f}) and a silhouette "
-            f"of {reached:.2f} where {NULLS[rival].words} reach {null_maxima[rival]:.2f}"
+            f"no dip in density between clusters (smallest p={dips[best_k]:.2f}), and the "
+            f"silhouette is {reached:.2f} while {NULLS[rival].words} reach {null_maxima[rival]:.2f}"
         )
     return Gate(
         structure=by is not None,
@@ -179,7 +179,7 @@ def _judge(
 
 
 def _worst_dip(X: Array, centers: Array, rng: np.random.Generator) -> float:
-    """The largest dip p-value among adjacent pairs; 1 as soon as one pair cannot be separate."""
+    """Return the largest dip p-value among adjacent pairs; 1 if a pair cannot be separated."""
     worst = 0.0
     for left, right in _adjacent(X, centers):
         if min(len(left), len(right)) < TENDENCY.min_cluster:
@@ -194,7 +194,7 @@ def _worst_dip(X: Array, centers: Array, rng: np.random.Generator) -> float:
 
 
 def _adjacent(X: Array, centers: Array) -> Iterator[tuple[Array, Array]]:
-    """Points of every two adjacent clusters, projected on the line through their centres."""
+    """Yield the points of each adjacent pair, projected on the line through their centres."""
     k = len(centers)
     distances = -2 * X @ centers.T + (centers**2).sum(axis=1)
     first = distances.argmin(axis=1)

@@ -1,4 +1,4 @@
-"""Criteria that look at a whole range of k: ICL, gap statistic, prediction strength."""
+"""Criteria computed over a whole range of k: ICL, gap statistic, prediction strength."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ Array = NDArray[np.float64]
 
 
 def _rows(Z: Array, limit: int, seed: int) -> tuple[Array, NDArray[np.bool_]]:
-    """At most `limit` rows without rounding and constant columns, and which columns are left."""
+    """Return at most `limit` rows, rounding undone and constant columns dropped, and the mask."""
     rows = sampled(Z, limit, seed)
     columns = varying(rows)
     return unround(rows[:, columns], seed), columns
 
 
 def icl(Z: Array, clusterings: Mapping[int, Clustering], *, seed: int) -> pd.DataFrame:
-    """Integrated completed likelihood of Gaussian mixtures started at K-Means centres.
+    """Compute the integrated completed likelihood of Gaussian mixtures started at K-Means centres.
 
-    ``ICL = BIC - 2 sum_ik p_ik log p_ik`` with ``BIC = -2 log L + (free parameters) log n``, lower
-    is better (Biernacki, Celeux & Govaert 2000, eq. 11, with soft assignments); of full, diagonal
-    and spherical covariances the lowest. The 3 % most isolated customers are left out.
+    ``ICL = BIC - 2 sum_ik p_ik log p_ik`` with ``BIC = -2 log L + (free parameters) log n``; lower
+    is better (Biernacki, Celeux & Govaert 2000, eq. 11, with soft assignments). The lowest value
+    among full, diagonal and spherical covariances is taken. The 3 % most isolated customers are
+    left out.
 
     Parameters
     ----------
@@ -57,7 +58,7 @@ def icl(Z: Array, clusterings: Mapping[int, Clustering], *, seed: int) -> pd.Dat
 
 
 def _isolation(X: Array) -> Array:
-    """Distance to the fifth-nearest other row: small inside any group of more than five."""
+    """Return distances to the fifth-nearest other row: small inside any group of more than five."""
     neighbours = NearestNeighbors(
         n_neighbors=min(CRITERIA_SETTINGS.isolation_rank, len(X) - 1)
     ).fit(X)
@@ -66,7 +67,7 @@ def _isolation(X: Array) -> Array:
 
 
 def _lowest_mixture(X: Array, centers: Array) -> tuple[float, float]:
-    """ICL and BIC of the covariance structure with the lowest ICL."""
+    """Return ICL and BIC of the covariance structure with the lowest ICL."""
     k, d = centers.shape
     floor = CRITERIA_SETTINGS.variance_floor * float(X.var(axis=0).mean())
     labels = labels_of(X, centers)
@@ -76,7 +77,7 @@ def _lowest_mixture(X: Array, centers: Array) -> tuple[float, float]:
         own = X[labels == j] - centers[j]
         within[j] = own.T @ own / sizes[j] + floor * np.eye(d)
     variances = within.diagonal(axis1=1, axis2=2)
-    # All three starts are given: scikit-learn would run a K-Means of its own for the missing one.
+    # All three starts are given. If one were missing, scikit-learn would run its own K-Means.
     precisions = {
         "full": np.linalg.inv(within),
         "diag": 1 / variances,
@@ -96,7 +97,7 @@ def _lowest_mixture(X: Array, centers: Array) -> tuple[float, float]:
             random_state=0,
         )
         with warnings.catch_warnings():
-            # Hundred steps are enough to compare; the last digits of a likelihood are not needed.
+            # A hundred steps are enough to compare; the last digits of a likelihood do not matter.
             warnings.simplefilter("ignore", ConvergenceWarning)
             mixture.fit(X)
         shares = mixture.predict_proba(X)
@@ -106,10 +107,10 @@ def _lowest_mixture(X: Array, centers: Array) -> tuple[float, float]:
 
 
 def gap(Z: Array, ks: Sequence[int], *, seed: int) -> pd.DataFrame:
-    """Gap statistic (Tibshirani, Walther & Hastie 2001, eq. 3), with a Gaussian reference.
+    """Compute the gap statistic (Tibshirani, Walther & Hastie 2001, eq. 3), Gaussian reference.
 
-    ``gap(k) = mean(log WCSS of the reference) - log WCSS``; the reference is Gaussian data with
-    the same principal variances, because a uniform one finds clusters in any unimodal data.
+    ``gap(k) = mean(log WCSS of the reference) - log WCSS``. The reference is Gaussian data with
+    the same principal variances: a uniform reference finds clusters in any unimodal data.
 
     Parameters
     ----------
@@ -120,8 +121,8 @@ def gap(Z: Array, ks: Sequence[int], *, seed: int) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Index k; columns ``gap`` and ``gap_se`` (the standard deviation of the reference times
-        ``sqrt(1 + 1 / draws)``).
+        Index k; columns ``gap`` and ``gap_se``, which is the standard deviation of the reference
+        times ``sqrt(1 + 1 / draws)``.
     """
     X, _ = _rows(Z, CRITERIA_SETTINGS.rows["gap"], seed)
     rng = np.random.default_rng(seed)
@@ -129,7 +130,7 @@ def gap(Z: Array, ks: Sequence[int], *, seed: int) -> pd.DataFrame:
     null = fit_path(gaussian(X, CRITERIA_SETTINGS.gap_draws, rng), ks, rng)
     table = pd.DataFrame(index=pd.Index(ks, name="k"), columns=["gap", "gap_se"], dtype=float)
     for k in ks:
-        # Every point a centre of its own: no WCSS left to take the logarithm of.
+        # Every point is its own centre, so the logarithm of WCSS is undefined.
         if own[k].wcss[0] <= 0 or null[k].wcss.min() <= 0:
             continue
         reference = np.log(null[k].wcss)
@@ -139,10 +140,11 @@ def gap(Z: Array, ks: Sequence[int], *, seed: int) -> pd.DataFrame:
 
 
 def prediction_strength(Z: Array, ks: Sequence[int], *, seed: int) -> pd.Series:
-    """Prediction strength (Tibshirani & Walther 2005, eq. 2), mean over random half splits.
+    """Compute the prediction strength (Tibshirani & Walther 2005, eq. 2), mean over half splits.
 
-    The smallest share, over the clusters of one half, of pairs of points that the centres of the
-    other half put together too. A cluster of one point has no pairs and counts 0.
+    For each cluster of one half, take the share of its pairs of points that the centres of the
+    other half also put together; the strength is the smallest of these shares. A cluster of one
+    point has no pairs and counts as 0.
 
     Parameters
     ----------
@@ -184,18 +186,18 @@ def _together(own: NDArray[np.intp], their: NDArray[np.intp], k: int) -> float:
 
 
 def lowest(values: pd.Series) -> int | None:
-    """The k of the smallest value; None when no k has one."""
+    """Return the k with the smallest value, or None if all are NaN."""
     return highest(-values)
 
 
 def highest(values: pd.Series) -> int | None:
-    """The k of the largest value; None when no k has one."""
+    """Return the k with the largest value, or None if all are NaN."""
     known = values.dropna()
     return int(known.index.to_numpy()[known.to_numpy().argmax()]) if len(known) else None
 
 
 def first_gap(gaps: pd.Series, errors: pd.Series) -> int | None:
-    """The smallest k with ``gap(k) >= gap(next k) - error(next k)``, else the largest k."""
+    """Return the smallest k with ``gap(k) >= gap(next k) - error(next k)``, else the largest k."""
     known = gaps.dropna()
     if known.empty:
         return None
@@ -204,6 +206,6 @@ def first_gap(gaps: pd.Series, errors: pd.Series) -> int | None:
 
 
 def largest_strong(strength: pd.Series) -> int | None:
-    """The largest k whose prediction strength is at least 0.8; None when none is."""
+    """Return the largest k with a prediction strength of at least 0.8, or None."""
     strong = strength.index.to_numpy()[strength.to_numpy() >= CRITERIA_SETTINGS.strong]
     return int(strong.max()) if len(strong) else None

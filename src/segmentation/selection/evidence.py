@@ -1,4 +1,4 @@
-"""The whole evidence on the number of segments: a gate, five criteria, what they agree on."""
+"""The evidence on the number of segments: a gate, five criteria and how many of them agree."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from segmentation.selection.evidence_settings import CRITERIA_SETTINGS, EVIDENCE
 
 Array = NDArray[np.float64]
 
-#: What the evidence's table holds, in this order.
+#: Columns of the evidence table, in this order.
 COLUMNS = (
     "icl",
     "bic",
@@ -37,21 +37,21 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Criterion:
-    """A number over k that names one.
+    """A number computed for each k, and a rule that picks one k from it.
 
     Attributes
     ----------
     name : str
-        Its column in the evidence's table.
+        Its column in the evidence table.
     label : str
-        What readers call it.
+        Its name for readers.
     format : callable
-        How a value is written.
+        Formats a value.
     better : {"higher", "lower"}
     pick : callable
-        The k that a table over k names, or None.
+        Takes a table indexed by k; returns the k it picks, or None.
     knows_one : bool
-        Whether it may name k=1; it is shown k=2 and more, if not.
+        Whether it may pick k=1. If not, `pick` gets only k >= 2.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Criterion:
 
 
 def _highest(name: str) -> Criterion:
-    """A metric of the curve that names the k where it is highest."""
+    """Return a criterion that picks the k with the highest value of a metric of the curve."""
     line = METRICS[name]
     return Criterion(
         name, line.label, line.format, line.better, lambda t: criteria.highest(t[name])
@@ -83,8 +83,8 @@ CRITERIA = {
             "gap statistic",
             decimals(3),
             "higher",
-            # The gate has decided that one group is not enough; the gap alone often says that it
-            # is.
+            # The gate has already decided that one group is not enough. The gap alone would often
+            # pick 1.
             lambda t: criteria.first_gap(t["gap"], t["gap_se"]),
         ),
         Criterion(
@@ -100,25 +100,25 @@ CRITERIA = {
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the gate and the criteria say, and the k they lead to.
+    """The results of the gate and the criteria, and the k they lead to.
 
     Attributes
     ----------
     k : int
-        1 when the gate found no structure.
+        1 if the gate found no structure.
     table : DataFrame
         Indexed by k; columns ``icl``, ``bic``, ``silhouette``, ``calinski_harabasz``, ``gap``,
         ``gap_se``, ``prediction_strength``, ``dip_p``; NaN where undefined.
     picks : mapping of criterion to k
-        Empty when the gate found no structure.
+        Empty if the gate found no structure.
     gate : Gate
     null_bands : mapping of criterion to (low, high)
-        What a criterion reaches on data without clusters, each a Series indexed by k.
+        The range of a criterion on data without clusters; each a Series indexed by k.
     gap : float or None
-        Standardised gap of the chosen k: how many standard deviations ``log WCSS`` lies below
-        that of Gaussian data without clusters.
+        Standardised gap of the chosen k: how many standard deviations ``log WCSS`` is below its
+        mean on Gaussian data without clusters.
     rows : mapping of str to int
-        How many customers each part looked at.
+        How many customers each test and criterion used.
     """
 
     k: int
@@ -131,27 +131,27 @@ class Evidence:
 
     @property
     def agreeing(self) -> int:
-        """How many criteria name the chosen k."""
+        """How many criteria pick the chosen k."""
         return sum(pick == self.k for pick in self.picks.values())
 
     @property
     def confidence(self) -> str | None:
-        """``agreed`` or ``contested``; None without structure.
+        """``agreed`` or ``contested``; None if there is no structure.
 
-        The bar of three of five was measured, see `benchmarks/quality_k.py`.
+        The threshold of three of five was measured; see `benchmarks/quality_k.py`.
         """
         if not self.gate.structure:
             return None
-        # At the end of the range nobody knows what the next k would have said.
+        # At the end of the range the next k might have been better still.
         return "agreed" if self.agreeing >= EVIDENCE.agreement and not self.at_end else "contested"
 
     @property
     def at_end(self) -> bool:
-        """Whether k is the largest of the range."""
+        """Whether k is the largest k of the range."""
         return self.k == int(self.table.index.max())
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able; what is undefined is null."""
+        """Return a dict that can be written as JSON; undefined values are null."""
         return {
             "k": self.k,
             "confidence": self.confidence,
@@ -183,12 +183,13 @@ def gather(
     k_min: int = 1,
     processes: int = 1,
 ) -> Evidence:
-    """Gather the evidence on all fitted k and decide.
+    """Gather the evidence on all fitted k and choose one.
 
-    The gate decides whether there is structure. If there is, k has the largest sum of ICL's gain
-    over one group, relative to its largest gain, and half the silhouette, relative to its largest;
-    when ICL prefers one group, k is that of the highest silhouette. Between two k that ICL hardly
-    tells apart the silhouette sees whether a component is a group or a tail of one.
+    The gate decides whether there is structure. If there is, each k gets a score: ICL's gain over
+    one group, relative to the largest gain, plus half the silhouette, relative to the largest
+    silhouette. The k with the highest score is chosen. If ICL prefers one group, the k with the
+    highest silhouette is chosen. When ICL hardly distinguishes two k, the silhouette tells whether
+    a component is a group or the tail of one.
 
     Parameters
     ----------
@@ -199,9 +200,9 @@ def gather(
         Indexed by k with columns ``silhouette`` and ``calinski_harabasz``.
     seed : int
     k_min : int
-        The smallest k allowed when there is structure.
+        The smallest k allowed if there is structure.
     processes : int
-        That may work at once; the answer is the same for any number.
+        The number of processes that may be used. It does not change the result.
     """
     table = curve[["silhouette", "calinski_harabasz"]].astype(float)
     ks = table.index.to_list()
@@ -237,7 +238,7 @@ def gather(
 
 
 def _picks(table: pd.DataFrame) -> dict[str, int]:
-    """The k that each criterion names; 1 where it names none above."""
+    """Return the k that each criterion picks; 1 if it picks none."""
     several = table.loc[table.index >= 2]
     named = {
         name: each.pick(table if each.knows_one else several) for name, each in CRITERIA.items()
@@ -246,10 +247,10 @@ def _picks(table: pd.DataFrame) -> dict[str, int]:
 
 
 def _decide(table: pd.DataFrame, picks: Mapping[str, int], k_min: int) -> int:
-    """The k with the largest sum of ICL's and the silhouette's relative values."""
+    """Return the k with the largest weighted sum of relative ICL gain and silhouette."""
     several = table.loc[table.index >= max(2, k_min)]
     gain = table["icl"][1] - several["icl"]
-    # Not picks["icl"] == 1 alone: with k_min above 1 no criterion may name 1.
+    # Testing picks["icl"] == 1 is not enough: with k_min above 1 no criterion can pick 1.
     if not gain.max() > 0:
         return picks["silhouette"]
     width = several["silhouette"].clip(lower=0).fillna(0)
@@ -273,7 +274,7 @@ def _standardised_gap(table: pd.DataFrame, k: int) -> float | None:
 
 
 def _plain(value: Any) -> float | None:
-    """A number JSON knows."""
+    """Return a number that JSON can represent, or None."""
     if value is None or not math.isfinite(value):
         return None
     return float(value)

@@ -1,4 +1,4 @@
-"""Data without clusters that look like the customers, and how well they seem to cluster."""
+"""Null models: data without clusters that resemble the customers, and their silhouettes."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ Array = NDArray[np.float64]
 
 
 def uniform_box(X: Array, draws: int, rng: np.random.Generator) -> Array:
-    """Uniform in the box around the data along its principal axes."""
+    """Draw uniformly from the box around the data along its principal axes."""
     turned = _principal(X)
     box: Array = rng.uniform(turned.min(axis=0), turned.max(axis=0), (draws, *turned.shape))
     return box
 
 
 def gaussian(X: Array, draws: int, rng: np.random.Generator) -> Array:
-    """Gaussian with the variances of the principal axes."""
+    """Draw from a Gaussian with the data's variances along its principal axes."""
     turned = _principal(X)
     cloud: Array = rng.normal(size=(draws, *turned.shape)) * turned.std(axis=0)
     return cloud
 
 
 def permuted(X: Array, draws: int, rng: np.random.Generator) -> Array:
-    """The columns' own values, independent of each other."""
+    """Shuffle each column on its own: the same values, now independent."""
     return rng.permuted(np.broadcast_to(X, (draws, *X.shape)), axis=1)
 
 
 def copula(X: Array, draws: int, rng: np.random.Generator) -> Array:
-    """The columns' own values, with the rank correlations of the data (Gaussian copula)."""
+    """Rearrange each column to keep only the data's rank correlations (Gaussian copula)."""
     n, d = X.shape
     scores = norm.ppf(rankdata(X, axis=0) / (n + 1))
     variances, axes = np.linalg.eigh(np.corrcoef(scores, rowvar=False).reshape(d, d))
@@ -55,7 +55,7 @@ def _principal(X: Array) -> Array:
 
 @dataclass(frozen=True)
 class Null:
-    """A way to draw data without clusters, of shape (draws, n, d or fewer), and its name."""
+    """A function that draws data without clusters, shape (draws, n, d or fewer), and its name."""
 
     words: str
     draw: Callable[[Array, int, np.random.Generator], Array]
@@ -72,7 +72,7 @@ NULLS: dict[str, Null] = {
 def silhouette_maxima(
     X: Array, ks: Sequence[int], rng: np.random.Generator
 ) -> tuple[pd.Series, Mapping[str, pd.DataFrame]]:
-    """Mean silhouettes of the data and of some draws of every null.
+    """Compute mean silhouettes of the data and of draws from every null model.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def silhouette_maxima(
 
 
 def mean_silhouettes(X: Array, fits: Mapping[int, Fits]) -> pd.DataFrame:
-    """Mean silhouette (Rousseeuw 1987, eq. 2) of B data sets for every k, 0 for a lone point.
+    """Compute the mean silhouette (Rousseeuw 1987, eq. 2) of B data sets; a lone point counts 0.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def mean_silhouettes(X: Array, fits: Mapping[int, Fits]) -> pd.DataFrame:
     for b, rows in enumerate(X):
         distances = cdist(rows, rows)
         members = [np.eye(k)[fits[k].labels[b]] for k in ks]
-        # One matrix product for all k: the distances are read once.
+        # One matrix product for all k reads the distances only once.
         sums = np.split(distances @ np.hstack(members), np.cumsum(ks)[:-1], axis=1)
         for m, k in enumerate(ks):
             values[b, m] = _silhouette(sums[m], members[m], fits[k].labels[b])
