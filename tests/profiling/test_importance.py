@@ -34,7 +34,7 @@ def test_an_unscaled_column_of_large_numbers_is_called_out() -> None:
     raw = segment(frame, features=columns, scaling="none", choice="fixed", k=4, k_max=4)
     assert raw.importance is not None
     assert raw.importance.warning is not None
-    assert "annual_income alone makes 100 %" in raw.importance.warning
+    assert "annual_income alone accounts for 100 %" in raw.importance.warning
     scaled = segment(frame, features=columns, choice="fixed", k=4, k_max=4)
     assert scaled.importance is not None
     assert scaled.importance.warning is None

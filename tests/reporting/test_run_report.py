@@ -188,7 +188,7 @@ def test_an_untested_choice_is_not_sold_as_found() -> None:
     frame = pd.DataFrame(noise, columns=["a", "b"])
     text = Page(render(segment(frame, choice="fixed", k=3, k_max=4))).text
     assert "was not tested" in text
-    assert "named by" not in text
+    assert "picked by" not in text
 
 
 @pytest.mark.slow

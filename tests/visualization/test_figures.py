@@ -390,7 +390,7 @@ def test_criteria_counts_those_that_agree() -> None:
     table = curve(icl=[4, 3, 2, 5], gap=[0, 0.1, 0.3, 0.2], gap_se=[0.1] * 4)
     low = pd.Series([-0.2] * 4, index=table.index)
     figure = criteria(table, {"icl": 3, "gap": 2}, 3, bands={"gap": (low, -low)})
-    assert "1 of 2 criteria name k = 3" in texts(figure)
+    assert "1 of 2 criteria pick k = 3" in texts(figure)
     assert "data without clusters" in texts(figure)
     assert "No cluster structure found" in texts(criteria(table, {}, 1))
 
@@ -414,12 +414,13 @@ def weights(*shares: float, moved: float = 0.2) -> pd.DataFrame:
 
 
 def test_feature_weights_say_who_makes_the_difference() -> None:
-    assert "makes 90 % of the segments' difference" in words(feature_weights(weights(0.9, 0.1)))
-    assert "make 70 % of the segments' difference" in words(feature_weights(weights(0.4, 0.3, 0.3)))
+    first, both = weights(0.9, 0.1), weights(0.4, 0.3, 0.3)
+    assert "accounts for 90 % of the difference between segments" in words(feature_weights(first))
+    assert "account for 70 % of the difference between segments" in words(feature_weights(both))
     many = feature_weights(weights(*[1 / 40] * 40))
     assert "24 of 40 features" in words(many)
     alone = weights(np.nan, np.nan, moved=np.nan)
-    assert "What each feature has to say" in words(feature_weights(alone))
+    assert "Share of each feature in the distances" in words(feature_weights(alone))
     one = feature_weights(weights(1.0, moved=1.0))
     for figure in (many, one):
         height, width, _ = decoded(to_png(figure)).shape

@@ -1,1 +1,1 @@
-"""Who the segments are."""
+"""Describe the segments: sizes, names, profiles, rules, typical customers."""

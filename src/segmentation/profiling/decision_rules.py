@@ -1,4 +1,4 @@
-"""How to recognise a segment: a few rules in the customers' own units, with how well they do."""
+"""Rules that recognise a segment in the original units, with their quality."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from segmentation.evaluation.formats import in_units
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-#: Leaves of the tree beyond one a segment, at most.
+#: Maximum number of leaves beyond one per segment.
 SPARE_LEAVES = 3
-#: Fidelity given up for fewer leaves: rules are there to be remembered.
+#: Fidelity given up for fewer leaves: short rules are easier to remember.
 SIMPLER_BY = 0.01
 FOLDS = 5
-#: Thresholds are rounded by at most half a step of this many to the column's usual range.
+#: Steps in the usual range of a column; rounding moves a threshold by at most half a step.
 STEPS = 50
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What a rule asks of one column: a range, or one of some values.
+    """Condition on one column: a range of numbers or a set of categories.
 
     Attributes
     ----------
     feature : str
     above, at_most : float or None
-        Ends of the range; None where it is open.
+        Bounds of the range; None where it is open.
     values : tuple of str
-        Allowed categories of a column of categories; empty for a number.
+        Allowed categories; empty for a numeric column.
     all_values : tuple of str
-        All its categories.
+        All categories of the column; empty for a numeric column.
     """
 
     feature: str
@@ -48,7 +48,7 @@ class Condition:
 
     @property
     def text(self) -> str:
-        """In words: ``annual_income above 40 and at most 70``, ``gender is Female``."""
+        """Text such as ``annual_income above 40 and at most 70`` or ``gender is Female``."""
         if self.all_values:
             out = [value for value in self.all_values if value not in self.values]
             if len(self.values) == 1 or len(self.values) <= len(out):
@@ -63,13 +63,13 @@ class Condition:
 
     @property
     def possible(self) -> bool:
-        """Whether anybody can meet it: two thresholds may have been rounded to one."""
+        """Whether any customer can meet it; rounding may have made two thresholds equal."""
         if self.all_values:
             return bool(self.values)
         return self.above is None or self.at_most is None or self.above < self.at_most
 
     def holds(self, values: NDArray[Any]) -> Bools:
-        """Which customers meet it, by their values of the feature."""
+        """Return which of the feature's `values` meet the condition."""
         if self.all_values:
             return np.isin(values, self.values)
         held = np.ones(len(values), dtype=np.bool_)
@@ -85,18 +85,18 @@ Branch = tuple[Condition, ...]
 
 @dataclass(frozen=True)
 class Rule:
-    """How to recognise one segment.
+    """Rule that recognises one segment.
 
     Attributes
     ----------
     segment : int
     branches : tuple of tuples of `Condition`
-        A customer who meets all conditions of one branch belongs to the segment. Empty when no
-        branch of so small a tree is the segment's.
+        A customer who meets all conditions of any branch belongs to the segment. Empty if no
+        leaf of the tree belongs to the segment.
     coverage : float
-        Share of the segment's customers that the rule finds.
+        Share of the segment's customers that the rule finds (recall).
     precision : float
-        Share of the customers the rule finds that are the segment's; NaN when it finds none.
+        Share of the customers found who belong to the segment; NaN if the rule finds none.
     """
 
     segment: int
@@ -106,39 +106,39 @@ class Rule:
 
     @property
     def ways(self) -> list[str]:
-        """Each branch in words."""
+        """Text of each branch."""
         if not self.branches:
             return ["too few to have a simple rule"]
         return [" and ".join(c.text for c in branch) or "everybody" for branch in self.branches]
 
     @property
     def text(self) -> str:
-        """In words."""
+        """Text of the whole rule."""
         return "; or ".join(self.ways)
 
     @property
     def quality(self) -> str:
-        """Coverage and precision in words; empty without a rule."""
+        """Text of coverage and precision; empty without a rule."""
         if not self.branches:
             return ""
         told = f"finds {100 * self.coverage:.0f} % of the segment"
         if np.isnan(self.precision):
             return told
-        return f"{told}; {100 * self.precision:.0f} % of its finds are right"
+        return f"{told}; {100 * self.precision:.0f} % of those found belong to it"
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Rules for all segments, one a segment, and how far they agree with the model.
+    """One rule per segment, and how far they agree with the model.
 
     Attributes
     ----------
     rules : tuple of `Rule`
-        By segment id.
+        Ordered by segment id.
     fidelity : float
-        Share of held-out customers that the rules place in the segment the model does.
+        Share of held-out customers that the rules assign to the same segment as the model.
     leaves : int
-        Branches of all rules together.
+        Total number of branches.
     rows, folds : int
         Customers and folds of the cross-validation behind every number here.
     """
@@ -151,17 +151,17 @@ class Rules:
 
     @property
     def verdict(self) -> str:
-        """One sentence."""
+        """Fidelity in one sentence."""
         return (
-            f"These {len(self.rules)} rules place {100 * self.fidelity:.0f} % of the customers as "
-            "the model does."
+            f"These {len(self.rules)} rules assign {100 * self.fidelity:.0f} % of the customers to "
+            "the same segment as the model."
         )
 
     @property
     def measured(self) -> str:
-        """How the numbers were measured, in one sentence."""
+        """How coverage, precision and fidelity were measured, in one sentence."""
         return (
-            f"Measured on customers the rules were not made from ({self.folds}-fold "
+            f"Measured on held-out customers ({self.folds}-fold "
             f"cross-validation on {self.rows:,} customers)."
         )
 
@@ -169,22 +169,21 @@ class Rules:
 def recognition_rules(
     frame: pd.DataFrame, labels: NDArray[np.int32], *, categorical: Collection[str], seed: int
 ) -> Rules | None:
-    """A shallow decision tree that imitates the model, told as one rule a segment.
+    """Fit a shallow decision tree that imitates the model, and return one rule per segment.
 
-    The tree (CART; Breiman et al. 1984) has at most one leaf a segment plus three, and of those
-    sizes the smallest that is within a point of the best fidelity; its thresholds are rounded
-    before anything is measured. The rules told are made from all rows of `frame`; coverage,
-    precision and fidelity are those of five trees, each measured on the fifth of the customers it
-    was made without.
+    The tree (CART; Breiman et al. 1984) has between k and k + 3 leaves: the smallest number
+    whose fidelity is within one percentage point of the best. Thresholds are rounded before
+    anything is measured. The returned rules are fitted on all rows of `frame`;
+    coverage, precision and fidelity come from five-fold cross-validation.
 
     Parameters
     ----------
     frame : DataFrame of shape (n, features)
-        The clustered columns in the customers' own units. The order of its rows decides the folds.
+        The clustered columns in their original units. The row order determines the folds.
     labels : ndarray of shape (n,)
         Segment ids 0..k-1.
     categorical : collection of str
-        Columns of categories; the rest are numbers.
+        Names of the categorical columns; the rest are numeric.
     seed : int
 
     Returns
@@ -196,7 +195,7 @@ def recognition_rules(
     if k < 2:
         return None
     columns = _encode(frame, categorical)
-    # A frame takes as long to cut and ask as all the trees to grow.
+    # Slicing a DataFrame would take as long as growing all the trees.
     values = {
         name: frame[name].to_numpy(object if name in categorical else np.float64)
         for name in frame.columns
@@ -241,7 +240,7 @@ def _measured(
 
 
 def _folds(labels: NDArray[np.int32], folds: int, seed: int) -> NDArray[np.intp]:
-    """A fold for each customer, every segment spread over all of them as evenly as can be."""
+    """Assign each customer to a fold, spreading every segment evenly (stratified)."""
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     fold = np.empty(len(labels), dtype=np.intp)
     fold[shuffled[np.argsort(labels[shuffled], kind="stable")]] = np.arange(len(labels)) % folds
@@ -250,7 +249,7 @@ def _folds(labels: NDArray[np.int32], folds: int, seed: int) -> NDArray[np.intp]
 
 @dataclass(frozen=True)
 class _Column:
-    """One column the tree sees: a number centred and scaled, or one category as 0 and 1."""
+    """One column of the tree: a centred and scaled number, or one category as 0 and 1."""
 
     feature: str
     X: Array
@@ -262,7 +261,7 @@ class _Column:
     all_values: tuple[str, ...]
 
     def split(self, threshold: float) -> tuple[Condition, Condition]:
-        """The conditions of the left and the right child."""
+        """Return the conditions of the left and the right child."""
         if self.category is not None:
             others = tuple(value for value in self.all_values if value != self.category)
             return (
@@ -286,7 +285,7 @@ def _encode(frame: pd.DataFrame, categorical: Collection[str]) -> list[_Column]:
             continue
         numbers = frame[name].to_numpy(dtype=np.float64)
         center = float(np.median(numbers))
-        # scikit-learn's trees work in single precision.
+        # scikit-learn's trees compute in single precision.
         scale = float(np.abs(numbers - center).max()) or 1.0
         low, high = np.quantile(numbers, [0.05, 0.95])
         step = (float(high - low) or float(np.ptp(numbers)) or 1.0) / STEPS
@@ -298,20 +297,20 @@ def _encode(frame: pd.DataFrame, categorical: Collection[str]) -> list[_Column]:
 
 
 def _rounded(threshold: float, step: float, *, whole: bool) -> float:
-    """`threshold` with two significant digits, or as many as a step of its column needs."""
+    """Round `threshold` to two significant digits, or to the digits its column's step needs."""
     if threshold != 0:
         step = min(step, 10 ** (np.floor(np.log10(abs(threshold))) - 1))
     if whole:
         step = max(step, 1.0)
     power = np.floor(np.log10(step) + 1e-9)
     nice = max(m for m in (1, 2, 5) if m * 10**power <= step * (1 + 1e-6))
-    # A half goes down: 40.5, between two whole numbers, is "at most 40".
+    # Round a half down: 40.5, between two whole numbers, becomes "at most 40".
     ticks = np.ceil(threshold / (nice * 10**power) - 0.5 - 1e-9)
     return float(round(ticks * nice * 10**power, max(0, int(-power))))
 
 
 class _Tree:
-    """A tree grown best split first, that can be read at any smaller number of leaves."""
+    """A tree grown best-first, readable at any smaller number of leaves."""
 
     def __init__(
         self,
@@ -330,8 +329,8 @@ class _Tree:
         self._winner = model.classes_[tree.value[:, 0].argmax(axis=1)].tolist()
 
     def branches(self, leaves: int) -> list[tuple[int, Branch]]:
-        """The leaves, each with its segment, of the tree that was grown to `leaves` and no more."""
-        # Nodes are numbered as they are split off, the best split first, two at a time.
+        """Return each leaf's segment and conditions, in the tree cut to `leaves` leaves."""
+        # Nodes are numbered in the order of the splits, best first, two per split.
         found = self._below(0, (), 2 * leaves - 1)
         place = {column.feature: position for position, column in enumerate(self._columns)}
         return [
@@ -350,12 +349,12 @@ class _Tree:
             *self._below(right, _add(branch, high), nodes),
         ]
         segments = {segment for segment, _ in found}
-        # A split whose sides agree says nothing.
+        # Merge a split whose two sides belong to the same segment.
         return [(segments.pop(), branch)] if len(segments) == 1 else found
 
 
 def _add(branch: Branch, new: Condition) -> Branch:
-    """The branch with one more condition, merged with what it asks of the same column."""
+    """Add a condition to a branch, merging it with one on the same column."""
     merged = []
     for old in branch:
         if old.feature == new.feature:
@@ -375,7 +374,7 @@ def _add(branch: Branch, new: Condition) -> Branch:
 def _place(
     branches: Sequence[tuple[int, Branch]], values: Mapping[str, NDArray[Any]]
 ) -> NDArray[np.int64]:
-    """The segment the rules put each customer in, by their values of each column."""
+    """Return the segment that the rules assign to each customer; -1 if none applies."""
     n = len(next(iter(values.values())))
     placed = np.full(n, -1, dtype=np.int64)
     for segment, branch in branches:

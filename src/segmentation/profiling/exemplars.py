@@ -1,4 +1,4 @@
-"""Customers to look at: those a segment is made of, and those it could lose."""
+"""Customers worth looking at: those typical of a segment and those on its border."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-#: Below this silhouette a customer is about as near to another segment as to its own.
+#: A customer with a lower silhouette is about as close to another segment as to its own.
 BORDERLINE = 0.1
-#: Customers shown beside the medoid, and customers on the border, of each segment.
+#: Customers per segment shown besides the medoid, and customers shown on the border.
 SHOWN = 5
 
 
@@ -18,22 +18,23 @@ def typical_customers(
     silhouettes: pd.DataFrame,
     ids: pd.Series,
 ) -> pd.DataFrame:
-    """The medoid of each segment, the five customers nearest to it in kind, and five on its border.
+    """Return the medoid of each segment, five typical customers and five on its border.
 
-    The medoid is the customer with the smallest sum of squared distances to the segment's others,
-    K-Means' own measure; that is the customer nearest to the centre, since the sum is n times the
-    squared distance to the mean plus a constant. "Nearest" is to the centre too.
+    The medoid is the customer with the smallest sum of squared distances to the others in the
+    segment. That customer is also the nearest to the centre, since the sum equals n times the
+    squared distance to the mean plus a constant. Typical customers are the next nearest to the
+    centre; customers on the border have the lowest silhouettes.
 
     Parameters
     ----------
     labels : ndarray of shape (n,)
         Segment ids.
     distances : ndarray of shape (n,)
-        To the centre of the own segment.
+        Distances to the centre of the customer's own segment.
     silhouettes : DataFrame
         Columns ``row``, ``segment``, ``silhouette`` of the (sampled) customers.
     ids : Series of str, length n
-        Settle ties, so that the order of the file does not.
+        Break ties, so that the result does not depend on the order of the file.
 
     Returns
     -------
@@ -61,7 +62,7 @@ def typical_customers(
 def _lowest(
     rows: NDArray[np.intp], by: NDArray[np.float64], ids: pd.Series, count: int
 ) -> list[int]:
-    """The `count` of `rows` lowest in `by`, equal ones by id."""
+    """Return the `count` rows with the lowest `by`, breaking ties by id."""
     values = np.round(by[rows], 9)
     if len(rows) > count:
         near = values <= np.partition(values, count - 1)[count - 1]

@@ -1,4 +1,4 @@
-"""Which features matter: what each does to the distances, and to who lands where."""
+"""Importance of each feature for the distances and for the assignment to segments."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from segmentation.evaluation.dispersion import scatter
 
 Array = NDArray[np.float64]
 
-#: One feature with more than this share of the separation makes the others decoration.
+#: A feature with a larger share of the separation leaves the others with hardly any effect.
 ONE_DOES_IT_ALL = 0.8
-#: Shuffles of each feature behind the permutation importance.
+#: Shuffles of each feature for the permutation importance.
 SHUFFLES = 10
 
 
 @dataclass(frozen=True)
 class Importance:
-    """How much each feature weighs in a segmentation.
+    """Importance of each feature in a segmentation.
 
     Attributes
     ----------
     table : DataFrame
-        One row a feature, most separating first: ``feature``; ``distance_share``, its share of
-        the squared distances between customers after scaling and weights; ``separation_share``,
-        its share of the squared distances between the segments' centres and the centre of all
-        (NaN at k=1); ``explained``, the share of the feature's own variance that lies between the
-        segments; ``moved``, the share of customers who land in another segment when the feature
-        is shuffled among them. Each of the two shares sums to 1.
+        One row per feature, the most separating first. Columns: ``feature``; ``distance_share``,
+        its share of the squared distances between customers after scaling and weights;
+        ``separation_share``, its share of the squared distances between the segments' centres and
+        the overall centre (NaN at k=1); ``explained``, the share of the feature's own variance
+        that is between the segments; ``moved``, the share of customers who change segment when
+        the feature's values are shuffled. ``distance_share`` and ``separation_share`` each sum
+        to 1.
     warning : str or None
-        A plain sentence when one feature does it all.
+        Warning that a single feature dominates the segmentation.
     rows : int
-        Customers behind ``moved``.
+        Number of customers that ``moved`` was computed on.
     """
 
     table: pd.DataFrame
@@ -45,7 +46,7 @@ class Importance:
 
 
 def feature_of_columns(encoder: ColumnTransformer) -> list[str] | None:
-    """The customers' column each encoded column comes from; None where that is not one.
+    """Return the source column of each encoded column, or None if they cannot be traced.
 
     Parameters
     ----------
@@ -61,7 +62,7 @@ def feature_of_columns(encoder: ColumnTransformer) -> list[str] | None:
         elif width == len(columns):
             sources += [str(column) for column in columns]
         elif width:
-            # A transformer of the user's own that mixes columns.
+            # A custom transformer that mixes columns.
             return None
     return sources
 
@@ -76,10 +77,10 @@ def importance(
     scaling: str,
     seed: int,
 ) -> Importance:
-    """Each feature's part in the segmentation.
+    """Compute the importance of each feature in the segmentation.
 
-    The sum of squares of K-Means splits by column and into within and between: the shares are
-    exact, not estimates (T = W + B holds in each column).
+    The shares are exact, not estimated: the total sum of squares is a sum over columns, and in
+    each column it splits into within and between (T = W + B).
 
     Parameters
     ----------
@@ -88,11 +89,11 @@ def importance(
     labels : ndarray of shape (n,)
     centers : ndarray of shape (k, d)
     sources : sequence of str, length d
-        The feature each column of `Z` belongs to.
+        Feature that each column of `Z` belongs to.
     rows : ndarray of int
-        Positions of the customers that are shuffled; a sample on large data.
+        Positions of the customers to shuffle; a sample on large data.
     scaling : str
-        Named in the warning when it is what makes one feature dominate.
+        Name of the scaling, mentioned in the warning if it makes one feature dominate.
     seed : int
     """
     k, features = len(centers), list(dict.fromkeys(sources))
@@ -120,7 +121,7 @@ def importance(
 
 
 def _moved(X: Array, centers: Array, block: NDArray[np.intp], features: int, seed: int) -> Array:
-    """Permutation importance (Breiman 2001, Machine Learning 45, section 10) of the assignment."""
+    """Permutation importance of the assignment (Breiman 2001, Machine Learning 45, sec. 10)."""
     rng = np.random.default_rng(seed)
     parts = [
         ((X[:, None, block == feature] - centers[None, :, block == feature]) ** 2).sum(axis=2)
@@ -143,14 +144,14 @@ def _warning(table: pd.DataFrame, scaling: str) -> str | None:
         return None
     name = str(first["feature"])
     text = (
-        f"{name} alone makes {_percent(first['separation_share'])} of the difference between the "
-        f"segments: this is a split by {name}"
+        f"{name} alone accounts for {_percent(first['separation_share'])} of the difference "
+        f"between the segments: this is a split by {name}"
     )
     if first["distance_share"] > ONE_DOES_IT_ALL:
         return (
-            f"{text}, because it makes {_percent(first['distance_share'])} of all distances after "
-            f"scaling={scaling}. Try another scaling (scaling=standard gives every number the same "
-            "say) or a smaller weight (features.weights)"
+            f"{text}, because it accounts for {_percent(first['distance_share'])} of all distances "
+            f"after scaling={scaling}. Try another scaling (scaling=standard gives all numbers "
+            "equal influence) or a smaller weight (features.weights)"
         )
     return f"{text}. Leave it out (features.columns) to see what else there is"
 

@@ -1,4 +1,4 @@
-"""Names of segments in plain words: what sets each apart, said the same way every time."""
+"""Deterministic names for segments, made from the features they stand out in."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from segmentation.profiling.profiles import (
 )
 
 LEVELS = ("very_low", "low", "average", "high", "very_high")
-#: English; ``conf/naming/`` has the same words and those of other languages.
+#: English; ``conf/naming/`` has these words and translations.
 WORDS: Mapping[str, str] = {
     "very_low": "very low {feature}",
     "low": "low {feature}",
@@ -31,10 +31,10 @@ WORDS: Mapping[str, str] = {
     "around": "{name} (around {value})",
     "everybody": "all customers",
 }
-#: See `Naming`.
+#: See `Naming.thresholds`.
 THRESHOLDS: Mapping[str, float] = {"low": 0.3, "very_low": 0.1, "dominant": 0.75}
 LONGEST = 100
-#: Of a segment with many features only the strongest are tried out in pairs.
+#: Number of strongest features of a segment that are tried in pairs.
 TRIED = 12
 
 
@@ -45,23 +45,23 @@ class Naming:
     Attributes
     ----------
     words : mapping
-        Replaces entries of `WORDS`: texts with ``{feature}``, ``{value}`` or ``{name}`` in them.
+        Replaces entries of `WORDS`. The texts contain ``{feature}``, ``{value}`` or ``{name}``.
     thresholds : mapping
-        Replaces entries of `THRESHOLDS`. A feature is ``low`` in a segment whose customers stand
-        above at most this share of all customers on average (see ``standing`` of
-        `segmentation.profiling.profiles.profile`), ``very_low`` accordingly, high and very high as
-        their mirror image. A category names a segment from the share ``dominant`` on.
+        Replaces entries of `THRESHOLDS`. A feature is ``low`` in a segment if its mean standing
+        (see `segmentation.profiling.profiles.profile`) is at most ``low``, and likewise for
+        ``very_low``; high and very high mirror them. A category can name a segment if its share is
+        at least ``dominant``.
     labels : mapping of column to str
-        What a column is called; else its name with spaces for underscores.
+        Label of a column; by default its name with spaces instead of underscores.
     phrases : mapping of column to mapping of level to str
-        What a level of one column is called: ``{"recency": {"high": "long not seen"}}``.
+        Text for a level of one column: ``{"recency": {"high": "long not seen"}}``.
     names : mapping of segment id to str
-        Names given by hand; the rest are made.
+        Names set by hand; the others are generated.
 
     Raises
     ------
     ConfigError
-        A key is unknown or a value cannot be used.
+        If a key is unknown or a value is not allowed.
     """
 
     words: Mapping[str, str] = field(default_factory=dict)
@@ -82,40 +82,40 @@ class Naming:
             _known(f"naming.phrases.{column}", phrases, LEVELS)
         for key, default in WORDS.items():
             for part in ("{feature}", "{value}", "{name}"):
-                # Without its feature a word would be the same for all of them.
+                # Without {feature}, the text would be the same for every feature.
                 if part in default and part != "{value}" and part not in self.word(key):
-                    raise ConfigError(f"naming.words.{key}={self.word(key)!r} needs {part} in it.")
+                    raise ConfigError(f"naming.words.{key}={self.word(key)!r} must contain {part}.")
         low, very_low = self.threshold("low"), self.threshold("very_low")
         if not 0 <= very_low <= low < 0.5:
             raise ConfigError(
-                f"naming.thresholds.low={low}, very_low={very_low}: shares of the customers are "
-                "wanted, 0 <= very_low <= low < 0.5."
+                f"naming.thresholds.low={low}, very_low={very_low}: both must be shares of the "
+                "customers with 0 <= very_low <= low < 0.5."
             )
         if not 0.5 < self.threshold("dominant") <= 1:
             raise ConfigError(
-                f"naming.thresholds.dominant={self.threshold('dominant')}: a share above 0.5 and "
-                "at most 1 is wanted."
+                f"naming.thresholds.dominant={self.threshold('dominant')}: must be a share above "
+                "0.5 and at most 1."
             )
         given = list(self.names.values())
         for segment, name in self.names.items():
             if not name.strip() or not name.isprintable() or len(name) > LONGEST:
                 raise ConfigError(
                     f"naming.names: the name of segment {segment} must be one line of 1 to "
-                    f"{LONGEST} letters."
+                    f"{LONGEST} characters."
                 )
             if given.count(name) > 1:
                 raise ConfigError(f"naming.names: two segments are called {name!r}.")
 
     def word(self, key: str) -> str:
-        """The text for one of `WORDS`."""
+        """Return the text for a key of `WORDS`."""
         return self.words.get(key, WORDS[key])
 
     def threshold(self, key: str) -> float:
-        """The number for one of `THRESHOLDS`."""
+        """Return the number for a key of `THRESHOLDS`."""
         return float(self.thresholds.get(key, THRESHOLDS[key]))
 
     def level(self, standing: float) -> str:
-        """The level of a standing in 0..1."""
+        """Return the level of a standing between 0 and 1."""
         low, very_low = self.threshold("low"), self.threshold("very_low")
         for limit, level in ((very_low, "very_low"), (low, "low")):
             if standing <= limit:
@@ -125,7 +125,7 @@ class Naming:
         return "average"
 
     def say(self, column: str, level: str, value: str = "") -> str:
-        """A column at a level (or ``category``, ``mixed``) in words."""
+        """Return the text for a column at a level, ``category`` or ``mixed``."""
         label = self.labels.get(column, column.replace("_", " "))
         text = self.phrases.get(column, {}).get(level) or self.word(level)
         return text.replace("{feature}", label).replace("{value}", value)
@@ -136,7 +136,7 @@ def _mapping(where: str, given: Any, key: type, example: str, value: type = str)
         isinstance(k, key) and isinstance(v, value) for k, v in given.items()
     )
     if not right:
-        raise ConfigError(f"{where}={given}: write it as {example}, for example.")
+        raise ConfigError(f"{where}={given}: write it like {example}.")
 
 
 def _known(where: str, given: Iterable[str], allowed: Iterable[str]) -> None:
@@ -147,7 +147,7 @@ def _known(where: str, given: Iterable[str], allowed: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class _Fact:
-    """One thing that is true of a segment; `plain` when it is nothing special."""
+    """One statement that is true of a segment; `plain` if it is nothing special."""
 
     column: str
     level: str
@@ -166,12 +166,12 @@ class _Fact:
 def name_segments(
     table: pd.DataFrame, columns: Sequence[str], naming: Naming | None = None
 ) -> list[str]:
-    """A distinct, deterministic name for each segment from the columns it was clustered on.
+    """Name each segment by the clustered columns: distinct and deterministic.
 
-    At most two features, those it stands out in most: "high income, low spending score". Where
-    that is true of another segment too, the strongest pair of features that is true of this one
-    alone; where there is none, the median of the strongest feature is added. "average" is said
-    only of a segment that has nothing else to say, or to tell it from another.
+    A name mentions at most the two features that stand out most: "high income, low spending
+    score". If that also describes another segment, the strongest pair of features that describes
+    only this one is used; if there is no such pair, the median of the strongest feature is added.
+    "average" appears only if the segment has no other trait, or to tell it from another segment.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ def name_segments(
     Raises
     ------
     ConfigError
-        A name is given to a segment there is not.
+        If `naming.names` names a segment that does not exist.
     """
     naming = naming or Naming()
     facts = _facts(table, list(columns), naming)
@@ -193,7 +193,7 @@ def name_segments(
         raise ConfigError(
             f"naming.names names segment {unknown[0]}, but this run found "
             f"{'segments 0 to ' + str(len(facts) - 1) if len(facts) > 1 else 'one segment, 0'}. "
-            "Take the name out, or fix the number of segments with choice=fixed choice.k=…."
+            "Remove the name, or fix the number of segments with choice=fixed choice.k=…."
         )
     names = dict(naming.names)
     if len(facts) == 1:
@@ -219,7 +219,7 @@ def name_segments(
 
 
 def _pairs(own: list[_Fact]) -> list[tuple[_Fact, ...]]:
-    """What may be said of a segment, best first; `own` comes strongest first."""
+    """Return candidate pairs of facts, best first; `own` is ordered strongest first."""
     telling = [fact for fact in own if not fact.plain][:2]
     first = tuple(telling or own[:2])
     tried = list(combinations(range(min(len(own), TRIED)), 2))
@@ -249,7 +249,7 @@ def _numbered(name: str, taken: set[str]) -> str:
 
 
 def _facts(table: pd.DataFrame, columns: list[str], naming: Naming) -> list[list[_Fact]]:
-    """What is true of each segment, strongest first."""
+    """Return the facts of each segment, strongest first."""
     place = {column: position for position, column in enumerate(columns)}
     clustered = table[table["feature"].isin(columns)]
     facts: list[list[_Fact]] = [[] for _ in range(int(clustered["segment"].max()) + 1)]
@@ -263,7 +263,7 @@ def _facts(table: pd.DataFrame, columns: list[str], naming: Naming) -> list[list
 def _fact(column: str, lines: list[Line], position: int, naming: Naming) -> _Fact:
     common: dict[str, Any] = {"column": column, "position": position}
     if not isinstance(lines[0]["category"], str):
-        # Rounded: sums over customers in another order differ in their last bits.
+        # Rounded because sums over customers in another order differ in their last bits.
         standing = round(lines[0]["standing"], 6)
         level = naming.level(standing)
         return _Fact(

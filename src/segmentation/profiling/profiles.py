@@ -1,4 +1,4 @@
-"""Every feature of every segment in the customers' own units, and how much it sets it apart."""
+"""Profile of every segment in the features' original units, with effect sizes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Array = NDArray[np.float64]
 #: A row of a profile.
 Line = Mapping[Hashable, Any]
 
-#: Of a text column with more values than this, the rarer ones are told together.
+#: A text column with more values has its rarest values merged into `OTHER_VALUES`.
 MOST_CATEGORIES = 50
 OTHER_VALUES = "other values"
-#: Bootstrap draws behind an interval; its ends repeat to the second digit from here on.
+#: Bootstrap draws per interval; enough for its ends to be stable to two digits.
 DRAWS = 500
 COLUMNS = [
     "segment",
@@ -45,18 +45,17 @@ COLUMNS = [
 def profile(
     columns: Mapping[str, pd.Series] | pd.DataFrame, labels: NDArray[np.int32], *, seed: int = 0
 ) -> pd.DataFrame:
-    """What each segment is like in every feature, and the effect that sets it apart.
+    """Describe every feature of each segment, with the effect size against the others.
 
-    There is no p-value here and there must be none on a column that was clustered on: K-Means
-    chose the segments so that they differ in it, and a test would find its own doing (circular;
-    Kriegeskorte et al. 2009, Nature Neuroscience 12). An effect size with its interval says how
-    much they differ, not whether.
+    There are no p-values. K-Means chose the segments so that they differ in the clustered
+    columns, so a test on these would be circular (Kriegeskorte et al. 2009, Nature Neuroscience
+    12). An effect size with its interval says how much the segments differ, not whether.
 
     Parameters
     ----------
     columns : mapping of str to Series of length n, or DataFrame
-        Clustered and profile columns alike; a column that is not numeric is a category. A customer
-        without a value takes no part in that feature, be it in the own segment or in the others.
+        Clustered and profile columns. A column that is not numeric is treated as a category.
+        Customers with a missing value are left out of that feature.
     labels : ndarray of shape (n,)
         Segment ids 0..k-1.
     seed : int
@@ -65,26 +64,26 @@ def profile(
     Returns
     -------
     DataFrame
-        One row a segment and numeric feature, one a segment, feature and category otherwise:
+        One row per segment and numeric feature, or per segment, feature and category:
 
         ``mean``, ``median``, ``q25``, ``q75``
-            In the feature's units.
+            In the units of the feature.
         ``share``
             Share of the segment in the category.
         ``everybody``
             Median, or share in the category, of all customers.
         ``difference``
-            Mean, or share in the category, less that of all other customers.
+            Mean, or share in the category, minus the value for all other customers.
         ``measure``, ``effect``, ``effect_low``, ``effect_high``
-            Cohen's d of the segment against all others or, of a category's feature, Cramér's V
-            of belonging to the segment and the feature, with a 95 % interval. Missing where it is
-            not defined: one segment, or nobody varies within the groups compared.
+            Cohen's d of the segment against all others, or for a categorical feature Cramér's V
+            between membership of the segment and the feature, with a 95 % interval. NaN where
+            undefined: with one segment, or without variation within the groups compared.
         ``z``
-            Mean less everybody's, in standard deviations of everybody; of a category, the
-            difference of shares over the standard deviation of belonging to it.
+            Segment mean minus overall mean, in standard deviations of all customers. For a
+            category, the difference in shares over the standard deviation of its indicator.
         ``standing``
-            Share of all customers a customer of the segment stands above, ties counted half, on
-            average over the segment (ridit; Bross 1958, Biometrics 14): 0.5 is the middle,
+            Mean ridit of the segment (Bross 1958, Biometrics 14): the share of all customers
+            with a lower value, ties counted half, averaged over the segment. 0.5 is the middle,
             whatever the feature's scale and skew.
     """
     k = int(labels.max()) + 1
@@ -106,16 +105,16 @@ def profile(
 
 
 def lines_by(profile: pd.DataFrame, *keys: str) -> dict[tuple[Any, ...], list[Line]]:
-    """The rows of a profile as plain mappings, grouped; groups and rows in the profile's order.
+    """Group the rows of a profile, as plain mappings, in the profile's order.
 
-    For texts: taking a value out of a row of a DataFrame costs a hundred times as much.
+    Reading a value from a DataFrame row would take a hundred times as long.
 
     Parameters
     ----------
     profile : DataFrame
         From `profile`.
     *keys : str
-        Columns whose values make a group.
+        Columns to group by.
     """
     groups: dict[tuple[Any, ...], list[Line]] = {}
     for line in profile.to_dict("records"):
@@ -124,10 +123,10 @@ def lines_by(profile: pd.DataFrame, *keys: str) -> dict[tuple[Any, ...], list[Li
 
 
 def share_intervals(sizes: NDArray[np.intp], *, seed: int) -> Array:
-    """95 % bootstrap interval of each segment's share of the customers, shape (k, 2).
+    """Compute the 95 % bootstrap interval of each segment's share, shape (k, 2).
 
-    Customers are drawn again with replacement and keep their segments: what the centres would do
-    on other customers is `segmentation.evaluation.stability`'s question.
+    Customers are resampled with replacement and keep their segments. How the centres change on
+    other customers is measured by `segmentation.evaluation.stability`.
 
     Parameters
     ----------
@@ -142,17 +141,17 @@ def share_intervals(sizes: NDArray[np.intp], *, seed: int) -> Array:
 
 
 class _Groups:
-    """Which customers belong to which segment; a segment may have none."""
+    """The customers of each segment; a segment may be empty."""
 
     def __init__(self, labels: NDArray[np.int32], k: int) -> None:
         self.labels, self.k = labels, k
         self.sizes = np.bincount(labels, minlength=k)
-        # Half the memory where there are not billions.
+        # 32-bit positions need half the memory.
         position = np.int32 if len(labels) < 2**31 else np.int64
         self._members = [np.flatnonzero(labels == j).astype(position) for j in range(k)]
 
     def quartiles(self, values: Array) -> Array:
-        """Quartiles of each segment, shape (3, k)."""
+        """Return the quartiles of each segment, shape (3, k)."""
         nothing = np.full(3, np.nan)
         return np.array(
             [
@@ -162,7 +161,7 @@ class _Groups:
         ).T
 
     def powers(self, values: Array, center: float, spread: float) -> Array:
-        """Sums of the first four powers of (values - center) / spread in each segment, (4, k)."""
+        """Sum the first four powers of (values - center) / spread by segment, shape (4, k)."""
         sums = np.zeros((4, self.k))
         for part in parts(len(values)):
             scaled, labels = (values[part] - center) / spread, self.labels[part].astype(np.intp)
@@ -173,24 +172,24 @@ class _Groups:
         return sums
 
     def ranks(self, values: Array) -> Array:
-        """Mean rank (from 0) of the values of each segment among all, ties at their middle, (k,).
+        """Return the mean rank (from 0) of each segment's values, ties averaged, shape (k,).
 
-        Values that agree in fourteen digits are ties. Numbers sort seven times as fast as their
-        order is found, so each value becomes one with its segment in the last bits: ties are then
-        in the order of the segments, and turned round in the second sort.
+        Values that agree in fourteen digits count as ties. Sorting numbers is seven times as fast
+        as argsort, so each key holds a value with its segment in the last bits. This orders ties
+        by segment; the second sort reverses that order, and the two are averaged.
         """
         bits = max(self.k - 1, 1).bit_length()
         last = (1 << bits) - 1
-        # Adding zero: -0.0 and 0.0 are equal.
+        # Adding zero turns -0.0 into 0.0.
         keys = (values + 0.0).view(np.int64)
         for part in parts(len(keys)):
-            # Of negative numbers the bits grow as the numbers fall.
+            # The bits of negative numbers are ordered the other way round.
             keys[part] ^= (keys[part] >> 63) & np.int64(0x7FFFFFFFFFFFFFFF)
             keys[part] &= ~last
             keys[part] |= self.labels[part]
         keys.sort()
         sums = self._positions(keys, last, flipped=False)
-        # The other way round within ties.
+        # Reverse the order within ties.
         keys ^= last
         keys.sort()
         sums += self._positions(keys, last, flipped=True)
@@ -198,7 +197,7 @@ class _Groups:
         return mean
 
     def _positions(self, keys: NDArray[np.int64], last: int, *, flipped: bool) -> Array:
-        """Sum of the positions in `keys` that each segment's values have, shape (k,)."""
+        """Sum the positions in `keys` of each segment's values, shape (k,)."""
         sums = np.zeros(last + 1)
         for part in parts(len(keys)):
             sums += np.bincount(keys[part] & last, np.arange(part.start, part.stop), last + 1)
@@ -234,13 +233,13 @@ def _numeric(values: Array, groups: _Groups) -> pd.DataFrame:
 
 
 def _cohens_d(powers: Array, sizes: NDArray[np.intp]) -> tuple[Array, Array, Array]:
-    """Cohen's d of each segment against all others with the ends of its 95 % interval.
+    """Compute Cohen's d of each segment against all others, with its 95 % interval.
 
     d is the difference of means over the pooled standard deviation (Cohen 1988, eq. 2.5.1-2.5.2).
-    Its variance is the infinitesimal jackknife's (Efron 1982, ch. 6), which needs the central
-    moments up to the fourth and no normality: one pass over any number of customers gives what a
-    bootstrap of them all would. Student's t with the smaller group's degrees of freedom widens the
-    interval of a small segment.
+    Its variance is estimated by the infinitesimal jackknife (Efron 1982, ch. 6), which uses the
+    first four central moments and assumes no normality. It agrees with a bootstrap but takes a
+    single pass. Student's t with the smaller group's degrees of freedom widens the interval of a
+    small segment.
 
     Parameters
     ----------
@@ -262,7 +261,7 @@ def _cohens_d(powers: Array, sizes: NDArray[np.intp]) -> tuple[Array, Array, Arr
             variance += count * (a**2 * m2 - 2 * a * b * m3 + b**2 * (m4 - m2**2))
         smaller = np.minimum(*(count for _, count in groups))
         half = student.ppf(0.975, np.maximum(smaller - 1, 1)) * np.sqrt(np.maximum(variance, 0))
-    # One customer has no spread of its own, and without any spread d has no unit.
+    # d is undefined without spread; a single customer has none, hence no interval.
     defined = (smaller >= 1) & (s > 1e-9)
     d = np.where(defined, d, np.nan)
     half = np.where(defined & (smaller >= 2), half, np.nan)
@@ -270,7 +269,7 @@ def _cohens_d(powers: Array, sizes: NDArray[np.intp]) -> tuple[Array, Array, Arr
 
 
 def _central(raw: Array) -> tuple[Array, Array, Array, Array]:
-    """Mean and central moments 2 to 4 from the first four raw moments, each of shape (k,)."""
+    """Return the mean and central moments 2 to 4 from four raw moments, each of shape (k,)."""
     m, r2, r3, r4 = raw
     second = np.maximum(r2 - m**2, 0)
     return (
@@ -291,7 +290,7 @@ def _categories(values: pd.Series, groups: _Groups, rng: np.random.Generator) ->
     spread = np.sqrt(np.clip(overall * (1 - overall), 1e-12, None))
     effect = _cramers_v(table[None])[0]
     again = rng.multinomial(int(n), table.ravel() / n, size=DRAWS).astype(np.float64)
-    # A table drawn from a table that was drawn has the chance of both in it.
+    # A bootstrap table carries the sampling noise of both draws.
     drawn = _cramers_v(again.reshape(DRAWS, *table.shape), chance=2)
     ends = np.full((2, k), np.nan)
     defined = np.isfinite(effect)
@@ -315,7 +314,7 @@ def _categories(values: pd.Series, groups: _Groups, rng: np.random.Generator) ->
 
 
 def _counts(values: pd.Series, groups: _Groups) -> tuple[Array, list[str]]:
-    """Customers by segment and category, shape (k, c), and the categories' names in order."""
+    """Count customers by segment and category, shape (k, c); also return the categories."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         codes, found = values.cat.codes.to_numpy(), values.cat.categories
     else:
@@ -334,28 +333,28 @@ def _counts(values: pd.Series, groups: _Groups) -> tuple[Array, list[str]]:
 
 
 def _cramers_v(tables: Array, *, chance: int = 1) -> Array:
-    """Cramér's V of each segment against all others, corrected for chance.
+    """Compute Cramér's V of each segment against all others, corrected for chance.
 
-    The plain V of a column that has nothing to do with the segments grows with its number of
-    categories; the correction (Bergsma 2013, J. Korean Stat. Soc. 42, eq. 7-9) takes that out.
+    For a column unrelated to the segments, the plain V grows with the number of categories. The
+    correction (Bergsma 2013, J. Korean Stat. Soc. 42, eq. 7-9) removes this bias.
 
     Parameters
     ----------
     tables : ndarray of shape (draws, k, c)
         Counts by segment and category.
     chance : int
-        How many times what chance adds is taken off.
+        How many times to subtract the expected contribution of chance.
 
     Returns
     -------
     ndarray of shape (draws, k)
-        In 0..1; NaN where all customers are in one segment or in one category.
+        Between 0 and 1; NaN if all customers are in one segment or one category.
     """
     n = tables[0].sum()
     columns = tables.sum(axis=1, keepdims=True)
     sizes = tables.sum(axis=2, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
-        # Of a 2 x c table: chi² = sum over categories of (own - expected)² / expected, twice.
+        # chi² of a 2 x c table: (own - expected)² / expected, summed over both rows.
         expected = sizes * columns / n
         rest = (n - sizes) * columns / n
         cells = (tables - expected) ** 2 * (1 / expected + 1 / rest)

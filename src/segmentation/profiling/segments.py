@@ -1,4 +1,4 @@
-"""From cluster indices to segments: ids by size, shares with their intervals."""
+"""Segments from clusters: ids by size, shares with intervals."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class Segment:
     Attributes
     ----------
     id : int
-        0 is the largest.
+        Rank by size; 0 is the largest.
     name : str
     size : int
-        Customers.
+        Number of customers.
     share : float
-        Of all customers.
+        Share of all customers.
     share_low, share_high : float
-        95 % bootstrap interval of the share, the centres held fixed.
+        95 % bootstrap interval of the share, with the centres fixed.
     silhouette : float or None
-        Mean over its (sampled) customers; None at k=1.
+        Mean silhouette of its (sampled) customers; None at k=1.
     borderline : float or None
         Share of its customers that lie between two segments (silhouette below 0.1).
     """
@@ -46,9 +46,9 @@ class Segment:
 
 
 def order_by_size(clustering: Clustering) -> Clustering:
-    """The same clustering with its centres ordered by falling size (ties: by the centres).
+    """Return the clustering with its centres ordered by falling size, ties by the centres.
 
-    A rerun, or the same customers in another order, then give the same ids.
+    A rerun, or the same customers in another order, then yields the same ids.
     """
     order = np.lexsort((*clustering.centers.T[::-1], -clustering.sizes))
     return clustering.reordered(order)
@@ -57,7 +57,7 @@ def order_by_size(clustering: Clustering) -> Clustering:
 def describe(
     sizes: NDArray[np.int64], names: Sequence[str], silhouettes: pd.DataFrame, *, seed: int
 ) -> tuple[Segment, ...]:
-    """The segments with their sizes, shares and silhouettes.
+    """Describe the segments by size, share and silhouette.
 
     Parameters
     ----------

@@ -1,1 +1,1 @@
-"""The HTML pages."""
+"""HTML pages of runs, sweeps and monitoring."""

@@ -1,4 +1,4 @@
-"""The segments as a reader meets them: a card each, and all of them side by side."""
+"""The segments in a report: one card per segment, and a table that compares them."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from segmentation.profiling.segments import Segment
     from segmentation.result import SegmentationResult
 
-#: Features a card shows; the table below the cards has all of them.
+#: Features shown on a card; the table below the cards lists all of them.
 CARD_FEATURES = 6
-#: Values of a category that stand side by side; tables/profile.json has all.
+#: Values of a category shown in the comparison; tables/profile.json has all of them.
 COMPARED_CATEGORIES = 8
-#: Columns of the typical customers a card shows.
+#: Columns shown for the typical customers on a card.
 TYPICAL_COLUMNS = 5
 #: Standard deviations that fill half of a card's bar.
 FULL_BAR = 2.0
 
 
 def cards(result: SegmentationResult, *, show_customers: bool) -> list[dict[str, Any]]:
-    """What a reader sees of each segment."""
+    """Collect what the card of each segment shows."""
     clustered = set(result.features.columns)
-    # A feature is left out of a segment in which no customer has a value of it.
+    # Skip a feature in segments where no customer has a value for it.
     known = lines_by(result.profile[result.profile["z"].notna()], "segment", "feature")
     rows_of: list[list[dict[str, Any]]] = [[] for _ in result.segments]
     for (segment_id, _), lines in known.items():
@@ -60,7 +60,7 @@ def cards(result: SegmentationResult, *, show_customers: bool) -> list[dict[str,
 
 
 def _rule(result: SegmentationResult, segment: int) -> dict[str, Any] | None:
-    """How to recognise a segment: one line a way, and how well that does."""
+    """Return the rule of a segment, one line per branch, with its quality."""
     if result.rules is None:
         return None
     rule = result.rules.rules[segment]
@@ -68,8 +68,9 @@ def _rule(result: SegmentationResult, segment: int) -> dict[str, Any] | None:
 
 
 def _typical(result: SegmentationResult) -> dict[int, list[tuple[str, list[str]]]]:
-    """By segment the medoid and the customers nearest to the centre: id and values of the first
-    columns.
+    """Return, by segment, the medoid and the customers nearest to the centre.
+
+    Each customer is an id and its values in the first `TYPICAL_COLUMNS` columns.
     """
     shown = result.typical[result.typical["kind"] != "borderline"]
     rows = shown["row"].to_numpy()
@@ -84,7 +85,7 @@ def _typical(result: SegmentationResult) -> dict[int, list[tuple[str, list[str]]
 
 
 def _card_row(lines: Iterable[Line], clustered: set[str]) -> dict[str, Any]:
-    """One feature of one segment; of a category the value that stands out most."""
+    """Return one feature of one segment; for a category, the value that stands out most."""
     line = max(lines, key=lambda line: abs(line["z"]))
     feature, category, z = line["feature"], _category(line), line["z"]
     bar = min(abs(z) / FULL_BAR, 1) * 50
@@ -103,7 +104,7 @@ def _card_row(lines: Iterable[Line], clustered: set[str]) -> dict[str, Any]:
 
 
 def _effect(line: Line) -> str:
-    """The effect and its interval: ``d +1.9 (+1.6 to +2.2)``; empty where it is not defined."""
+    """Format an effect with its interval, ``d +1.9 (+1.6 to +2.2)``; empty if undefined."""
     effect, low, high = (line[end] for end in ("effect", "effect_low", "effect_high"))
     if not np.isfinite(effect):
         return ""
@@ -116,17 +117,17 @@ def _effect(line: Line) -> str:
 
 
 def _telling(rows: Iterable[Mapping[str, Any]]) -> str:
-    """The features that stand out, in words; rows come strongest first."""
+    """Describe the features that stand out; `rows` are ordered strongest first."""
     said = [
         f"{row['feature']} {row['value']} (all customers: {row['all']})"
         for row in rows
         if row["size"] >= 0.5
     ]
-    return "; ".join(said[:3]) or "close to the average customer in everything"
+    return "; ".join(said[:3]) or "close to the average customer in every feature"
 
 
 def comparison(result: SegmentationResult) -> list[tuple[str, bool, str, list[str]]]:
-    """Every feature across all segments: label, clustered on or not, all customers, segments."""
+    """Compare every feature across segments: label, clustered on, all customers, per segment."""
     rows = []
     for (feature,), lines in lines_by(result.profile, "feature").items():
         is_clustered = feature in result.features.columns
@@ -150,12 +151,12 @@ def comparison(result: SegmentationResult) -> list[tuple[str, bool, str, list[st
 
 
 def _most(lines: Iterable[Line]) -> float:
-    """How far the segment farthest from the average is from it; 0 where none is known."""
+    """Return the largest distance of a segment from the average; 0 if none is known."""
     return float(max((abs(line["z"]) for line in lines if np.isfinite(line["z"])), default=0))
 
 
 def _everybody(line: Line) -> str:
-    """Median or share of all customers."""
+    """Format the median, or share, of all customers."""
     value = line["everybody"]
     return in_units(value) if _category(line) is None else percent(value)
 
@@ -165,6 +166,6 @@ def _category(line: Line) -> str | None:
 
 
 def between(segment: Segment) -> str:
-    """The interval of a segment's share: ``14 to 23 %``."""
+    """Format the interval of a segment's share: ``14 to 23 %``."""
     low = percent(segment.share_low).rstrip("% \N{NO-BREAK SPACE}")
     return f"{low} to {percent(segment.share_high)}"

@@ -1,4 +1,4 @@
-"""What the HTML pages share: one look, pictures inside the file, text that is escaped."""
+"""Shared parts of the HTML pages: layout, embedded pictures, escaping."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from segmentation.visualization.style import DPI
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure inside a page.
+    """A figure embedded in a page.
 
     Attributes
     ----------
     source : str
-        The PNG as a ``data:`` address.
+        The PNG as a ``data:`` URL.
     text : str
-        What it shows, for readers who do not see it.
+        Alternative text for readers who cannot see the figure.
     caption : str
-        How to read it, shown below it; may be empty.
+        How to read the figure, shown below it; may be empty.
     width, height : int
         In CSS pixels.
     """
@@ -36,8 +36,8 @@ class Picture:
 
 
 def picture(png: bytes, text: str, caption: str = "") -> Picture:
-    """A PNG file made at the figures' resolution, to be put into a page."""
-    # Width and height stand at fixed places of a PNG's header.
+    """Embed a PNG that was drawn at the figures' resolution."""
+    # A PNG header holds width and height at fixed offsets.
     width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
     return Picture(
         source="data:image/png;base64," + base64.b64encode(png).decode(),
@@ -49,20 +49,20 @@ def picture(png: bytes, text: str, caption: str = "") -> Picture:
 
 
 def render(template: str, **content: Any) -> str:
-    """A page of `templates/`, in one file that loads nothing.
+    """Render a page from `templates/` as one self-contained HTML file.
 
     Parameters
     ----------
     template : str
-        Name of the file.
+        File name of the template.
     **content
-        The template's variables; all text in them is escaped.
+        Variables of the template; their text is escaped.
     """
     return _environment().get_template(template).render(**content)
 
 
 def sentence(text: str) -> str:
-    """`text` with a capital and a full stop."""
+    """Return `text` with a capital letter and a full stop."""
     text = text.strip()
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 

@@ -1,4 +1,4 @@
-"""One self-contained HTML page of a run: the answer first, then how it came about."""
+"""The HTML report of a run: the answer first, then how it was found."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ def render_report(
     meta: Mapping[str, str],
     show_customers: bool = True,
 ) -> str:
-    """The report as one HTML page that loads nothing.
+    """Render the report of a run as one self-contained HTML page.
 
     Parameters
     ----------
     result : SegmentationResult
     figures : mapping of str to bytes
-        PNG files by the names of `segmentation.visualization.FIGURES`.
+        PNG files, keyed by the names in `segmentation.visualization.FIGURES`.
     meta : mapping of str to str
-        How the run came about (run name, command, versions, ...), listed as given; ``run`` is the
-        page's title and ``command`` is set as code.
+        How the run was made (run name, command, versions, ...), listed in the given order.
+        ``run`` is the page's title; ``command`` is shown as code.
     show_customers : bool
-        Also single customers by id: those typical of each segment.
+        Whether to list the typical customers of each segment by id.
 
     Returns
     -------
     str
-        Text from the customers' file is escaped.
+        HTML in which all text from the customers is escaped.
     """
     warning = result.importance.warning if result.importance else None
     return render(
@@ -61,7 +61,7 @@ def render_report(
 def _sections(
     result: SegmentationResult, figures: Mapping[str, bytes], *, show_customers: bool
 ) -> list[dict[str, Any]]:
-    """The sections that have content or figures, with what their templates name."""
+    """Collect the sections that have content or figures, with their template variables."""
     pictures: dict[str, list[Picture]] = {name: [] for name in SECTIONS}
     known = [name for name in FIGURES if name in figures]
     for name in [*known, *(name for name in figures if name not in FIGURES)]:
@@ -82,7 +82,7 @@ def _sections(
 
 
 def _summary(result: SegmentationResult) -> list[dict[str, str]]:
-    """Each segment on a line; none of a single one."""
+    """Summarise each segment in one line; empty if there is only one segment."""
     return [
         {
             "id": str(segment.id),
@@ -98,7 +98,7 @@ def _summary(result: SegmentationResult) -> list[dict[str, str]]:
 
 
 def _facts(result: SegmentationResult) -> list[tuple[str, str]]:
-    """The few numbers of the run, as (label, value)."""
+    """Return the key numbers of the run as (label, value) pairs."""
     chosen = result.curve.loc[result.k].to_dict()
     facts = [
         ("customers", f"{result.customers.population:,}"),
@@ -116,32 +116,34 @@ def _facts(result: SegmentationResult) -> list[tuple[str, str]]:
 
 
 def _sureness(result: SegmentationResult) -> list[str]:
-    """How sure the answer is, in sentences."""
+    """Describe in sentences how sure the answer is."""
     said: list[str] = []
     evidence = result.choice.evidence
     if result.structure is None:
         said.append(
-            "Whether these customers fall into groups at all was not tested: K-Means cuts any data "
-            "into as many segments as it is asked for. choice=evidence tests it."
+            "Whether these customers form groups at all was not tested: K-Means splits any data "
+            "into as many segments as requested. choice=evidence runs the test."
         )
     elif not result.structure:
         said.append(
-            "Segments cut from these customers would be slices of one group: treat them as one, or "
+            "Segments of these customers would only be slices of one group. Treat them as one, or "
             "try other features or another scaling."
         )
     elif evidence is not None:
         said.append(sentence(f"Groups were found: {evidence.gate.reason}"))
     if result.confidence == "contested":
-        said.append("The criteria disagree on the number of segments: read it as one of several.")
+        said.append(
+            "The criteria disagree on the number of segments: other values of k are plausible too."
+        )
     if result.stability is not None:
         for segment, status in zip(result.segments, result.stability.status, strict=True):
             if status in ("dissolved", "doubtful"):
                 said.append(
                     f"Segment {segment.id} ({segment.name}) is {status} when the customers are "
-                    "resampled: build nothing on it alone."
+                    "resampled: do not rely on it alone."
                 )
         if all(status in ("stable", "very stable") for status in result.stability.status):
-            said.append("Every segment returns when the customers are resampled.")
+            said.append("Every segment reappears when the customers are resampled.")
     if not result.silhouettes.empty:
         share = float((result.silhouettes["silhouette"] < BORDERLINE).mean())
         said.append(f"{percent(share)} of the customers lie between two segments.")

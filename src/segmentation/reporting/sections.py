@@ -1,7 +1,7 @@
-"""The sections of a run's report. To add one, write a line in `SECTIONS`.
+"""The sections of a run's report. To add one, add a line to `SECTIONS`.
 
-A section shows the figures whose line names it, below the paragraphs of ``text`` that its content
-may hold. One that shows more has a template of its own in ``templates/sections``.
+A section shows the figures whose line in `FIGURES` names it, below the paragraphs in the ``text``
+of its content, if any. A section that shows more has its own template in ``templates/sections``.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ class Section:
     Attributes
     ----------
     name : str
-        What figures call it.
+        Name that the lines of `FIGURES` refer to.
     title : str
     content : callable, optional
-        From the result, and whether single customers may be shown, to the variables of `template`.
-        A section without content is shown where it has figures.
+        Takes the result and whether single customers may be shown; returns the variables of
+        `template`. A section without content appears only if it has figures.
     template : str
-        File of ``templates/sections``.
+        File in ``templates/sections``.
     title_of_one : str
-        The title where there is one segment only.
+        Title used when there is only one segment.
     """
 
     name: str
@@ -68,14 +68,14 @@ def _choice(result: SegmentationResult, _: bool) -> dict[str, Any]:
 
 
 def _k_columns() -> dict[str, Metric[Fit] | Criterion]:
-    """What the table over k may show: how good each k is, what the criteria say, the sizes."""
+    """Return the possible columns of the table over k: metrics, criteria, sizes."""
     metrics = {name: each for name, each in METRICS.items() if each.shown >= REPORT}
     of_fit = {name: each for name, each in metrics.items() if each.scope != ANY}
     return {**of_fit, **{n: c for n, c in CRITERIA.items() if n not in METRICS}, **metrics}
 
 
 def _k_table(result: SegmentationResult) -> dict[str, Any]:
-    """The numbers of every k, and which criteria name it."""
+    """Return the numbers of every k and the criteria that pick it."""
     table = result.curve
     if result.choice.evidence is not None:
         evidence = result.choice.evidence.table
@@ -112,7 +112,7 @@ def _data(result: SegmentationResult, _: bool) -> dict[str, Any]:
         ("log(1 + x) of", ", ".join(features.log1p)),
         ("weights", ", ".join(f"{name} {weight:g}" for name, weight in features.weights.items())),
         ("described only", ", ".join(features.profile or ())),
-        ("of these without a value", ", ".join(f"{name} {n:,}" for name, n in gaps if n)),
+        ("missing values in these", ", ".join(f"{name} {n:,}" for name, n in gaps if n)),
         ("not described", ", ".join(f"{name} ({why})" for name, why in features.left_out.items())),
         ("scaling", _scaling(result.scaling)),
     ]
@@ -126,7 +126,7 @@ def _scaling(name: str) -> str:
     return f"{name}: {SCALINGS[name].description}" if name in SCALINGS else name
 
 
-#: The sections in the order of the report; figures of an unknown section are shown in the last.
+#: The sections in report order; figures of an unknown section go into the last one.
 SECTIONS = {
     section.name: section
     for section in (

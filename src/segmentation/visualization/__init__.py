@@ -1,6 +1,6 @@
-"""Figures of a segmentation: one function a figure, the table `FIGURES` names them.
+"""Figures of a segmentation: one function per figure, listed in the table `FIGURES`.
 
-Nothing here touches pyplot or the caller's rcParams.
+Nothing here uses pyplot or changes the caller's rcParams.
 """
 
 from __future__ import annotations

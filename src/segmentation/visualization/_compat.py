@@ -1,13 +1,12 @@
-"""What the figures take from private parts of matplotlib, under public names.
+"""Private parts of matplotlib that the figures use, under public names.
 
-matplotlib has no public way to replace the ticks of an axis, nor to keep the size and the pixels of
-a text. Both take longer than all else in these figures: without `_fast_text` a sweep costs half as
-much CPU again, without `_fast_axes` a tenth to a quarter more. Nothing outside this module names a
-private part of matplotlib; `PRIVATE` lists what is used, and a test compares it with the installed
-version.
+matplotlib has no public way to replace the ticks of an axis, or to cache the size or the pixels
+of a text. These two dominate the drawing time: a sweep takes 50 % more CPU time without
+`_fast_text` and 10 to 25 % more without `_fast_axes`. No other module uses a private part of
+matplotlib. `PRIVATE` lists the ones used here; a test compares it with the installed version.
 """
 
-# matplotlib's stubs leave out what subclasses of Axis share and change.
+# matplotlib's stubs omit attributes that subclasses of Axis use and override.
 # mypy: disable-error-code="attr-defined, misc, no-untyped-call, no-any-return, union-attr"
 
 from __future__ import annotations
@@ -36,27 +35,27 @@ PRIVATE: Mapping[type, Mapping[str, tuple[str, ...]]] = {
 
 
 class OpenAxis(Axis):
-    """An axis whose steps a subclass may replace."""
+    """An axis whose drawing steps a subclass may override."""
 
     @property
     def tick_settings(self) -> dict[str, Any]:
-        """What `tick_params` has set for the major ticks."""
+        """Settings made by `tick_params` for the major ticks."""
         return self._major_tick_kw
 
     def updated_ticks(self) -> list[Any]:
-        """The ticks in view, placed."""
+        """Return the ticks in view, in place."""
         return super()._update_ticks()
 
     def tick_label_boxes(self, renderer: Any) -> tuple[list[Any], list[Any]]:
-        """Boxes of the labels on the near and the far side, for the axis' own label."""
+        """Return the label boxes on the near and the far side, to place the axis label."""
         return super()._get_tick_boxes_siblings(renderer)
 
     def place_label(self, renderer: Any) -> None:
-        """Put the axis' own label beside the labels of its ticks."""
+        """Place the axis label next to the tick labels."""
         self._update_label_position(renderer)
 
     def place_offset(self, boxes: list[Any]) -> None:
-        """Put the common offset of the tick labels beside them."""
+        """Place the offset text next to the tick labels."""
         self._update_offset_text_position(boxes, [])
 
     def _update_ticks(self) -> list[Any]:
@@ -67,14 +66,14 @@ class OpenAxis(Axis):
 
 
 class OpenAxes(Axes):
-    """Axes with axes of other classes than matplotlib's `XAxis` and `YAxis`."""
+    """Axes whose x and y axis may be subclasses of matplotlib's."""
 
     x_class: type[XAxis] = XAxis
     y_class: type[YAxis] = YAxis
 
     def _init_axis(self) -> None:
         super()._init_axis()
-        # Nothing is set yet: matplotlib clears new axes after this.
+        # Safe here: matplotlib clears new axes only after this call.
         self.xaxis.__class__, self.yaxis.__class__ = self.x_class, self.y_class
 
 
@@ -82,15 +81,15 @@ class OpenRenderer(RendererAgg):
     """Agg that draws masks."""
 
     def draw_mask(self, mask: NDArray[np.uint8], x: int, y: int, gc: Any) -> None:
-        """Draw a mask in the colour of `gc`, its lower left corner at a pixel."""
+        """Draw a mask in the colour of `gc` with its lower left corner at (x, y)."""
         self._renderer.draw_text_image(mask, x, y, 0, gc)
 
 
 def drawn_text(text: str, prop: FontProperties, angle: float, dpi: float) -> Any:
-    """A font of FreeType that has laid out and drawn a text, turned by some degrees.
+    """Return a FreeType font that has laid out and drawn `text`, rotated by `angle` degrees.
 
-    All letters at once: matplotlib's own `draw_text` goes letter by letter and takes three times as
-    long.
+    It draws all letters at once; matplotlib's `draw_text` draws letter by letter and takes three
+    times as long.
     """
     font = RendererAgg(1, 1, dpi)._prepare_font(prop)
     font.set_text(text, angle, flags=get_hinting_flag())

@@ -1,12 +1,12 @@
-"""Axes whose ticks are drawn without an object for each.
+"""Axes that draw their ticks without one object per tick.
 
-matplotlib makes five artists a tick, two thirds of them never visible; the 230 ticks of a run take
-longer to make than the rest of its figures to draw. Here one line draws the marks of an axis, one
-its grid, and one text all its labels in turn. matplotlib draws what these figures do not use (minor
-ticks, ticks on the far side).
+matplotlib creates five artists per tick, two thirds of them never visible. Creating the 230 ticks
+of a run takes longer than drawing the rest of its figures. Here one line draws all marks of an
+axis, another its grid, and a single text draws all labels in turn. Anything else (minor ticks,
+ticks on the far side) is left to matplotlib.
 """
 
-# matplotlib's stubs leave out what subclasses of Axis share and change.
+# matplotlib's stubs omit attributes that subclasses of Axis use and override.
 # mypy: disable-error-code="attr-defined, index, misc, no-untyped-call, union-attr"
 # mypy: disable-error-code="arg-type, no-any-return"
 
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from segmentation.visualization._compat import OpenAxes, OpenAxis
 
-#: The tick settings that are drawn here.
+#: Tick settings supported here.
 KNOWN = {"size", "width", "color", "pad", "labelsize", "labelcolor", "labelrotation"}
 KNOWN |= {"gridOn", "tick1On", "tick2On", "label1On", "label2On"}
 
@@ -39,7 +39,7 @@ class _PlainTicks(OpenAxis):
     _is_setting = False
 
     def reset_ticks(self) -> None:
-        # Not matplotlib's own: it makes a first tick of each kind whenever it looks at them.
+        # matplotlib's own method would create a first tick of each kind.
         self.majorTicks, self.minorTicks = [], []
         if hasattr(self.axes, "patch"):
             self.set_clip_path(self.axes.patch)
@@ -66,7 +66,7 @@ class _PlainTicks(OpenAxis):
         return ticks
 
     def get_majorticklabels(self) -> list[Any]:
-        # Who asks for them may change them: from here on they are matplotlib's.
+        # The caller may change the labels, so matplotlib draws them from now on.
         self.get_major_ticks()
         return list(super().get_majorticklabels())
 
@@ -119,7 +119,7 @@ class _PlainTicks(OpenAxis):
         return super().tick_label_boxes(renderer)
 
     def _seen(self, locations: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which of the locations lie within the view, its ends included."""
+        """Return which locations are within the view limits, inclusive."""
         ends = self.get_transform().transform(self.get_view_interval())
         places = self.get_transform().transform(locations)
         slack = 1e-10 * abs(ends[1] - ends[0])
@@ -129,7 +129,7 @@ class _PlainTicks(OpenAxis):
     def _draw_ticks(
         self, renderer: Any, locations: NDArray[np.float64], texts: Sequence[str]
     ) -> list[Any]:
-        """Draw grid, marks and labels; gives the boxes of the labels in pixels."""
+        """Draw grid, marks and labels; return the boxes of the labels in pixels."""
         if not len(locations):
             return []
         axes, settings, is_x = self.axes, self.tick_settings, self.axis_name == "x"
@@ -149,7 +149,7 @@ class _PlainTicks(OpenAxis):
             drawn.draw(renderer)
 
         if settings.get("gridOn"):
-            # Each line from one side to the other, and nothing to the next.
+            # NaN breaks the path between one grid line and the next.
             along = np.repeat(locations, 3)
             across = np.tile([0.0, 1.0, np.nan], len(locations))
             line(
@@ -206,7 +206,7 @@ class Panel(OpenAxes):
     x_class, y_class = _X, _Y
 
     def draw(self, renderer: Any) -> None:
-        """Draw the panel; matplotlib places a spine when it makes the ticks beside it."""
+        """Draw the panel, placing the spines, which matplotlib does when it creates ticks."""
         for spine in self.spines.values():
             if spine.get_visible():
                 spine.get_spine_transform()

@@ -1,7 +1,8 @@
-"""matplotlib's Agg with texts drawn once.
+"""matplotlib's Agg backend with cached texts.
 
-A run draws some 300 short texts, mostly those of the run before: names, tick labels, notes. Laying
-them out and drawing them takes longer than the rest of a picture, so the masks are kept.
+A run draws about 300 short texts (names, tick labels, notes), most of which the previous run drew
+too. Laying them out and drawing them takes longer than the rest of a figure, so the masks are
+cached.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from numpy.typing import NDArray
 
 from segmentation.visualization._compat import OpenRenderer, drawn_text
 
-#: Masks kept, some 2 kB each.
+#: Maximum number of cached masks, about 2 kB each.
 KEPT_TEXTS = 8192
 LONGEST = 300
-#: Renderers kept: a sweep draws a dozen figures, most of the same sizes in every run.
+#: Maximum number of cached renderers. A sweep draws a dozen figures per run, mostly of equal size.
 KEPT_RENDERERS = 24
 
 
 class _Renderer(OpenRenderer):
-    """Agg that remembers the sizes and masks of texts."""
+    """Agg renderer that caches the sizes and masks of texts."""
 
     def get_text_width_height_descent(
         self, s: str, prop: FontProperties, ismath: Any
@@ -46,27 +47,27 @@ class _Renderer(OpenRenderer):
         ismath: Any = False,
         mtext: Any = None,
     ) -> None:
-        # A text of a page's width is no label, and its mask would be large.
+        # A very long text is not a label, and its mask would be large.
         if ismath or not gc.get_antialiased() or len(s) > LONGEST:
             super().draw_text(gc, x, y, s, prop, angle, ismath, mtext)  # type: ignore[no-untyped-call]
             return
-        # Texts start on whole pixels, so that a kept mask serves wherever the text stands.
+        # Texts start on whole pixels, so a cached mask fits any position.
         _, mask, left, bottom = _text(s, prop.copy(), float(angle), self.dpi)
         if mask.size:
             self.draw_mask(mask, round(x) + left, round(y) + bottom, gc)
 
 
 class _Text(NamedTuple):
-    """A text's size in pixels as it would be level, and its picture.
+    """The unrotated size of a text in pixels, and its picture.
 
     Attributes
     ----------
     size : tuple of float
         Width, height and descent.
     mask : ndarray of shape (rows, columns)
-        Coverage of its pixels, 0..255.
+        Coverage of each pixel, 0 to 255.
     left, bottom : int
-        Where the mask's lower left corner stands, rightwards and downwards of the text's start.
+        Offset of the mask's lower left corner from the start of the text, to the right and down.
     """
 
     size: tuple[float, float, float]
@@ -77,21 +78,21 @@ class _Text(NamedTuple):
 
 @lru_cache(KEPT_TEXTS)
 def _text(s: str, prop: FontProperties, angle: float, dpi: float) -> _Text:
-    """Lay a text out and draw it once, turned by some degrees."""
+    """Lay out and draw a text, rotated by `angle` degrees."""
     font = drawn_text(s, prop, angle, dpi)
     (width, height), descent = np.array(font.get_width_height()) / 64, font.get_descent() / 64
     mask = font.get_image().copy()
-    # FreeType cuts the letters' places to whole pixels, counted from the left and from the top.
+    # FreeType truncates letter positions to whole pixels, from the left and from the top.
     left = math.ceil(font.get_bitmap_offset()[0] / 64)
     bottom = len(mask) - math.floor(height - descent) - 1
     return _Text((float(width), float(height), descent), mask, left, bottom)
 
 
 class Canvas(FigureCanvasAgg):
-    """Agg canvas with the renderer above."""
+    """Agg canvas with the caching renderer."""
 
     def get_renderer(self) -> _Renderer:
-        """One for all figures of this size."""
+        """Return the renderer shared by all figures of this size."""
         width, height = self.get_width_height(physical=True)
         renderer = _renderer(width, height, float(self.figure.dpi))
         self.renderer = renderer

@@ -20,7 +20,7 @@ from segmentation.visualization.style import (
     styled,
 )
 
-#: More customers change no band by a pixel.
+#: Customers drawn; more would not move any band by a pixel.
 ROWS = 20_000
 
 
@@ -30,14 +30,14 @@ def clustergram(
     labels: Mapping[int, NDArray[np.int32]],
     segments: NDArray[np.int32],
 ) -> Figure | None:
-    """Clustergram: the clusters of every k, and how many customers flow between them.
+    """Draw a clustergram: the clusters of every k and the customers that flow between them.
 
-    Clusters stand at their mean on one axis, their area is their size, the width of a band the
-    number of customers it carries from k to the next k (Schonlau 2002, Stata Journal 2(4),
-    391-402). The axis is the direction in the plane of the first two principal components that
-    keeps the final segments farthest apart: on the first component alone, as on Schonlau's plain
-    mean, segments that differ elsewhere hide each other. A cluster has the colour of the final
-    segment most of its members belong to.
+    Each cluster is drawn at its mean along one axis, with an area proportional to its size. The
+    width of a band is the number of customers that move from one k to the next (Schonlau 2002,
+    Stata Journal 2(4), 391-402). The axis is the direction in the plane of the first two principal
+    components that keeps the final segments farthest apart. On the first component alone, as on
+    Schonlau's plain mean, segments that differ elsewhere would overlap. A cluster has the colour
+    of the final segment that most of its members belong to.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def clustergram(
     Returns
     -------
     Figure or None
-        None when fewer than two k were fitted.
+        None if fewer than two k were fitted.
     """
     ks = sorted(labels)
     if len(ks) < 2:
@@ -109,10 +109,10 @@ def clustergram(
     ax.set_ylabel(f"mean along one direction ({percent(share)} of the variance)")
     headline(
         figure,
-        f"How the customers part as k grows, coloured by the {chosen} final segments"
+        f"How the customers split as k grows, coloured by the {chosen} final segments"
         if chosen > 1
-        else "How the customers part as k grows",
-        "clustergram; area: customers in the cluster; width: customers who pass on; "
+        else "How the customers split as k grows",
+        "clustergram; area: customers in the cluster; width: customers who move on; "
         "dashed: the chosen k",
     )
     return figure
@@ -121,7 +121,7 @@ def clustergram(
 def _flows(
     a: NDArray[np.int32], b: NDArray[np.int32], rows: int, columns: int
 ) -> NDArray[np.int64]:
-    """Customers in each pair of clusters, shape (rows, columns)."""
+    """Count the customers in each pair of clusters, shape (rows, columns)."""
     pairs = a.astype(np.int64) * columns + b
     counts: NDArray[np.int64] = np.bincount(pairs, minlength=rows * columns)
     return counts.reshape(rows, columns)
@@ -130,7 +130,7 @@ def _flows(
 def _projection(
     Z: NDArray[np.float64], segments: NDArray[np.int32], k: int
 ) -> tuple[NDArray[np.float64], float]:
-    """Scores along the direction drawn, shape (n,), and its share of the variance."""
+    """Return the scores along the drawn direction, shape (n,), and its share of variance."""
     scores, shares, _ = principal_components(Z, 2)
     if k < 3 or len(shares) < 2:
         return scores[:, 0], float(shares[0])

@@ -1,4 +1,4 @@
-"""What the customers look like before any clustering."""
+"""Distributions of the customers' columns before clustering."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from segmentation.visualization.style import (
     styled,
 )
 
-#: No segment owns it: the customers are not segmented yet.
+#: Not a segment's colour: the customers are not segmented yet.
 BAR = "#a9b8c6"
 MOST_COLUMNS = 24
 MOST_CATEGORIES = 8
@@ -28,13 +28,12 @@ MOST_CATEGORIES = 8
 
 @styled
 def distributions(customers: Mapping[str, pd.Series]) -> Figure:
-    """One small panel a column: a histogram of numbers, bars of categories.
+    """Draw one small panel per column: a histogram of numbers, or bars of categories.
 
     Parameters
     ----------
     customers : mapping of str to Series
-        Columns in the customers' own units; missing values are not drawn. The first 24 columns
-        are.
+        Columns in their original units. Only the first 24 are drawn, without missing values.
     """
     columns = list(customers)[:MOST_COLUMNS]
     per_row = len(columns) if len(columns) <= 4 else 4 if len(columns) <= 12 else 5
@@ -63,7 +62,7 @@ def distributions(customers: Mapping[str, pd.Series]) -> Figure:
 
 
 def _histogram(ax: Axes, values: np.ndarray) -> bool:
-    """Draw; return whether the scale is logarithmic."""
+    """Draw a histogram; return whether its scale is logarithmic."""
     log = is_skewed(values)
     median = float(np.median(values))
     drawn = np.log1p(values) if log else values

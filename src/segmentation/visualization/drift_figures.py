@@ -1,4 +1,4 @@
-"""Figures of `segmentation.monitoring.monitor`: segments then and now, features that moved."""
+"""Figures for monitoring: segments then and now, features that drifted."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from segmentation.visualization.style import (
 )
 
 ROW = 0.42
-#: Rows a figure has room for; the tables have all.
+#: Maximum number of rows in a figure; the tables list all.
 MOST = 20
 _COLORS = {"ok": "#8a97a5", "watch": "#e69f00", "retrain": "#c6463f"}
 
 
 @styled
 def shares(segments: pd.DataFrame) -> Figure:
-    """Share of each segment then (grey) and now (its colour), with intervals.
+    """Draw the share of each segment then (grey) and now (coloured), with intervals.
 
     Parameters
     ----------
@@ -48,20 +48,20 @@ def shares(segments: pd.DataFrame) -> Figure:
     ax.xaxis.set_major_formatter(lambda value, _: percent(value))
     moved = shown.iloc[int((shown["now"] - shown["then"]).abs().to_numpy().argmax())]
     finding = (
-        f"Segment {moved['segment']} moved most: {percent(moved['then'])} then, "
+        f"Segment {moved['segment']} changed most: {percent(moved['then'])} then, "
         f"{percent(moved['now'])} now"
     )
     headline(
         figure,
         "No segment's share is past its limit" if set(shown["verdict"]) == {"ok"} else finding,
-        "Share of the customers: hollow then, filled now, lines: intervals",
+        "Share of the customers; hollow: then, filled: now, lines: intervals",
     )
     return figure
 
 
 @styled
 def features(table: pd.DataFrame, watch: float, retrain: float) -> Figure:
-    """PSI of each feature against the limits.
+    """Draw the PSI of each feature with the limits.
 
     Parameters
     ----------
@@ -85,9 +85,9 @@ def features(table: pd.DataFrame, watch: float, retrain: float) -> Figure:
     count = int((shown["verdict"] != "ok").sum())
     headline(
         figure,
-        f"{count} of {len(shown)} features are spread differently"
+        f"The distribution of {count} of {len(shown)} features has changed"
         if count
-        else "Every feature is spread as it was",
-        "Population stability index; the black mark is what chance alone stays below",
+        else "No feature's distribution has changed",
+        "Population stability index; black mark: upper limit for chance alone",
     )
     return figure

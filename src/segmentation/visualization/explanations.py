@@ -1,4 +1,4 @@
-"""What tells the segments apart: the weight of each feature, and the rules to recognise one."""
+"""Figures that explain the segments: feature importance and recognition rules."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ from segmentation.visualization.style import (
 
 DISTANCE, SEPARATION = "#b9c4cf", "#0072b2"
 MOST_FEATURES = 24
-#: Columns of the rules' figure, inches wide each.
+#: Maximum number of columns in the rules figure, and their width in inches.
 MOST_COLUMNS, CELL = 10, 1.02
-#: Customers that say how far along its cell a value stands: more would not move it by a pixel.
+#: Customers used to place a value in its cell; more would not move it by a pixel.
 PLACED_ROWS = 100_000
-#: Letters of a column's name on one line above its cell.
+#: Maximum letters per line in the name of a column above its cell.
 HEAD = 15
-#: Inches of one way to recognise a segment.
+#: Height in inches of one branch of a rule.
 ROW = 0.46
 
 
 @styled
 def feature_weights(table: pd.DataFrame) -> Figure:
-    """Each feature's share of all distances and of the separation, and whom shuffling it moves.
+    """Draw each feature's share of all distances, its share of the separation, and ``moved``.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def feature_weights(table: pd.DataFrame) -> Figure:
         most = max(most, float(shown["separation_share"].max()), float(shown["moved"].max()))
     main = shown["separation_share" if separated else "distance_share"].to_numpy()
     for row, (value, moved) in enumerate(zip(main, shown["moved"], strict=True)):
-        # Beside the diamond, not under it.
+        # Put the text next to the diamond, not under it.
         x = moved if separated and 0 <= moved - value < 0.09 * most else value
         y = row - (0.19 if separated else 0)
         ax.text(x + 0.015 * most, y, percent(value), va="center_baseline", fontsize=8)
@@ -100,23 +100,25 @@ def feature_weights(table: pd.DataFrame) -> Figure:
 
 def _weight_finding(table: pd.DataFrame, separated: bool) -> str:
     if not separated:
-        return "What each feature has to say in the distances"
+        return "Share of each feature in the distances"
     names = [shorten(name, 22) for name in table["feature"]]
     first = float(table["separation_share"].iloc[0])
     if len(names) == 1:
-        return f"{names[0]} is all there is"
+        return f"{names[0]} is the only feature"
     if first > 0.5:
-        return f"{names[0]} makes {percent(first)} of the segments' difference"
+        return f"{names[0]} accounts for {percent(first)} of the difference between segments"
     two = float(table["separation_share"].iloc[:2].sum())
-    return f"{names[0]} and {names[1]} make {percent(two)} of the segments' difference"
+    return (
+        f"{names[0]} and {names[1]} account for {percent(two)} of the difference between segments"
+    )
 
 
 @styled
 def rule_chart(rules: Rules | None, frame: pd.DataFrame, names: Sequence[str]) -> Figure | None:
-    """The rules as ranges: one row a way to recognise a segment, one column a feature they use.
+    """Draw the rules as ranges: one row per branch, one column per feature.
 
-    A bar covers the part of all customers, lowest to highest, that its condition lets through: a
-    feature with a long tail is drawn as clearly as any other.
+    A bar covers the part of all customers, ordered from lowest to highest, that meets its
+    condition. A feature with a long tail is therefore drawn as clearly as any other.
 
     Parameters
     ----------
@@ -195,7 +197,7 @@ def rule_chart(rules: Rules | None, frame: pd.DataFrame, names: Sequence[str]) -
     _names(ax, [labels[lines[row][0]] for row in ticks], [lines[row][0] for row in ticks], ticks)
     note = "finds: of the segment's customers; right: of those found; both on held-out customers"
     if len(columns) < len(order):
-        note += f"; {len(order) - len(columns)} rarer features in the table"
+        note += f"; {len(order) - len(columns)} less used features not shown"
     headline(figure, rules.verdict.removesuffix("."), note)
     return figure
 
@@ -212,7 +214,7 @@ def _cell(
     segment: int,
     places: dict[str, np.ndarray],
 ) -> list[tuple[float, float, int, str]]:
-    """Write a condition; gives its bars as left edge, width, row and colour."""
+    """Write a condition; return its bars as left edge, width, row and colour."""
     bars: list[tuple[float, float, int, str]] = []
     low, high, x, width = 0.0, 1.0, column + 0.06, 0.88
     if condition.all_values:
@@ -245,7 +247,7 @@ def _head(ax: Axes, x: float, text: str) -> None:
 
 
 def _two_lines(feature: str) -> str:
-    """A column's name on at most two lines of a cell's width, broken between its words."""
+    """Break a column's name between words into at most two lines of a cell's width."""
     words = feature.replace("_", " ").split()
     first = ""
     while words and len(f"{first} {words[0]}".strip()) <= HEAD:

@@ -1,8 +1,8 @@
 """The figures of a run. To add one, write a function and a line in `FIGURES`.
 
-The function takes plain data and returns a `matplotlib.figure.Figure`; the line says what the
-figure is called, where a report shows it and what it says to a reader. What logs figures, the
-report and the gallery in the documentation read the line.
+The function takes plain data and returns a `matplotlib.figure.Figure`. The line holds its name,
+its section in the report and its texts. Logging, the report and the gallery in the documentation
+all read the line.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of a run, and what is said about it.
+    """A figure of a run, with its texts.
 
     Attributes
     ----------
     name : str
-        It is logged as ``figures/NAME.png``.
+        The figure is logged as ``figures/NAME.png``.
     draw : callable
-        Draws it; None where it does not apply to a result.
+        Draws the figure of a result; returns None if it does not apply.
     section : str
-        The section of the report that shows it, a name of `segmentation.reporting.sections`.
+        Section of the report, a key of `segmentation.reporting.sections.SECTIONS`.
     title : str
     caption : str
-        One or two sentences on how to read it.
+        How to read the figure, in one or two sentences.
     alt : str
-        What it shows, for readers who do not see it.
+        Alternative text for readers who cannot see the figure.
     of_data : bool
-        Whether it depends on the customers alone, so that the runs of a sweep share it.
+        Whether the figure depends only on the customers, so the runs of a sweep share it.
     """
 
     name: str
@@ -75,7 +75,7 @@ def _pair_plot(result: SegmentationResult) -> Drawing | None:
     numeric = frame[[c for c in frame if is_numeric_dtype(frame[c]) and c not in codes]]
     if numeric.shape[1] > maps.PAIR_COLUMNS and result.k > 1:
         kept = list(_separation(result, list(numeric.columns)).index[: maps.PAIR_COLUMNS])
-        # The columns that part the segments most come first, so that they are the ones drawn.
+        # Only the first columns are drawn, so put those that separate the segments most first.
         numeric = numeric[[*kept, *(column for column in numeric if column not in kept)]]
     return maps.pair_plot(
         numeric, result.labels, _names(result), log1p=result.features.log1p, seed=result.seed
@@ -153,7 +153,7 @@ def _rules(result: SegmentationResult) -> Drawing | None:
     return explanations.rule_chart(result.rules, frame.astype(codes), _names(result))
 
 
-#: Every figure of a run, in the order of its report.
+#: Every figure of a run, in report order.
 FIGURES: dict[str, Figure] = {
     figure.name: figure
     for figure in (
@@ -162,18 +162,19 @@ FIGURES: dict[str, Figure] = {
             _rules,
             section="segments",
             title="Rules",
-            caption="How to recognise a segment: each bar covers the customers, from the lowest "
-            "to the highest value, that a rule lets through. Both percentages are measured on "
-            "customers the rules were not made from.",
-            alt="Range of each feature that tells each segment, with how well it does",
+            caption="How to recognise a segment: with all customers lined up from the lowest to "
+            "the highest value, each bar covers those that meet the rule. Both percentages are "
+            "measured on held-out customers.",
+            alt="Range of each feature in the rule of each segment, with the quality of the rule",
         ),
         Figure(
             "segment_map",
             _segment_map,
             section="segments",
             title="Segment map",
-            caption="Every customer, coloured by segment: two features in their own units, more "
-            "features in the two directions that carry most of the variance.",
+            caption="Every customer, coloured by segment. Two features are shown in their "
+            "original units; more features are projected onto their first two principal "
+            "components.",
             alt="Map of the customers, coloured by segment, with numbered centres",
         ),
         Figure(
@@ -181,8 +182,8 @@ FIGURES: dict[str, Figure] = {
             _segment_sizes,
             section="segments",
             title="Segment sizes",
-            caption="How many customers each segment has.",
-            alt="Bars of the number of customers in each segment",
+            caption="The number of customers in each segment.",
+            alt="Bar chart of the number of customers in each segment",
         ),
         Figure(
             "profile_heatmap",
@@ -190,15 +191,15 @@ FIGURES: dict[str, Figure] = {
             section="segments",
             title="Profile heatmap",
             caption="The mean of each segment in every numeric column, clustered on or not.",
-            alt="Grid of each segment's mean of each feature, in deviations",
+            alt="Heatmap of each segment's mean of each feature, in standard deviations",
         ),
         Figure(
             "pair_plot",
             _pair_plot,
             section="segments",
             title="Pair plot",
-            caption="Every pair of features; on the diagonal the histogram of each feature.",
-            alt="Customers in every pair of features, coloured by segment",
+            caption="Every pair of features, with the histogram of each feature on the diagonal.",
+            alt="Scatter plots of every pair of features, coloured by segment",
         ),
         Figure(
             "feature_importance",
@@ -206,18 +207,18 @@ FIGURES: dict[str, Figure] = {
             section="features",
             title="Feature importance",
             caption="Difference between the segments: the feature's share of the squared distances "
-            "between the segments' centres. All distances: its share of those between all "
-            "customers after scaling and weights. Moved: customers who land in another segment "
-            "when only this feature is shuffled among them.",
-            alt="Bars of each feature's share of the segments' difference",
+            "between the segments' centres. All distances: its share of the squared distances "
+            "between customers, after scaling and weights. Moved: the share of customers who "
+            "change segment when only this feature is shuffled.",
+            alt="Bar chart of each feature's share of the difference between segments",
         ),
         Figure(
             "silhouette_plot",
             _silhouette_plot,
             section="stability",
             title="Silhouette plot",
-            caption="How far inside its own segment each customer lies; those near zero lie "
-            "between two.",
+            caption="How well each customer fits its segment: 1 is well inside, 0 is between two "
+            "segments.",
             alt="Silhouette of every customer, sorted within each segment",
         ),
         Figure(
@@ -225,24 +226,25 @@ FIGURES: dict[str, Figure] = {
             _stability,
             section="stability",
             title="Stability",
-            caption="Which segments return when the customers are resampled (bootstrap).",
-            alt="Bars of how well each segment returns when customers are resampled",
+            caption="How well each segment is recovered when the customers are resampled "
+            "(bootstrap).",
+            alt="Bar chart of how well each segment is recovered when customers are resampled",
         ),
         Figure(
             "criteria",
             _criteria,
             section="choice",
             title="Criteria",
-            caption="Every criterion over k with the k it names, and what it reaches on "
+            caption="Every criterion over k, with the k it picks and the values it reaches on "
             "data without clusters (grey).",
-            alt="Each criterion over the number of segments, with the k it names",
+            alt="Each criterion over the number of segments, with the k it picks",
         ),
         Figure(
             "elbow",
             _elbow,
             section="choice",
             title="Elbow",
-            caption="The within-cluster sum of squares over k: it always falls, so it "
+            caption="The within-cluster sum of squares over k. It always falls as k grows, so it "
             "cannot choose k by itself.",
             alt="Within-cluster sum of squares over the number of segments",
         ),
@@ -251,7 +253,7 @@ FIGURES: dict[str, Figure] = {
             _silhouette_curve,
             section="choice",
             title="Silhouette curve",
-            caption="The mean silhouette over k; high where the segments are well separated.",
+            caption="The mean silhouette over k. It is high where the segments are well separated.",
             alt="Mean silhouette over the number of segments",
         ),
         Figure(
@@ -259,7 +261,7 @@ FIGURES: dict[str, Figure] = {
             _clustergram,
             section="choice",
             title="Clustergram",
-            caption="How clusters split as k grows; the width of a line says how many customers "
+            caption="How clusters split as k grows. The width of a band is the number of customers "
             "it carries.",
             alt="How clusters split as the number of segments grows",
         ),
@@ -268,8 +270,8 @@ FIGURES: dict[str, Figure] = {
             _distributions,
             section="data",
             title="Distributions",
-            caption="Every column of the customers as it was read, before scaling.",
-            alt="Histogram or bars of every column of the customers",
+            caption="Every column of the customers as read, before scaling.",
+            alt="Histogram or bar chart of every column of the customers",
             of_data=True,
         ),
     )
@@ -278,20 +280,20 @@ FIGURES: dict[str, Figure] = {
 
 @dataclass(frozen=True)
 class _Data:
-    """All that the figures of the data look at in a result."""
+    """The part of a result that the figures of the data use."""
 
     customers: Customers
     features: FeatureSet
 
 
 def data_figures(customers: Customers, columns: Sequence[str]) -> dict[str, Drawing]:
-    """The figures of the data alone, by name, before there is a result.
+    """Draw the figures that need only the customers, before there is a result.
 
     Parameters
     ----------
     customers : Customers
     columns : sequence of str
-        The columns a run would describe.
+        Columns to draw, those that a run would describe.
     """
     data = cast("SegmentationResult", _Data(customers, FeatureSet(columns=tuple(columns))))
     drawn = {figure.name: figure.draw(data) for figure in FIGURES.values() if figure.of_data}

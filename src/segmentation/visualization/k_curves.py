@@ -1,4 +1,4 @@
-"""Numbers over k: how the chosen k stands out, or does not."""
+"""Curves over k: WCSS, silhouette and the criteria, with the chosen k marked."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ BAND = "#b9c4cf"
 
 @styled
 def elbow(curve: pd.DataFrame, k: int, *, structure: bool | None = None) -> Figure:
-    """WCSS over k with the chosen k marked.
+    """Draw WCSS over k with the chosen k marked.
 
     Parameters
     ----------
     curve : DataFrame
-        Indexed by k; columns ``wcss`` and, when known, ``explained_variance`` and
-        ``wcss_worst_start`` (the band between the best and the worst start).
+        Indexed by k; column ``wcss``, optionally ``explained_variance`` and ``wcss_worst_start``
+        (drawn as a band between the best and the worst start).
     k : int
         The chosen number of segments.
     structure : bool, optional
-        Whether the data were found to have clusters at all.
+        Whether the data were found to have cluster structure.
     """
     figure, ax = single(7.2, 3.9, left=0.85)
     ks, wcss = list(curve.index), curve["wcss"]
@@ -60,7 +60,7 @@ def elbow(curve: pd.DataFrame, k: int, *, structure: bool | None = None) -> Figu
     explained = curve.get("explained_variance")
     if k == 1:
         none_found = "No cluster structure found: k = 1"
-        finding = none_found if structure is False else "One segment: nothing is explained"
+        finding = none_found if structure is False else "One segment explains no variance"
     elif explained is not None and np.isfinite(explained[k]):
         finding = f"{k} segments explain {percent(float(explained[k]))} of the variance"
     else:
@@ -71,13 +71,12 @@ def elbow(curve: pd.DataFrame, k: int, *, structure: bool | None = None) -> Figu
 
 @styled
 def silhouette_curve(curve: pd.DataFrame, k: int) -> Figure | None:
-    """Mean silhouette over k with the chosen k marked; None when no k has a silhouette.
+    """Draw the mean silhouette over k; None if no k has a silhouette.
 
     Parameters
     ----------
     curve : DataFrame
-        Indexed by k; column ``silhouette`` and, where it was measured on a sample,
-        ``silhouette_se``.
+        Indexed by k; column ``silhouette``, and ``silhouette_se`` if it was computed on a sample.
     k : int
         The chosen number of segments.
     """
@@ -86,7 +85,7 @@ def silhouette_curve(curve: pd.DataFrame, k: int) -> Figure | None:
         return None
     figure, ax = single(7.2, 3.6)
     ks = list(silhouette.index)
-    note = "mean silhouette of the customers: 1 well inside the own segment, 0 between two"
+    note = "mean silhouette of the customers; 1: well inside a segment, 0: between two"
     if "silhouette_se" in curve:
         error = curve["silhouette_se"].reindex(ks)
         if error.notna().any():
@@ -110,7 +109,7 @@ def silhouette_curve(curve: pd.DataFrame, k: int) -> Figure | None:
         )
     else:
         finding = f"The silhouette is highest at {top}; chosen k = {k}"
-        finding += " has none" if k == 1 else " is not defined"
+        finding += " has no silhouette" if k == 1 else " has no defined silhouette"
     ax.set_xlabel("number of segments k")
     ax.set_ylabel("mean silhouette")
     ax.grid(axis="y")
@@ -126,24 +125,24 @@ def criteria(
     *,
     bands: Mapping[str, tuple[pd.Series, pd.Series]] | None = None,
 ) -> Figure | None:
-    """Every criterion over k in a panel of its own, with the k it names marked.
+    """Draw every criterion over k in its own panel, with the k it picks marked.
 
     Parameters
     ----------
     table : DataFrame
-        Indexed by k, a column a criterion, optionally ``<criterion>_se`` (drawn as error bars);
-        NaN where a criterion is not defined.
+        Indexed by k, one column per criterion, optionally ``<criterion>_se`` (drawn as error
+        bars); NaN where a criterion is undefined.
     picks : mapping of criterion to k
-        Empty when no structure was found; all known criteria are drawn then.
+        The k that each criterion picks. If empty (no structure), all criteria are drawn.
     k : int
-        The chosen number of segments, a vertical line in every panel.
+        The chosen number of segments, drawn as a vertical line in every panel.
     bands : mapping of criterion to (low, high)
-        What the criterion reaches on data without clusters, each a Series indexed by k.
+        Range of the criterion on data without clusters, two Series indexed by k.
 
     Returns
     -------
     Figure or None
-        None when no criterion has a value.
+        None if no criterion has a value.
     """
     asked = list(picks) or list(CRITERIA)
     names = [name for name in asked if name in table and table[name].notna().any()]
@@ -184,16 +183,16 @@ def criteria(
     agreeing = sum(int(pick) == k for pick in picks.values())
     note = "grey line: the chosen k"
     if picks:
-        note = "ring: the k each criterion names; " + note
+        note = "ring: the k each criterion picks; " + note
     if bands:
         note += "; grey band: data without clusters"
-    finding = f"{agreeing} of {len(picks)} criteria name k = {k}"
+    finding = f"{agreeing} of {len(picks)} criteria pick k = {k}"
     headline(figure, finding if picks else "No cluster structure found: k = 1", note)
     return figure
 
 
 def _title(criterion: str) -> str:
-    """A criterion's name, and its direction where low is good."""
+    """Return the label of a criterion, with a note if low values are good."""
     if criterion not in CRITERIA:
         return criterion.replace("_", " ")
     line = CRITERIA[criterion]
@@ -201,12 +200,12 @@ def _title(criterion: str) -> str:
 
 
 def _mark(ax: Axes, k: int, value: float) -> None:
-    """A ring on the curve and a line down to the axis at the chosen k."""
+    """Draw a ring on the curve and a vertical line at the chosen k."""
     ax.axvline(k, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=0.8)
     ax.plot(k, value, marker="o", markersize=11, color=MARK, fillstyle="none", markeredgewidth=1.6)
     left, right = ax.get_xlim()
     late = k > (left + right) / 2
-    # At the top of its line, where neither a falling WCSS nor a silhouette reaches.
+    # Put the label at the top, above a falling WCSS and any silhouette.
     ax.annotate(
         f"chosen k = {k}",
         (k, 1),

@@ -1,4 +1,4 @@
-"""Where the segments lie: pair plot and segment map."""
+"""Scatter plots of the segments: segment map and pair plot."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from segmentation.visualization.style import (
     wrapped,
 )
 
-#: Positions of some customers.
+#: Positions of customers.
 Rows = slice | NDArray[np.intp]
 
 MAP_POINTS = 4_000
@@ -48,10 +48,11 @@ MIDDLE: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontsize": 8
 def principal_components(
     Z: NDArray[np.float64], count: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Scores (n, count), shares of the variance (count,) and loadings (count, d).
+    """Return scores (n, count), shares of the variance (count,) and loadings (count, d).
 
-    From the d x d covariance, so 1e7 rows cost one matrix product. The largest loading of every
-    component is made positive: the sign of an eigenvector is arbitrary, the picture must not be.
+    They are computed from the d x d covariance, so 1e7 rows cost one matrix product. The sign of an
+    eigenvector is arbitrary; the largest loading of every component is made positive so that the
+    figure is deterministic.
     """
     mean, shares, loadings = _principal_axes(Z, count)
     return (Z - mean) @ loadings.T, shares, loadings
@@ -60,11 +61,12 @@ def principal_components(
 def _principal_axes(
     Z: NDArray[np.float64], count: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """The mean (d,), and shares and loadings as of `principal_components`.
+    """Return the mean (d,), and shares and loadings as in `principal_components`.
 
-    scikit-learn's ``PCA(svd_solver="covariance_eigh")`` subtracts the mean from sums of squares:
-    that takes half as long (1.1 s instead of 2.5 s for 1e7 x 8), but where a column lies a billion
-    spreads from zero, an unscaled time say, its first component is rounding. Neither copies `Z`.
+    scikit-learn's ``PCA(svd_solver="covariance_eigh")`` subtracts the mean from sums of squares.
+    That takes half as long (1.1 s instead of 2.5 s for 1e7 x 8), but if a column lies a billion
+    standard deviations from zero, such as an unscaled timestamp, its first component is rounding
+    error. Neither copies `Z`.
     """
     mean = Z.mean(axis=0, dtype=np.float64)
     squares = np.zeros((Z.shape[1], Z.shape[1]))
@@ -92,17 +94,17 @@ def segment_map(
     log1p: Collection[str] = (),
     seed: int = 0,
 ) -> Figure:
-    """Customers in the plane, coloured by segment, with numbered centres.
+    """Draw the customers in the plane, coloured by segment, with numbered centres.
 
-    Two numeric features are drawn as they are, in the customers' units; one as a stacked
-    histogram; more on the first two principal components of the scaled space.
+    Two numeric features are drawn in their original units, a single one as a stacked histogram,
+    and more on the first two principal components of the scaled space.
 
     Parameters
     ----------
     frame : DataFrame of shape (n, features)
-        The clustered columns in the customers' units.
+        The clustered columns in their original units.
     Z : ndarray of shape (n, d)
-        The same customers, encoded and scaled.
+        The same customers after encoding and scaling.
     labels : ndarray of shape (n,)
         Segment ids.
     names : sequence of str
@@ -112,7 +114,7 @@ def segment_map(
     log1p : collection of str
         Columns drawn on a log scale.
     seed : int
-        Seeds the sample drawn of more than 4,000 customers.
+        Seeds the sample that is drawn from more than 4,000 customers.
     """
     k, n = len(names), len(labels)
     beside = _legend_width(names) + 0.1 if k > 1 else 0.3
@@ -158,7 +160,7 @@ def segment_map(
             )
         xs, ys = placed(rows).T
         _points(ax, xs, ys, labels[rows], k)
-        note += "numbered: the mean of each segment" if k > 1 else "no segments"
+        note += "numbers: the mean of each segment" if k > 1 else "no segments"
         if k > 1:
             _centres(ax, placed, labels, k)
     if k > 1:
@@ -176,12 +178,12 @@ def pair_plot(
     log1p: Collection[str] = (),
     seed: int = 0,
 ) -> Figure | None:
-    """Every pair of columns against each other, each column's histogram on the diagonal.
+    """Draw every pair of columns, with each column's histogram on the diagonal.
 
     Parameters
     ----------
     frame : DataFrame of shape (n, columns)
-        Numeric columns in the customers' units; the first five are drawn.
+        Numeric columns in their original units; the first five are drawn.
     labels : ndarray of shape (n,)
         Segment ids.
     names : sequence of str
@@ -189,12 +191,12 @@ def pair_plot(
     log1p : collection of str
         Columns drawn on a log scale.
     seed : int
-        Seeds the sample drawn of more than 1,200 customers.
+        Seeds the sample that is drawn from more than 1,200 customers.
 
     Returns
     -------
     Figure or None
-        None when there are fewer than two columns.
+        None if there are fewer than two columns.
     """
     columns = [str(column) for column in frame.columns[:PAIR_COLUMNS]]
     if len(columns) < 2:
@@ -235,15 +237,15 @@ def pair_plot(
             _name_axis(ax.yaxis, frame, columns[row], is_log, shown=column == 0, width=letters)
         ax.tick_params(labelsize=7.5, length=2.5)
     if k > 1:
-        # The upper triangle would repeat the lower one: its corner holds the legend.
+        # The upper triangle would repeat the lower one, so the legend goes there.
         corner = LEFT + (side - 1) * (panel + GAP)
         _legend(figure, names, x=corner, top=0.85, room=(side - 1) * (panel + GAP) - 0.2)
     note = "diagonal: customers per value"
     if len(rows) < n:
         note = f"a random sample of {len(rows):,} of {n:,} customers; " + note
     if side < frame.shape[1]:
-        note += f"; the {side} of {frame.shape[1]} columns that part the segments most"
-    shown = f"{_segments(k)} seen in each pair of {side} columns"
+        note += f"; the {side} of {frame.shape[1]} columns that separate the segments most"
+    shown = f"{_segments(k)} in every pair of {side} columns"
     headline(figure, shown, note)
     return figure
 
@@ -288,7 +290,7 @@ def _points(
     *,
     size: float = 1.0,
 ) -> None:
-    """One scatter for all segments, in the rows' random order."""
+    """Draw all segments as one scatter, in the rows' random order."""
     area = float(np.clip(9_000 / max(len(x), 1), 5, 30)) * size
     ax.scatter(
         x,
@@ -305,7 +307,7 @@ def _points(
 def _centres(
     ax: Axes, placed: Callable[[Rows], NDArray[np.float64]], labels: NDArray[np.int32], k: int
 ) -> None:
-    """Numbered rings at the mean place (x, y) of each segment's customers."""
+    """Draw numbered rings at the mean position of each segment's customers."""
     sums, sizes = np.zeros((2, k)), np.zeros(k)
     for part in parts(len(labels)):
         sizes += np.bincount(labels[part], minlength=k)
@@ -348,7 +350,7 @@ def _legend_width(names: Sequence[str]) -> float:
 
 
 def _legend(figure: Figure, names: Sequence[str], *, x: float, top: float, room: float) -> None:
-    """Names of the segments in a corner no customer is drawn in; lengths in inches."""
+    """Draw the names of the segments in an empty corner; lengths in inches."""
     two_lines = len(names) * 0.3 <= room
     most = len(names) if two_lines else int(min(room / 0.18, LEGEND_ROWS))
     entries = [
@@ -369,7 +371,7 @@ def _legend(figure: Figure, names: Sequence[str], *, x: float, top: float, room:
 
 
 def _mix(loading: NDArray[np.float64], names: Sequence[str]) -> str:
-    """The columns a component consists of, strongest first, with their signs."""
+    """Return the strongest columns of a component, with their signs."""
     order = np.argsort(-np.abs(loading), kind="stable")[:2]
     parts: list[str] = []
     for index in order:

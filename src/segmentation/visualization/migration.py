@@ -1,4 +1,4 @@
-"""Who moves from which segment to which when a new model becomes champion."""
+"""Customers who change segment when a new model becomes champion."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from segmentation.visualization.style import (
 )
 
 NAME_COLUMNS = 26
-#: More segments on a side are drawn without names and numbers in the cells.
+#: With more segments on a side, names and cell numbers are left out.
 MOST_NAMED = 24
-#: Inches a name on two lines takes.
+#: Height in inches of a name on two lines.
 LABEL = 0.36
-#: Share of the height between two segments of a side of the flow.
+#: Gap between two segments of the flow, as a share of the height.
 GAP = 0.02
 
 
 @styled
 def heatmap(counts: pd.DataFrame, names: Mapping[int, str]) -> Figure:
-    """The migration matrix: each row says where the customers of one segment went.
+    """Draw the migration matrix: each row shows where the customers of one segment went.
 
     Parameters
     ----------
     counts : DataFrame
-        Customers; rows are the champion's segment ids, columns the challenger's.
+        Number of customers; rows are the champion's segment ids, columns the challenger's.
     names : mapping of int to str
-        Name of every id of both.
+        Name of every segment id in rows and columns.
     """
     counts = counts.sort_index().sort_index(axis=1)
     old, new = _ids(counts.index), _ids(counts.columns)
@@ -78,7 +78,7 @@ def heatmap(counts: pd.DataFrame, names: Mapping[int, str]) -> Figure:
 
 @styled
 def flow(counts: pd.DataFrame, names: Mapping[int, str]) -> Figure:
-    """The customers as bands from the champion's segments (left) to the challenger's (right).
+    """Draw bands of customers from the champion's segments (left) to the challenger's (right).
 
     Parameters
     ----------
@@ -124,7 +124,11 @@ def flow(counts: pd.DataFrame, names: Mapping[int, str]) -> Figure:
     ax.set_xlim(-0.03, 1.03)
     ax.set_ylim(1.0, -0.02)
     ax.axis("off")
-    headline(figure, _finding(counts), "strong bands keep their segment, pale ones change it")
+    headline(
+        figure,
+        _finding(counts),
+        "strong bands: customers who keep their segment; pale: customers who change it",
+    )
     return figure
 
 
@@ -147,13 +151,13 @@ def _label(segment: int, names: Mapping[int, str]) -> str:
 
 
 def _tops(sizes: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
-    """Upper edge of each segment of a side, top down."""
+    """Return the upper edge of each segment on one side, from top to bottom."""
     ends = np.cumsum(sizes * scale + GAP)
     return np.concatenate([[0.0], ends[:-1]])
 
 
 def _spread(middles: NDArray[np.float64], least: float) -> NDArray[np.float64]:
-    """The heights moved apart until no two are nearer than `least`, within 0..1 where they fit."""
+    """Move heights apart to at least `least`, within 0..1 if they fit."""
     apart = least * np.arange(len(middles))
     down = np.maximum.accumulate(middles - apart) + apart
     last = 1 - least / 2
@@ -161,7 +165,7 @@ def _spread(middles: NDArray[np.float64], least: float) -> NDArray[np.float64]:
 
 
 def _band(ax: Axes, left: float, right: float, width: float, color: str, stays: bool) -> None:
-    """An S-shaped band of constant height from the left side to the right."""
+    """Draw an S-shaped band of constant height from left to right."""
     x0, x1, middle = 0.02, 0.98, 0.5
     points = [
         (x0, left),

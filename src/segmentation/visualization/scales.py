@@ -1,4 +1,4 @@
-"""Axes for what customers' columns hold: counts of segments, skewed money, whole numbers."""
+"""Axes, number formats and bins for counts, skewed columns and whole numbers."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from segmentation.runtime.blocks import parts, standard_deviation
 
-#: A long-tailed column from this skewness on is drawn on a log scale.
+#: A long-tailed column with a larger skewness is drawn on a log scale.
 SKEWED = 2.0
 
 
 def number(value: float, _position: int | None = None) -> str:
-    """A short readable number: ``1.2M``, ``45k``, ``3.5``, never ``1e+06``."""
+    """Format a number in short form: ``1.2M``, ``45k``, ``3.5``, never ``1e+06``."""
     size = abs(value)
     for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
         if limit <= size < 1e15:
@@ -28,18 +28,18 @@ def number(value: float, _position: int | None = None) -> str:
 
 
 def signed(z: float) -> str:
-    """A difference with its sign and one digit; ``0`` where that digit is 0."""
+    """Format a difference with its sign and one decimal; ``0`` if it rounds to zero."""
     text = f"{z:+.1f}".replace("-", "−")
     return "0" if text in ("+0.0", "−0.0") else text
 
 
 def shapes(ax: Axes, corners: Sequence[NDArray[np.float64]], colors: Sequence[Any]) -> None:
-    """Filled shapes as one artist: an artist each would take longer to make than to draw.
+    """Draw filled shapes as one artist, since creating one artist per shape is slow.
 
     Parameters
     ----------
     ax : Axes
-        Its limits are the caller's to set.
+        The caller sets its limits.
     corners : sequence of ndarray of shape (any, 2)
         The corners of each shape, in data coordinates.
     colors : sequence of colours
@@ -51,7 +51,7 @@ def shapes(ax: Axes, corners: Sequence[NDArray[np.float64]], colors: Sequence[An
 def stairs(
     edges: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Corners of the area between two step curves over the same bins.
+    """Return the corners of the area between two step curves over the same bins.
 
     Parameters
     ----------
@@ -69,20 +69,20 @@ def stairs(
 
 
 def number_axis(axis: Axis, ticks: int = 5) -> None:
-    """Few ticks with short numbers."""
+    """Set a few ticks with short numbers."""
     axis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
     axis.set_major_formatter(FuncFormatter(number))
 
 
 def k_axis(axes: Axes, ks: Sequence[int]) -> None:
-    """Whole numbers of segments along x, thinned out when there are many."""
+    """Set ticks at whole numbers of segments along x, fewer if there are many."""
     step = 1 + (len(ks) - 1) // 16
     axes.set_xticks([int(k) for k in ks][::step])
     axes.set_xlim(min(ks) - 0.5, max(ks) + 0.5)
 
 
 def log1p_axis(axis: Axis, low: float, high: float) -> None:
-    """Ticks at round numbers of the column on an axis drawn in ``log1p`` of it."""
+    """Set ticks at round values of a column that is drawn as its ``log1p``."""
     decades = [
         sign * 10.0**power
         for sign in (-1, 1)
@@ -106,7 +106,7 @@ def log1p_axis(axis: Axis, low: float, high: float) -> None:
 
 
 def is_skewed(values: NDArray[np.float64]) -> bool:
-    """Whether a column has so long a right tail that a linear axis shows one spike."""
+    """Return whether the right tail is so long that a linear axis would show a single spike."""
     mean = float(values.mean())
     spread = standard_deviation(values, mean)
     if values.min() < 0 or spread == 0 or not _has_many(values):
@@ -116,12 +116,12 @@ def is_skewed(values: NDArray[np.float64]) -> bool:
 
 
 def _has_many(values: NDArray[np.float64]) -> bool:
-    # The first ones mostly tell.
+    # The first values usually suffice.
     return any(len(np.unique(some)) > 20 for some in (values[:1000], values))
 
 
 def bin_edges(values: NDArray[np.float64], *, most: int = 30) -> NDArray[np.float64]:
-    """Edges of about sqrt(n) equal bins; whole numbers get bins of whole width around them."""
+    """Return the edges of about sqrt(n) equal bins; whole numbers get bins of whole width."""
     low, high = float(values.min()), float(values.max())
     if low == high:
         return np.array([low - 0.5, high + 0.5])
@@ -129,7 +129,7 @@ def bin_edges(values: NDArray[np.float64], *, most: int = 30) -> NDArray[np.floa
     width = (high - low) / bins
     whole = all(np.all(some == np.round(some)) for some in (values[:1000], values))
     if whole and abs(high) < 1e9 and abs(low) < 1e9:
-        # Bins that are no multiple of 1 hold unequal numbers of whole numbers: false teeth.
+        # Other widths would cover unequal numbers of integers, which looks like spikes.
         width = max(1.0, np.ceil(width))
         return np.arange(low - 0.5, high + width + 0.5, width)
     return np.linspace(low, high, bins + 1)

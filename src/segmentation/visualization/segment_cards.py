@@ -1,4 +1,4 @@
-"""What each segment is: its size, its profile, how well it holds together."""
+"""Figures of the segments: sizes, profiles, silhouettes and stability."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from segmentation.visualization.style import (
 
 MOST_SEGMENTS = 40
 NAME_COLUMNS = 30
-#: Inches a segment's row takes, enough for a name on two lines.
+#: Height in inches of a segment's row, enough for a name on two lines.
 ROW = 0.34
 MOST_FEATURES = 24
-#: Points that draw one segment's silhouettes; more would not be seen.
+#: Points per segment in the silhouette plot; more would not be visible.
 KNIFE_POINTS = 300
 
 
 @styled
 def sizes(counts: Sequence[int], names: Sequence[str]) -> Figure | None:
-    """Customers in each segment, with counts and shares; None for a single segment."""
+    """Draw the number and share of customers per segment; None for a single segment."""
     k, n = len(counts), sum(counts)
     if k < 2:
         return None
@@ -68,19 +68,19 @@ def sizes(counts: Sequence[int], names: Sequence[str]) -> Figure | None:
 
 @styled
 def silhouette_plot(silhouettes: pd.DataFrame, names: Sequence[str]) -> Figure | None:
-    """Silhouette of every customer, sorted within each segment (Rousseeuw 1987).
+    """Draw the silhouette of every customer, sorted within segments (Rousseeuw 1987).
 
     Parameters
     ----------
     silhouettes : DataFrame
-        Columns ``segment`` and ``silhouette``, one row a (sampled) customer.
+        Columns ``segment`` and ``silhouette``, one row per (sampled) customer.
     names : sequence of str
         Name of each segment id.
 
     Returns
     -------
     Figure or None
-        None when there are no silhouettes (a single segment).
+        None if there are no silhouettes (a single segment).
     """
     if silhouettes.empty or len(names) < 2:
         return None
@@ -140,20 +140,19 @@ def silhouette_plot(silhouettes: pd.DataFrame, names: Sequence[str]) -> Figure |
 def profile_heatmap(
     profile: pd.DataFrame, names: Sequence[str], shares: Sequence[float]
 ) -> Figure | None:
-    """Mean of every numeric feature in every segment, in standard deviations from everybody's.
+    """Draw the mean of every numeric feature per segment, in standard deviations.
 
     Parameters
     ----------
     profile : DataFrame
-        Columns ``segment``, ``feature`` and ``z``; rows of categories (with a ``category``) are
-        left out.
+        Columns ``segment``, ``feature`` and ``z``; rows with a ``category`` are skipped.
     names, shares : sequences
-        Name and share of all customers of each segment id.
+        Name and share of customers, by segment id.
 
     Returns
     -------
     Figure or None
-        None for a single segment or when no feature is numeric.
+        None for a single segment, or if no feature is numeric.
     """
     numeric = profile[profile["category"].isna()] if "category" in profile else profile
     if len(names) < 2 or numeric.empty:
@@ -169,7 +168,7 @@ def profile_heatmap(
     z = wide[features].to_numpy()[:shown]
     labels, left = wrapped_names(names[:shown])
     columns = [shorten(feature, 22) for feature in features]
-    # Short names stay level; a level name wider than its column would run into the next.
+    # Keep names horizontal only if they fit; a wider name would overlap the next.
     cell = 1.1 if len(features) <= 6 else 0.46
     level = text_inches(columns) <= cell
     bottom = 0.35 if level else 0.25 + 0.75 * text_inches(columns)
@@ -206,18 +205,18 @@ def profile_heatmap(
     for side in ("left", "bottom"):
         ax.spines[side].set_visible(False)
     best = [shorten(feature, 24) for feature in telling.index[:2]]
-    verb = "tell" if len(best) > 1 else "tells"
+    verb = "separate" if len(best) > 1 else "separates"
     note = "segment mean in standard deviations from the mean of all customers"
     if len(features) < wide.shape[1]:
         note += f"; {len(features)} of {wide.shape[1]} features"
-    # A category may do it better still, and is not drawn here.
-    among = "Of the numbers, " if len(numeric) < len(profile) else ""
-    headline(figure, f"{among}{' and '.join(best)} {verb} the segments apart best", note)
+    # A category may separate them better, but is not drawn here.
+    among = "Of the numeric features, " if len(numeric) < len(profile) else ""
+    headline(figure, f"{among}{' and '.join(best)} {verb} the segments best", note)
     return figure
 
 
 def separation(wide: pd.DataFrame, shares: Sequence[float]) -> pd.Series:
-    """Share of each feature's variance that lies between the segments, highest first.
+    """Return the share of each feature's variance that is between segments, highest first.
 
     Parameters
     ----------
@@ -232,11 +231,11 @@ def separation(wide: pd.DataFrame, shares: Sequence[float]) -> pd.Series:
         eta squared per feature: the share-weighted mean of the squared z-scores.
     """
     eta = wide.pow(2).mul(np.asarray(shares), axis=0).sum()
-    # Rounded: equal features must keep their order whatever the last bits of a sum.
+    # Rounded so that equal features keep their order despite rounding errors.
     return eta.round(9).sort_values(ascending=False, kind="stable")
 
 
-#: Hennig (2007), Comput. Stat. Data Anal. 52: what a segment's mean Jaccard similarity says.
+#: Bands of a segment's mean Jaccard similarity: Hennig (2007), Comput. Stat. Data Anal. 52.
 STABILITY_BANDS = (
     (0.0, 0.5, "dissolved", "#f3d3c5"),
     (0.5, 0.6, "", "#f8e8d0"),
@@ -248,12 +247,12 @@ STABILITY_BANDS = (
 
 @styled
 def stability(jaccard: NDArray[np.float64], names: Sequence[str]) -> Figure | None:
-    """Mean Jaccard similarity of each segment under resampling; None for a single segment.
+    """Draw the mean Jaccard similarity under resampling; None for a single segment.
 
     Parameters
     ----------
     jaccard : ndarray of shape (k,)
-        In 0..1, by segment id.
+        Mean similarity from 0 to 1, by segment id.
     names : sequence of str
         Name of each segment id.
     """
@@ -290,7 +289,7 @@ def stability(jaccard: NDArray[np.float64], names: Sequence[str]) -> Figure | No
     finite = values[np.isfinite(values)]
     steady, gone = int((finite >= 0.75).sum()), int((finite < 0.5).sum())
     finding = (
-        f"All {k} segments return when the customers are resampled"
+        f"All {k} segments reappear when the customers are resampled"
         if steady == k
         else f"{steady} of {k} segments are stable when the customers are resampled"
         + (f", {gone} dissolve" if gone > 1 else ", 1 dissolves" if gone == 1 else "")
@@ -300,13 +299,13 @@ def stability(jaccard: NDArray[np.float64], names: Sequence[str]) -> Figure | No
 
 
 def wrapped_names(names: Sequence[str]) -> tuple[list[str], float]:
-    """Names on up to two lines, and the left margin in inches that they and the ids take."""
+    """Return names on up to two lines, and the left margin in inches for names and ids."""
     labels = [wrapped(name, NAME_COLUMNS) for name in names]
     return labels, text_inches(labels, 8) + 0.62
 
 
 def _rows(ax: Axes, labels: Sequence[str], places: Sequence[float]) -> None:
-    """Names of the segments along y, with their ids beside the axis."""
+    """Write the names of the segments along y, with their ids next to the axis."""
     ax.set_yticks(places, labels, fontsize=8, linespacing=1.05)
     ax.tick_params(axis="y", length=0, pad=20 if len(labels) <= 10 else 26)
     ax.spines["left"].set_visible(False)
@@ -324,7 +323,7 @@ def _rows(ax: Axes, labels: Sequence[str], places: Sequence[float]) -> None:
 
 
 def _spread(places: Sequence[float], gap: float, bottom: float) -> list[float]:
-    """`places` (rising) moved as little down and up as keeps them `gap` apart above `bottom`."""
+    """Move rising `places` just far enough to keep them `gap` apart and above `bottom`."""
     moved: list[float] = []
     for place in places:
         moved.append(max(place, moved[-1] + gap) if moved else place)

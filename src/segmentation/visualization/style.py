@@ -1,4 +1,4 @@
-"""The look all figures share: one palette, one way to make a figure, one way to save it."""
+"""Style shared by all figures: palette, fonts, layout and PNG output."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ T = TypeVar("T")
 
 DPI = 120
 INK, MUTED, RULE = "#1d2733", "#5b6673", "#d5dae0"
-#: Marks the chosen k and the mean: black is no segment's colour.
+#: Marks the chosen k and the mean; no segment is black.
 MARK = "#000000"
 
-# Okabe and Ito (2008) without black, then six colours chosen so that no two of the twelve come
-# closer, seen with normal, deuteranopic or protanopic eyes, than Okabe and Ito's own closest two.
+# Okabe and Ito (2008) without black, then more colours. With normal, deuteranopic or protanopic
+# vision, no two of the twelve are closer than the closest two of Okabe and Ito.
 PALETTE = (
     "#0072b2",
     "#e69f00",
@@ -46,7 +46,7 @@ PALETTE = (
     "#550000",
 )
 
-#: Families tried after matplotlib's own for the scripts it has no letters of.
+#: Font families for scripts that matplotlib's own font does not cover.
 FALLBACK_FONTS = (
     "Noto Sans CJK SC",
     "Noto Sans CJK JP",
@@ -63,14 +63,14 @@ FALLBACK_FONTS = (
 
 
 def segment_color(segment: int) -> str:
-    """Colour of a segment id, the same in every figure; beyond twelve ids in lighter tints."""
+    """Return the colour of a segment id; ids beyond twelve get lighter tints."""
     turn, index = divmod(segment, len(PALETTE))
     red, green, blue = (1 - (1 - part) * 0.55**turn for part in colors.to_rgb(PALETTE[index]))
     return str(colors.to_hex((red, green, blue)))
 
 
 def segment_colors(k: int) -> NDArray[np.float64]:
-    """Colours of the ids 0..k-1, shape (k, 3), RGB in 0..1."""
+    """Return the colours of ids 0..k-1, shape (k, 3), RGB between 0 and 1."""
     return np.array([colors.to_rgb(segment_color(segment)) for segment in range(k)])
 
 
@@ -121,7 +121,7 @@ def _rc() -> dict[Any, Any]:
 
 
 def styled(draw: Callable[P, T]) -> Callable[P, T]:
-    """Run a drawing function under the project's settings, whatever the caller's rcParams say."""
+    """Run a drawing function with the project's rcParams instead of the caller's."""
 
     @wraps(draw)
     def under_style(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -140,9 +140,9 @@ def single(
     top: float = 0.75,
     bottom: float = 0.55,
 ) -> tuple[Figure, Axes]:
-    """A figure of one panel; every length in inches.
+    """Create a figure with one panel; all lengths in inches.
 
-    Margins are given, not solved for: a layout engine draws each figure twice.
+    Margins are explicit because a layout engine would draw each figure twice.
     """
     figure = Figure((width, height), dpi=DPI)
     Canvas(figure)
@@ -167,9 +167,9 @@ def panels(
     bottom: float = 0.55,
     only: Sequence[int] | None = None,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` equal panels in rows of `columns`; every length in inches.
+    """Create a figure of `count` equal panels in rows of `columns`; all lengths in inches.
 
-    With `only`, just the panels at these places are made.
+    With `only`, just the panels at these positions are created.
     """
     columns = min(columns, count)
     rows = -(-count // columns)
@@ -194,7 +194,7 @@ def _panel(figure: Figure, box: tuple[float, float, float, float]) -> Axes:
 
 
 def headline(figure: Figure, finding: str, note: str = "") -> None:
-    """The finding in words at the top left, with a line below it on what is drawn."""
+    """Write the finding at the top left, with a note below it on what is drawn."""
     width, height = figure.get_size_inches()
     lines = textwrap.wrap(finding, max(20, int(width / 0.106)))[:2]
     figure.text(
@@ -218,9 +218,9 @@ def headline(figure: Figure, finding: str, note: str = "") -> None:
 
 
 def shorten(text: object, limit: int) -> str:
-    """`text` on one line, at most `limit` columns wide, with an ellipsis where it was cut.
+    """Put `text` on one line of at most `limit` columns, with an ellipsis if it is cut.
 
-    Cut in the middle: names of columns often differ in their last letters only.
+    The middle is cut, since column names often differ only in their last letters.
     """
     line = " ".join(str(text).split())
     line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
@@ -238,7 +238,7 @@ def _cut(line: str, kept: int) -> str:
 
 
 def wrapped(name: str, width: int) -> str:
-    """A segment's name on at most two lines of `width` columns, one for each thing it says."""
+    """Wrap a segment's name to at most two lines of `width` columns, one per trait."""
     first, comma, second = name.partition(", ")
     if comma and text_columns(name) > width:
         return f"{shorten(first, width - 1)},\n{shorten(second, width)}"
@@ -246,21 +246,21 @@ def wrapped(name: str, width: int) -> str:
 
 
 def text_columns(text: str) -> int:
-    """Width of a text in columns: East Asian wide letters take two."""
+    """Return the width of a text in columns; East Asian wide letters take two."""
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
 def text_inches(texts: Sequence[str], size: float = 8.5) -> float:
-    """Width of the widest line, estimated from its letters; for margins."""
+    """Estimate the width in inches of the widest line, for margins."""
     lines = [line for text in texts for line in text.split("\n")]
     return max((text_columns(line) for line in lines), default=0) * size * 0.56 / 72
 
 
 def sample_rows(n: int, limit: int, seed: int) -> NDArray[np.intp]:
-    """Positions of at most `limit` of `n` rows in a seeded random order.
+    """Return at most `limit` of `n` row positions in a seeded random order.
 
-    The order is random even when all rows are kept: drawn segment by segment, the last segment
-    would cover the others where they overlap.
+    The order is random even if all rows are kept: drawn segment by segment, the last segment would
+    cover the others where they overlap.
     """
     order: NDArray[np.intp] = np.random.default_rng(seed).permutation(n)
     return order[:limit]
@@ -268,31 +268,31 @@ def sample_rows(n: int, limit: int, seed: int) -> NDArray[np.intp]:
 
 @styled
 def to_png(figure: Figure) -> bytes:
-    """The figure as PNG bytes that depend on nothing but what is drawn: no date, no version."""
+    """Return the figure as PNG bytes, without date or version, so equal figures are equal."""
     canvas = Canvas(figure)
     with warnings.catch_warnings():
-        # A letter no installed font has is drawn as a box; the user can do nothing about it here.
+        # A letter missing from all fonts is drawn as a box; a warning would not help the user.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
         canvas.draw()  # type: ignore[no-untyped-call]
     pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
     buffer = io.BytesIO()
-    # Half the time of the default level; the file is a fifth larger.
+    # Takes half the time of the default level; the file is a fifth larger.
     _indexed(pixels).save(buffer, "png", dpi=(DPI, DPI), compress_level=3)
     return buffer.getvalue()
 
 
 def _indexed(rgba: NDArray[np.uint8]) -> Image.Image:
-    """The picture in its 256 most frequent colours: a third of the size.
+    """Reduce the picture to its 256 most frequent colours: a third of the size.
 
-    Only blends along edges and the like change visibly; Pillow tells other colours apart in steps
-    of four.
+    Only blends such as those along edges change visibly; Pillow maps other colours in steps of
+    four.
     """
     image = Image.fromarray(np.ascontiguousarray(rgba[:, :, :3]))
     counted = sorted(image.getcolors(image.width * image.height) or [], reverse=True)
     palette = Image.new("P", (1, 1))
     palette.putpalette(np.array([color for _, color in counted[:256]], np.uint8).tobytes())
     indexed = image.quantize(palette=palette, dither=Image.Dither.NONE)
-    # The background, as it was: the other steps do not show, a grey picture on a white page would.
+    # Restore the exact background: a greyish picture would show on a white page.
     entry, entries = indexed.getpixel((0, 0)), bytearray(indexed.getpalette() or b"")
     assert isinstance(entry, int)
     entries[3 * entry : 3 * entry + 3] = rgba[0, 0, :3].tobytes()

@@ -1,4 +1,4 @@
-"""A sweep at a glance: all curves, the grid of feature sets and scalings, who agrees with whom."""
+"""Figures of a sweep: curves, grid of feature sets and scalings, merits, agreement."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from segmentation.visualization.style import (
 )
 
 MOST_PANELS = 24
-#: Feature sets, or scalings, that can be varied apart by colour or by mark.
+#: Maximum number of feature sets, or scalings, shown by colour or marker.
 MOST_KINDS = 10
-#: Marks that bear the place of their run.
+#: Number of top runs whose marks are numbered.
 NUMBERED = 3
 MERITS = ("stability", "gap")
 LINE = "#0072b2"
@@ -34,16 +34,16 @@ LINE = "#0072b2"
 
 @styled
 def all_curves(curves: Mapping[str, pd.DataFrame], chosen: Mapping[str, int], runs: int) -> Figure:
-    """Small multiples: WCSS (as a share of k=1) and silhouette over k, one panel a run.
+    """Draw WCSS (as a share of k=1) and silhouette over k, one panel per run.
 
     Parameters
     ----------
     curves : mapping of str to DataFrame
-        By run, `MOST_PANELS` at most; indexed by k, columns ``wcss`` and ``silhouette``.
+        Keyed by run, at most `MOST_PANELS`; indexed by k, columns ``wcss`` and ``silhouette``.
     chosen : mapping of str to int
-        The run's k.
+        The chosen k of each run.
     runs : int
-        Of how many runs these are the first.
+        Total number of runs, of which these are the first.
     """
     shown = list(curves)
     columns = min(4, len(shown))
@@ -58,7 +58,7 @@ def all_curves(curves: Mapping[str, pd.DataFrame], chosen: Mapping[str, int], ru
         ax.set_ylim(0, 1.05)
         k_axis(ax, ks)
         ax.set_title(shorten(name, 34), fontsize=8, color=INK)
-        # All panels have the same axes: numbers stand at the outer ones.
+        # All panels share their axes, so only the outer ones are labelled.
         ax.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= len(shown))
     more = f"; the first {len(shown)} of {runs} runs" if runs > len(shown) else ""
     headline(
@@ -71,9 +71,9 @@ def all_curves(curves: Mapping[str, pd.DataFrame], chosen: Mapping[str, int], ru
 
 @styled
 def grid(ranked: pd.DataFrame) -> Figure | None:
-    """Feature sets by scalings: the best rank of each pair, with its k and confidence.
+    """Draw the best rank of each feature set and scaling, with its k and confidence.
 
-    None unless both vary.
+    Return None unless both vary.
 
     Parameters
     ----------
@@ -100,15 +100,16 @@ def grid(ranked: pd.DataFrame) -> Figure | None:
     first = ranked.iloc[0]
     headline(
         figure,
-        f"{shorten(first['features'], 30)} with {shorten(first['scaling'], 20)} scaling is first",
-        "rank by structure, confidence, stability and gap",
+        f"{shorten(first['features'], 30)} with {shorten(first['scaling'], 20)} scaling "
+        "ranks first",
+        "ranked by structure, confidence, stability and gap",
     )
     return figure
 
 
 @styled
 def merits(ranked: pd.DataFrame) -> Figure | None:
-    """Stability and gap of every run, by feature set and scaling; None for fewer than two runs.
+    """Draw stability and gap of every run, by feature set and scaling; None for a single run.
 
     Parameters
     ----------
@@ -166,14 +167,14 @@ def merits(ranked: pd.DataFrame) -> Figure | None:
     headline(
         figure,
         both if steady == clear else apart,
-        f"one mark a run, better up and to the right; numbered: the first {NUMBERED}",
+        f"one mark per run, up and to the right is better; numbered: the first {NUMBERED}",
     )
     return figure
 
 
 @styled
 def agreement_heatmap(table: pd.DataFrame) -> Figure | None:
-    """Adjusted Rand index between runs; None for fewer than two.
+    """Draw the adjusted Rand index between runs; None for fewer than two.
 
     Parameters
     ----------
@@ -189,7 +190,7 @@ def agreement_heatmap(table: pd.DataFrame) -> Figure | None:
     )
     plain = table.set_axis(names, axis=0).set_axis(range(1, len(names) + 1), axis=1)
     _heatmap(ax, plain, (plain.round(2) + 0).map("{:.2f}".format), cmap="Blues", low=0, high=1)
-    headline(figure, "Do the first runs tell the same story?", "adjusted Rand index, 1: the same")
+    headline(figure, "Do the first runs agree?", "adjusted Rand index, 1: same segments")
     return figure
 
 
@@ -201,7 +202,7 @@ def _verdict(row: object) -> str:
 
 
 def _marked(runs: pd.DataFrame) -> dict[tuple[float, float], list[str]]:
-    """Places of the first runs by where their number stands; runs side by side share one spot."""
+    """Group the ranks of the first runs by position; close runs share one label."""
     marked: dict[tuple[float, float], list[str]] = {}
     room = [0.04 * float(np.ptp(runs[name])) for name in MERITS]
     first = runs.loc[runs["place"] <= NUMBERED, ["place", *MERITS]]
@@ -216,7 +217,7 @@ def _marked(runs: pd.DataFrame) -> dict[tuple[float, float], list[str]]:
 
 
 def _seaborn() -> Any:
-    # Only the end of a sweep needs it, and it imports pyplot.
+    # Imported late: only the end of a sweep needs seaborn, and it imports pyplot.
     import seaborn
 
     return seaborn
@@ -249,12 +250,12 @@ class SweepFigure:
     Attributes
     ----------
     name : str
-        It is logged as ``figures/NAME.png``.
+        The figure is logged as ``figures/NAME.png``.
     draw : callable or None
-        From the ranking and the agreement of its first runs to the figure, or None where it does
-        not apply. None for the curves, which are drawn beside the others from every run's table.
+        Draws the figure from the ranking and the agreement of its first runs; returns None if it
+        does not apply. None for the curves, which are drawn separately from every run's table.
     alt : str
-        What it shows, for readers who do not see it.
+        Alternative text for readers who cannot see the figure.
     """
 
     name: str
@@ -262,7 +263,7 @@ class SweepFigure:
     alt: str
 
 
-#: Every figure of a sweep, in the order of its page.
+#: Every figure of a sweep, in page order.
 SWEEP_FIGURES = {
     line.name: line
     for line in (
