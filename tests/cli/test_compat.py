@@ -76,7 +76,6 @@ def parameters(function: Callable[..., Any]) -> list[str]:
         ("_parse_overrides_and_create_caching_repo", ["self", "config_name", "overrides"]),
         ("_process_config_searchpath", ["self", "config_name", "parsed_overrides", "repo"]),
         ("_compose_config_from_defaults_list", ["self", "defaults", "repo"]),
-        ("_embed_result_config", ["ret", "package_override"]),
         ("load_sweep_config", ["self", "master_config", "sweep_overrides"]),
     ],
 )
@@ -91,7 +90,6 @@ def test_the_loader_asks_its_own_methods() -> None:
     for method in (
         "_parse_overrides_and_create_caching_repo",
         "_compose_config_from_defaults_list",
-        "_embed_result_config",
     ):
         assert f"self.{method}(" in source
 
@@ -112,11 +110,9 @@ def test_the_sweeper_splits_and_checks_through_these() -> None:
 
 def test_a_config_is_put_into_another_without_a_copy() -> None:
     config, inner = OmegaConf.create(), OmegaConf.create({"a": 1})
-    assert inner._get_parent() is None
     with flag_override(config, "no_deepcopy_set_nodes", True):
         config["inner"] = inner
     assert config._get_node("inner") is inner
-    assert inner._get_parent() is config
 
 
 def test_what_a_job_raised_is_read_without_raising_it(capsys) -> None:

@@ -7,11 +7,11 @@ private name                                missing public interface            
 ==========================================  =======================================  ===============
 ``BasicSweeper``                            to make a sweeper that splits overrides  no splitting of
                                             as Hydra does                            our own
-``ConfigLoaderImpl`` and four methods of    to hand a sweep's launcher configs that  composing a job
+``ConfigLoaderImpl`` and three methods of   to hand a sweep's launcher configs that  composing a job
 it, ``CachingConfigRepository`` and its     are composed already, and to compose     36 ms, once,
 ``cache``, ``IConfigRepository``            from files parsed once                   not 93 ms twice
-``DictConfig._get_parent``, the flag        to put one config into another without   part of the
-``no_deepcopy_set_nodes``                   a copy of it                             same 36 ms
+the flag ``no_deepcopy_set_nodes``          to put one config into another without   part of the
+                                            a copy of it                             same 36 ms
 ``JobReturn._return_value``                 to read what a failed job raised: the    the reason why
                                             public property prints and raises it     a job failed
 ==========================================  =======================================  ===============
@@ -20,7 +20,6 @@ it, ``CachingConfigRepository`` and its     are composed already, and to compose
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -93,7 +92,6 @@ class JobLoader(ConfigLoaderImpl):
         ]
         self.repository.sources = sources
         self.composed: dict[tuple[str, ...], DictConfig] = {}
-        self.parsed: dict[str, Override] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Without the composed configs: composing is faster than unpickling.
@@ -117,16 +115,10 @@ class JobLoader(ConfigLoaderImpl):
     def _parse_overrides_and_create_caching_repo(
         self, config_name: str | None, overrides: list[str]
     ) -> tuple[list[Override], CachingConfigRepository]:
-        parsed = [self._parse(override) for override in overrides]
+        parsed = OverridesParser.create().parse_overrides(overrides)
         repository = JobRepository(self.repository)
         self._process_config_searchpath(config_name, parsed, repository)
         return [each for each in parsed if not each.is_hydra_override()], repository
-
-    def _parse(self, override: str) -> Override:
-        # Most overrides are the command's and the same in every job.
-        if override not in self.parsed:
-            (self.parsed[override],) = OverridesParser.create().parse_overrides([override])
-        return self.parsed[override]
 
     def _compose_config_from_defaults_list(
         self, defaults: list[ResultDefault], repo: IConfigRepository
@@ -138,17 +130,6 @@ class JobLoader(ConfigLoaderImpl):
         with flag_override(config, "no_deepcopy_set_nodes", True):
             config["hydra"] = own
         return config
-
-    @staticmethod
-    def _embed_result_config(ret: ConfigResult, package_override: str | None) -> ConfigResult:
-        # Each file of a job is already a copy; Hydra would copy it again into its package.
-        package = package_override if package_override is not None else ret.header["package"]
-        if not package or ret.config._get_parent() is not None:
-            return ConfigLoaderImpl._embed_result_config(ret, package_override)
-        config = OmegaConf.create()
-        with flag_override(config, "no_deepcopy_set_nodes", True):
-            OmegaConf.update(config, package, ret.config, merge=False)
-        return replace(ret, config=config)
 
 
 class JobRepository(CachingConfigRepository):
