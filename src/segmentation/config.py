@@ -144,8 +144,8 @@ class NamingConfig:
 
     words: dict[str, str] = field(default_factory=dict)
     thresholds: dict[str, float] = field(default_factory=dict)
-    # Mappings with the user's own keys. They are null and untyped, or Hydra would reject new keys on
-    # the command line. `segmentation.profiling.naming` checks them.
+    # Mappings with the user's own keys: null and untyped, since Hydra would reject new keys on the
+    # command line. `segmentation.profiling.naming` checks them.
     labels: Any = None
     phrases: Any = None
     names: Any = None
