@@ -66,10 +66,10 @@ def test_why_the_first_is_first() -> None:
         "",
     ]
     twins = pd.concat([ranked.head(1)] * 2, ignore_index=True)
-    assert "equals best in all that is ranked" in why_first(twins)
+    assert "equals best in all ranked columns" in why_first(twins)
     careful = rank(RUNS.iloc[[4, 5]].assign(careful=[None, "a gender split"]))
     assert "small gap" in careful["run"][0]
-    assert why_first(careful) == "It comes before best, which carries a warning."
+    assert why_first(careful) == "It comes before best, which has a warning."
 
 
 def test_sort_on_a_column_is_best_first() -> None:

@@ -47,7 +47,7 @@ def composition_error(error: Exception) -> str:
         return f"{lines[0].rstrip('.')}. Available options in '{group}': {options}."
     if isinstance(error, OverrideParseException):
         return (
-            f"{lines[0]} Quote values with spaces, brackets or comparisons for shell and Hydra: "
+            f"{lines[0]} Quote values with spaces, brackets or comparisons twice, as in "
             """'data.path="customers (1).csv"', 'filter="metrics.k > 3"'."""
         )
     cause = f" ({first_line(error.__cause__)})" if error.__cause__ else ""

@@ -1,1 +1,1 @@
-"""One configuration, a sweep, and the ranking of runs."""
+"""Run one configuration or a sweep, and rank the runs."""

@@ -1,4 +1,4 @@
-"""Rank runs by the numbers that mean the same in every feature set and scaling."""
+"""Rank runs by numbers that are comparable between feature sets and scalings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from segmentation.evaluation.metrics import OWN, TABLE
 from segmentation.tracking.run_metrics import columns
 
 FORMATS = ("table", "csv", "json", "markdown")
-#: What runs are ranked by, best first: each is comparable between any two runs.
+#: Columns that runs are ranked by, in this order; each is comparable between any two runs.
 RANKED = ("structure", "confidence", "stability", "gap")
 
 _ORDER = {
@@ -23,30 +23,30 @@ _ORDER = {
 
 
 def shown() -> list[str]:
-    """The columns of the tables for reading, in order."""
+    """Return the columns of printed tables, in order."""
     return ["run", "k", "structure", "confidence", *(c.name for c in columns(TABLE)), "run_id"]
 
 
 def rank(runs: pd.DataFrame, *, sort: str | None = None) -> pd.DataFrame:
-    """Runs in order, best first.
+    """Sort runs, best first.
 
-    The default order is structure, confidence, stability, standardised gap against the null, then
-    the newest first; a split by one single column (`segmentation.profiling.importance`) comes after
-    all other runs with structure, since a column of two values is always found again. WCSS,
-    silhouette and explained variance take no part: measured in different scaled spaces they are
-    different quantities.
+    The default order is by structure, confidence, stability and standardised gap against the null;
+    ties are broken in favour of the newest run. Runs with a split by a single column
+    (`segmentation.profiling.importance`) come after all other runs with structure, since the split
+    by a column with two values is always stable. WCSS, silhouette and explained variance are not
+    used: they are not comparable between different scaled spaces.
 
     Parameters
     ----------
     runs : DataFrame
         From `segmentation.tracking.runs.finished_runs`.
     sort : str, optional
-        A column to sort on instead.
+        A column to sort by instead.
 
     Raises
     ------
     ConfigError
-        `sort` names no column.
+        `sort` is not a column.
     """
     if runs.empty:
         return runs
@@ -67,20 +67,20 @@ def rank(runs: pd.DataFrame, *, sort: str | None = None) -> pd.DataFrame:
 
 
 def merit(run: Mapping[Any, Any]) -> tuple[Any, ...]:
-    """What `rank` sorts a run by: the larger the better."""
+    """Return the key by which `rank` sorts a run; larger is better."""
     structure, *others = (_worth(key, run[key]) for key in RANKED)
     return (structure, pd.isna(run["careful"]), *others, run["start"])
 
 
 def _worth(column: str, value: Any) -> float:
-    """A value as a number to sort by; what is missing comes last."""
+    """Convert a value to a number to sort by; missing values come last."""
     if column in _ORDER:
         return _ORDER[column].get(value, -1)
     return -math.inf if pd.isna(value) else float(value)
 
 
 def why_first(ranked: pd.DataFrame) -> str:
-    """What puts the first run before the second, in one sentence; empty for a single run.
+    """Explain in one sentence why the first run ranks before the second; empty for a single run.
 
     Parameters
     ----------
@@ -97,21 +97,21 @@ def why_first(ranked: pd.DataFrame) -> str:
             own, other = (f"{v:.3g}" if isinstance(v, float) else v for v in (own, other))
             if own != other:
                 return f"{before} {key}: {own} against {other}."
-            return f"{before} {key}, by a difference too small to show: {own}."
+            return f"{before} {key}, with a difference too small to show: {own}."
         if key == "structure" and pd.isna(first["careful"]) and pd.notna(second["careful"]):
-            return f"It comes before {second['run']}, which carries a warning."
-    return f"It equals {second['run']} in all that is ranked; the newer of the two comes first."
+            return f"It comes before {second['run']}, which has a warning."
+    return f"It equals {second['run']} in all ranked columns; the newer of the two comes first."
 
 
 def render(ranked: pd.DataFrame, *, form: str, top: int) -> str:
-    """The first `top` runs as text.
+    """Render the first `top` runs as text.
 
     Parameters
     ----------
     ranked : DataFrame
         From `rank`.
     form : {"table", "csv", "json", "markdown"}
-        The table is for reading; the others hold every column of every run shown.
+        The table is for reading; the others contain every column of the runs shown.
     top : int
         At least 1.
 
@@ -123,7 +123,7 @@ def render(ranked: pd.DataFrame, *, form: str, top: int) -> str:
     if form not in FORMATS:
         raise ConfigError(f"format={form}: allowed are {', '.join(FORMATS)}.")
     if top < 1:
-        raise ConfigError(f"top={top}: how many runs to show, at least 1.")
+        raise ConfigError(f"top={top}: the number of runs to show must be at least 1.")
     best = ranked.head(top)
     if form == "csv":
         return best.to_csv(index=False).rstrip("\n")
@@ -134,23 +134,23 @@ def render(ranked: pd.DataFrame, *, form: str, top: int) -> str:
 
 
 def advice(ranked: pd.DataFrame, *, sort: str | None = None) -> list[str]:
-    """What the reader of a ranking should know: order, comparability and mixed data."""
+    """Return notes on reading a ranking: its order, comparability and mixed data."""
     notes = []
     if ranked["structure"].iloc[0] == "untested":
         notes.append(
-            "Structure was not tested in the first of these runs, so being first means little: "
-            "fit with choice=evidence before you promote."
+            "Cluster structure was not tested in the first of these runs, so its rank says little: "
+            "fit with choice=evidence before you promote it."
         )
     careful = ranked["careful"].iloc[0]
     if isinstance(careful, str):
-        notes.append(f"Careful with the first of these runs: {careful}.")
+        notes.append(f"Be careful with the first of these runs: {careful}.")
     if ranked[["features", "scaling"]].drop_duplicates().shape[0] > 1:
-        order = f"Ranked by {', '.join(RANKED)}" if sort is None else f"Sorted on {sort}"
+        order = f"Ranked by {', '.join(RANKED)}" if sort is None else f"Sorted by {sort}"
         own = [column.name for column in columns(TABLE) if column.scope == OWN]
         notes.append(
-            f"{order}. {', '.join(own)} are measured in each run's "
-            "own space: compare them only between equal features and scaling. The ref. columns are "
-            "measured in one space for all, which favours runs that used its columns."
+            f"{order}. {', '.join(own)} are measured in each run's own space: "
+            "compare them only between runs with the same features and scaling. The ref. columns "
+            "are measured in one space for all runs, which favours runs that use its columns."
         )
     if ranked["data_sha256"].nunique() > 1:
         notes.append(
@@ -161,7 +161,7 @@ def advice(ranked: pd.DataFrame, *, sort: str | None = None) -> list[str]:
 
 
 def markdown(frame: pd.DataFrame) -> str:
-    """A frame of texts as a Markdown table."""
+    """Render a frame of strings as a Markdown table."""
     rows = [list(frame.columns), ["---"] * frame.shape[1], *frame.to_numpy().tolist()]
     return "\n".join(
         f"| {' | '.join(str(v).replace('|', chr(92) + '|') for v in r)} |" for r in rows

@@ -1,4 +1,4 @@
-"""The customers of a configuration, of a logged run or of a sweep: read once, then handed on."""
+"""Read the customers of a configuration, a logged run or a sweep, once."""
 
 from __future__ import annotations
 
@@ -28,23 +28,24 @@ if TYPE_CHECKING:
     from segmentation.clustering.engine_table import SparkOptions
     from segmentation.spark.sample import SparkCustomers, SparkSampler
 
-#: Which table: its data config, and for one that Spark samples its options and the seed.
+#: Identity of a table: its data config, and the options and seed if Spark samples it.
 Key = tuple[DataConfig, "SparkOptions | None", int]
 
 
 @dataclass(frozen=True)
 class RunCustomers:
-    """What one configuration needs of the customers.
+    """The customers as one configuration needs them.
 
     Attributes
     ----------
     customers : Customers
-        With the columns of the feature set; of a table in Spark a sample.
+        With the columns of the feature set; a sample if the table is in Spark.
     reference : DataFrame or None
         The same customers in the columns of the reference space, ``compare.reference`` or all
-        numeric ones; None when these cannot be used (missing values outside the feature set, say).
+        numeric ones; None if these cannot be used, for example because of missing values outside
+        the feature set.
     in_spark : SparkCustomers or None
-        All of them, where Spark has read them.
+        All customers, if Spark has read them.
     """
 
     customers: Customers
@@ -53,7 +54,7 @@ class RunCustomers:
 
 
 class CustomerTable:
-    """A table that was read once, to be asked for customers with different columns.
+    """A table that is read once and returns customers with different columns.
 
     Parameters
     ----------
@@ -71,13 +72,13 @@ class CustomerTable:
     def __init__(self, key: Key, say: Say = silent) -> None:
         self.key = key
         data, spark_options, seed = key
-        # Runs of one sweep ask for the same columns again.
+        # Runs of one sweep request the same columns again.
         self._known: dict[tuple[str, ...] | None, Customers] = {}
         self._sampler: SparkSampler | None = None
         if spark_options is None:
             self._select = sources.read(data, say)
         else:
-            # Lazily: whoever works without Spark need not have it.
+            # Imported lazily: Spark is an optional dependency.
             from segmentation.spark.session import open_session
 
             spark = open_session(spark_options, say)
@@ -86,17 +87,17 @@ class CustomerTable:
             self._sampler = read(spark, data, spark_options, seed=seed, say=say)
 
     def customers(self, columns: tuple[str, ...] | None) -> Customers:
-        """The customers with these columns checked and complete; of a table in Spark a sample.
+        """Return the customers with these columns checked; a sample if the table is in Spark.
 
         Parameters
         ----------
         columns : tuple of str or None
-            None for all columns; the numeric ones are checked.
+            None for all columns, of which the numeric ones are checked.
 
         Raises
         ------
         DataError
-            A column is not there, or a value in it cannot be used.
+            A column does not exist, or a value in it cannot be used.
         """
         if self._sampler is not None:
             return self._sampler.customers(columns).sample
@@ -105,9 +106,9 @@ class CustomerTable:
         return self._known[columns]
 
     def shared(self) -> Customers:
-        """The customers with all columns as far as they can be used.
+        """Return the customers with all columns that can be used.
 
-        A mistake in a column that no run asks for is none; a run that does will say so.
+        A mistake in a column does not matter unless a run uses it; that run reports it.
         """
         try:
             return self.customers(None)
@@ -115,12 +116,12 @@ class CustomerTable:
             return self.customers(())
 
     def of(self, config: FitConfig) -> RunCustomers:
-        """What a configuration needs of the table.
+        """Return the customers as a configuration needs them.
 
         Raises
         ------
         DataError
-            A column is not there, or a value in it cannot be used.
+            A column does not exist, or a value in it cannot be used.
         """
         columns = columns_of(config)
         customers = self.customers(columns)
@@ -140,14 +141,14 @@ class CustomerTable:
 
 
 def table_key(data: DataConfig, engine: EngineConfig, seed: int) -> Key:
-    """Which table a config names: two of one key are the same customers, and the same sample."""
+    """Return the identity of a config's table: equal keys mean the same customers and sample."""
     if engine.name == "spark" and "fit" in SOURCES[data.source].spark:
         return data, engine_options(engine), seed
     return data, None, 0
 
 
 def customers_of(config: FitConfig, say: Say = silent) -> RunCustomers:
-    """Read what a configuration needs of its customers.
+    """Read the customers as a configuration needs them.
 
     Parameters
     ----------
@@ -161,7 +162,7 @@ def customers_of(config: FitConfig, say: Say = silent) -> RunCustomers:
         The file, a column or an option cannot be used.
     """
     read = CustomerTable(table_key(config.data, config.engine, config.seed), say).of(config)
-    # What held the columns as they were read, of which customers are not made.
+    # Release the memory of the columns as read, which the customers no longer use.
     pa.default_memory_pool().release_unused()
     return read
 
@@ -172,7 +173,7 @@ def stored_table(stored: Mapping[str, Any], say: Say = silent) -> CustomerTable:
     Parameters
     ----------
     stored : mapping
-        The run's config, or what the configs of the jobs have in common.
+        The run's config, or the part that the configs of all jobs share.
     say : callable
         Takes lines of progress.
     """
@@ -182,13 +183,13 @@ def stored_table(stored: Mapping[str, Any], say: Say = silent) -> CustomerTable:
 
 
 def columns_of(config: FitConfig) -> tuple[str, ...] | None:
-    """The columns a configuration clusters on; None where the table decides."""
+    """Return the columns a configuration clusters on; None if they depend on the table."""
     features = feature_set(config)
     return features.columns if features is not None and features.columns else None
 
 
 def feature_set(config: FitConfig) -> FeatureSet | None:
-    """The feature set of a config; None for all numeric columns, plain."""
+    """Return the feature set of a config; None for all numeric columns without options."""
     chosen = asdict(config.features)
     if chosen["columns"] is None and config.data.default_features is not None:
         chosen |= config.data.default_features

@@ -1,4 +1,4 @@
-"""One configuration: segment its customers, log the run."""
+"""Run one configuration: segment its customers and log the run."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from segmentation.tracking.store import Store
 
 
 def settings(config: FitConfig) -> dict[str, Any]:
-    """The part of a config that makes the result: it is stored in the run and hashed."""
+    """Return the part of a config that determines the result, for the run and its hash."""
     plain = asdict(config)
     for key in ("tracking", "run_id", "force"):
         del plain[key]
     if config.data.path is not None and "://" not in config.data.path:
-        # A rerun, or a promotion, may start from another folder.
+        # A rerun or a promotion may start in another folder.
         plain["data"]["path"] = str(Path(config.data.path).absolute())
     if config.data.url is not None:
         plain["data"]["url"] = kept_url(config.data.url)
@@ -41,7 +41,7 @@ def settings(config: FitConfig) -> dict[str, Any]:
 
 
 def compute(customers: RunCustomers, config: FitConfig, say: Say = silent) -> SegmentationResult:
-    """Segment the customers as a config says; nothing is logged.
+    """Segment the customers according to a config, without logging.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def compute(customers: RunCustomers, config: FitConfig, say: Say = silent) -> Se
     if engine != "spark":
         return segment(customers.customers, engine=engine, **what, **asdict(options))
     check_options(k_min=config.k.min, k_max=config.k.max, engine=engine)
-    # Lazily: whoever works without Spark need not have it.
+    # Imported lazily: Spark is an optional dependency.
     from segmentation.spark.session import open_session
 
     spark = open_session(options, say)
@@ -88,20 +88,24 @@ def compute(customers: RunCustomers, config: FitConfig, say: Say = silent) -> Se
 def reference_metrics(
     result: SegmentationResult, reference: pd.DataFrame | None
 ) -> dict[str, float]:
-    """Quality of the segments in one space for all runs on the same customers, standardised.
+    """Compute the quality of the segments in a standardised space shared by all runs.
 
     Parameters
     ----------
     result : SegmentationResult
     reference : DataFrame or None
-        The customers in the columns of that space. Empty where they are not known, or where other
-        customers were left out for missing values.
+        The customers in the columns of that space.
+
+    Returns
+    -------
+    dict of str to float
+        Empty if `reference` is None or has other customers, because of missing values.
     """
     if reference is None or reference.empty or len(reference) != len(result.labels):
         return {}
     own = result.features
     plain = not (own.log1p or own.weights or own.categorical) and result.scaling == "standard"
-    # A run on all numeric columns, standardised, is in that space already.
+    # A run on all numeric columns, standardised, already uses that space.
     same = plain and list(reference.columns) == list(own.columns)
     Z = result.Z if same else StandardScaler().fit_transform(reference)
     return metrics.in_reference_space(Z, result.labels, seed=result.seed)
@@ -117,22 +121,22 @@ def log(
     sweep: SweepSession | None = None,
     run_id: str | None = None,
 ) -> LoggedRun:
-    """Log a result as a run of `store`, with the config it came from.
+    """Log a result as a run of `store`, with its config.
 
     Parameters
     ----------
     result : SegmentationResult
     customers : RunCustomers
-        Those it was computed from.
+        The customers it was computed from.
     store : Store
     config : FitConfig
-        Kept in the run as far as it makes the result, see `settings`.
+        The part returned by `settings` is stored in the run.
     command : str, optional
-        What reproduces the run; by default a rerun from its stored config.
+        The command that reproduces the run; by default a rerun from its stored config.
     sweep : SweepSession, optional
-        The sweep it belongs to.
+        The sweep the run belongs to.
     run_id : str, optional
-        Adopt this run, which ``mlflow run`` has made.
+        Log to this run, which ``mlflow run`` has created.
     """
     tags: dict[str, str] = {}
     job = None if sweep is None else sweep.job
@@ -155,7 +159,7 @@ def log(
 
 
 def _keeps_customers(config: FitConfig, store: Store) -> bool:
-    # A server's readers may not be allowed to see customers, however its address was given.
+    # Users of a server may not be allowed to see customers, whatever its address is.
     asked = config.tracking.log_customers
     return store.is_local if asked is None else asked
 
@@ -163,14 +167,14 @@ def _keeps_customers(config: FitConfig, store: Store) -> bool:
 def _scaling(chosen: Mapping[str, Any]) -> str | dict[str, Any]:
     if "_target_" in chosen and "name" in chosen:
         raise ConfigError(
-            "scaling has both a name and a _target_: put the _target_ into a YAML file of its own "
-            "in conf/scaling, without name."
+            "scaling has both a name and a _target_: put the _target_ into its own YAML file in "
+            "conf/scaling, without a name."
         )
     if "_target_" in chosen:
         return dict(chosen)
     others = [key for key in chosen if key != "name"]
     if others or "name" not in chosen:
         raise ConfigError(
-            f"scaling takes a name alone, or a _target_ and its arguments; not {', '.join(others)}."
+            f"scaling takes a name, or a _target_ with its arguments, not {', '.join(others)}."
         )
     return str(chosen["name"])

@@ -1,4 +1,4 @@
-"""A sweep as one study: a parent run above its runs, with the ranking that answers its question."""
+"""A sweep as one study: a parent run with the ranking of its runs."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from segmentation.tracking.store import Store, store_errors
 from segmentation.visualization import data_figures, to_png
 from segmentation.visualization import sweep_grid as drawings
 
-#: Runs whose segmentations are compared with each other.
+#: Number of runs whose segmentations are compared with each other.
 COMPARED_RUNS = 8
 
 
 def sweep_id(definition: Mapping[str, Any]) -> str:
-    """Id of a sweep: a hash of its definition, so that the same sweep is the same study.
+    """Compute the id of a sweep, a hash of its definition: the same sweep is the same study.
 
-    Starts with a letter, since Hydra reads ``12e45678`` as a number.
+    It starts with a letter, since Hydra reads ``12e45678`` as a number.
     """
     content = json.dumps(definition, sort_keys=True, default=str)
     return "s" + hashlib.sha256(content.encode()).hexdigest()[:11]
@@ -55,7 +55,7 @@ def start(
     table: CustomerTable | None,
     total: int,
 ) -> SweepSession:
-    """Open the parent run, or reopen it when the same sweep ran before.
+    """Open the parent run, or reopen it if the same sweep ran before.
 
     Parameters
     ----------
@@ -65,13 +65,13 @@ def start(
     name : str
         Name of the parent run.
     question : str
-        What the sweep asks; shown on the run's page.
+        The question of the sweep, shown on the run's page.
     command : str
-        What runs it again, without credentials.
+        The command that runs it again, without credentials.
     table : CustomerTable or None
-        The customers all runs share, whose figures are drawn here once; None when they differ.
+        The customers that all runs share, whose figures are drawn once here; None if they differ.
     total : int
-        Configurations of the sweep.
+        Number of configurations of the sweep.
     """
     tags = {"sweep_id": identity, "study": "yes", "question": question, "command": command}
     with store_errors(store.uri):
@@ -83,7 +83,7 @@ def start(
         if found:
             run = found[0]
         else:
-            # Named as this process's from the start, so that it can be told as left behind.
+            # Tagged with this process from the start, so that it can be recognised as left behind.
             run = store.client.create_run(
                 store.experiment_id, run_name=name, tags={**process.tags(), **tags}
             )
@@ -118,7 +118,7 @@ def finish(
     ----------
     session : SweepSession
     status : {"FINISHED", "FAILED", "KILLED"}
-        Other than FINISHED when not all configurations got through.
+        Not FINISHED if some configurations did not finish.
 
     Returns
     -------
@@ -127,7 +127,7 @@ def finish(
     same : DataFrame
         From `agreement_of_best`.
     report : str or None
-        The page's ``file://`` address; None where there is no run or it lies on a server.
+        The page's ``file://`` address; None if there is no run or the page is on a server.
     """
     store, job = session.store, session.job
     ranked, same, report = session.ranking(), pd.DataFrame(), None
@@ -146,8 +146,8 @@ def finish(
 def _summarise(
     store: Store, ranked: pd.DataFrame, job: SweepJob
 ) -> tuple[pd.DataFrame, str | None]:
-    """Log the summary of the ranked runs; gives their agreement and the page's address."""
-    # A panel a run: as much work as all else that is left, when all cores are free.
+    """Log the summary of the ranked runs; return their agreement and the page's address."""
+    # One panel per run: as much work as everything else here, while all cores are free.
     with at_most(1), aside(_curves(store, ranked), cpu_count()) as curves:
         same = agreement_of_best(store, ranked)
         parent = store.client.get_run(job.parent_run_id)
@@ -157,7 +157,7 @@ def _summarise(
 
 
 def question_of(header: Iterable[str]) -> str:
-    """The question a sweep's YAML file states in its header comment."""
+    """Return the question in the header comment of a sweep's YAML file."""
     for line in header:
         if line.startswith("# Question:"):
             return line.removeprefix("# Question:").strip()
@@ -165,7 +165,7 @@ def question_of(header: Iterable[str]) -> str:
 
 
 def agreement_of_best(store: Store, ranked: pd.DataFrame) -> pd.DataFrame:
-    """Adjusted Rand index between the first runs that logged their customers."""
+    """Compute the adjusted Rand index between the first runs that logged their customers."""
     found: dict[str, pd.Series] = {}
     for place, row in enumerate(ranked.head(COMPARED_RUNS).itertuples(), 1):
         segments = runs.customer_segments(store, str(row.run_id), str(row.artifact_uri))
@@ -189,7 +189,7 @@ def _summary(
     lines = drawings.SWEEP_FIGURES.values()
     drawn = {line.name: line.draw(ranked, same) for line in lines if line.draw is not None}
     pngs = {name: None if figure is None else to_png(figure) for name, figure in drawn.items()}
-    # Last: they are drawn beside all this.
+    # Last, since they are drawn in parallel with all of this.
     pngs["curves"] = curves()
     figures = {name: png for name, png in pngs.items() if png is not None}
     for name, png in figures.items():
@@ -218,9 +218,9 @@ def _summary(
 
 
 def _curves(store: Store, ranked: pd.DataFrame) -> Callable[[], bytes | None]:
-    """What draws the curves of the first runs; their numbers are read already.
+    """Read the curves of the first runs; return a function that draws them.
 
-    It gives None where no run has kept its files.
+    The function returns None if no run has its files.
     """
     curves, chosen = {}, {}
     for place, row in enumerate(ranked.head(drawings.MOST_PANELS).itertuples(), 1):
@@ -233,7 +233,7 @@ def _curves(store: Store, ranked: pd.DataFrame) -> Callable[[], bytes | None]:
 
 
 def _relative(parent: str, run: str) -> str:
-    """Address of a run's report from the sweep's; "" where they do not lie in files."""
+    """Return the address of a run's report relative to the sweep's; "" if they are not files."""
     if any(urlsplit(place).scheme not in ("", "file") for place in (parent, run)):
         return ""
     here, there = (unquote(urlsplit(place).path) for place in (parent, run))

@@ -1,4 +1,4 @@
-"""One self-contained HTML page of a sweep: its question's answer, the ranking, every run."""
+"""The self-contained HTML page of a sweep: the answer to its question, the ranking, every run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from segmentation.tracking.run_metrics import RUN_METRICS, columns
 from segmentation.visualization.style import segment_color
 from segmentation.visualization.sweep_grid import SWEEP_FIGURES
 
-#: Settings listed for each run where the runs differ in them: heading by column of the ranking.
+#: Settings listed for each run if the runs differ in them: heading by column of the ranking.
 SETTINGS = {
     "features": "features",
     "scaling": "scaling",
@@ -33,20 +33,20 @@ SETTINGS = {
 }
 
 
-#: Groups of the ranking's columns by what may be compared, with their headings.
+#: Groups of the ranking's columns by comparability, with their headings.
 GROUPS = {
-    "fair": "comparable: the ranking goes by these",
-    "any": "comparable, not ranked by",
+    "fair": "comparable, used for the ranking",
+    "any": "comparable, not used for the ranking",
     "own": "not comparable between features or scalings",
     "one": "ref.: in one space for all runs",
 }
-#: Columns that hold words: heading by name.
+#: Columns that contain words: heading by name.
 WORDS = {"structure": "structure", "confidence": "confidence in k"}
 _GROUP = {ANY: "any", OWN: "own", REFERENCE: "one"}
 
 
 def _columns(ranked: pd.DataFrame) -> list[tuple[str, str, str, Callable[[Any], str]]]:
-    """Columns of the ranking that hold anything: group, name, heading, how a value is written."""
+    """Return the non-empty columns of the ranking: group, name, heading, format of a value."""
     numbers = {column.name: column for column in columns(TABLE)}
     heads: dict[str, tuple[str, Callable[[Any], str]]] = {
         **{name: (heading, str) for name, heading in WORDS.items()},
@@ -62,12 +62,12 @@ def _columns(ranked: pd.DataFrame) -> list[tuple[str, str, str, Callable[[Any], 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run is to be seen.
+    """Where a run can be viewed.
 
     Attributes
     ----------
     report : str
-        Address of its report page, relative to the sweep's where both lie in files; "" if not.
+        Address of its report page relative to the sweep's page; "" unless both are files.
     run : str
         Address of the run in the MLflow UI.
     """
@@ -87,7 +87,7 @@ def render_sweep_report(
     places: Mapping[str, Place],
     meta: Mapping[str, str],
 ) -> str:
-    """The page as HTML that loads nothing; text from configs and customers' files is escaped.
+    """Render the page as HTML that loads nothing; text from configs and data is escaped.
 
     Parameters
     ----------
@@ -96,9 +96,9 @@ def render_sweep_report(
     same : DataFrame
         From `segmentation.evaluation.agreement.agreement`.
     question : str
-        What the sweep asks; may be empty.
+        The question of the sweep; may be empty.
     total : int
-        Configurations of the sweep, finished or not.
+        Number of configurations of the sweep, finished or not.
     segments : DataFrame or None
         The table ``segments`` of the first run.
     figures : mapping of str to bytes
@@ -106,7 +106,7 @@ def render_sweep_report(
     places : mapping of str to `Place`
         By run id.
     meta : mapping of str to str
-        Listed at the end as given; ``run`` is the page's title, ``command`` is set as code.
+        Listed at the end; ``run`` is also the page's title, ``command`` is formatted as code.
     """
     first = ranked.iloc[0]
     shown = _columns(ranked)
@@ -140,7 +140,7 @@ def render_sweep_report(
 
 
 def _answer(ranked: pd.DataFrame) -> str:
-    """The first run and what was found, in one sentence."""
+    """Describe the first run and its result in one sentence."""
     first, n = ranked.iloc[0], len(ranked)
     if n > 1 and (ranked["structure"] == "no").all():
         return f"None of the {n} runs found cluster structure: treat the customers as one group."
@@ -169,7 +169,7 @@ def _facts(ranked: pd.DataFrame, total: int) -> list[tuple[str, str]]:
 
 
 def _segments(table: pd.DataFrame | None) -> list[dict[str, str]]:
-    """The first run's segments, unless it has only one."""
+    """Return the first run's segments, unless it has only one."""
     if table is None or len(table) < 2:
         return []
     return [
@@ -192,22 +192,22 @@ def _careful(ranked: pd.DataFrame, total: int) -> list[str]:
     if len(ranked) < total:
         said.append(
             f"Only {len(ranked)} of {total} runs finished, and only these are ranked. "
-            "Give the same command again to run the rest."
+            "Run the same command again to fit the rest."
         )
     return said
 
 
 def _sureness(ranked: pd.DataFrame, same: pd.DataFrame) -> list[str]:
-    """How sure the first place is, and whether the runs tell the same story."""
+    """Describe how certain the first place is and whether the runs agree."""
     first, n = ranked.iloc[0], len(ranked)
     said = []
     if first["structure"] == "untested":
         said.append(
-            "Whether these customers fall into groups at all was not tested: K-Means cuts any data "
-            "into as many segments as it is asked for. choice=evidence tests it."
+            "Cluster structure was not tested: K-Means divides any data into as many segments as "
+            "requested. choice=evidence tests whether these customers fall into groups at all."
         )
     if first["confidence"] == "contested":
-        said.append("Its criteria disagree on the number of segments: read it as one of several.")
+        said.append("Its criteria disagree on the number of segments: others are plausible too.")
     if n > 1:
         with_structure = ranked[ranked["structure"] == "yes"]
         if (ranked["structure"] != "untested").any():

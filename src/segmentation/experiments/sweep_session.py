@@ -1,4 +1,4 @@
-"""The state of a sweep in one process: where it logs, what its jobs share, what has finished."""
+"""The state of a sweep in one process: its store, what its jobs share, what has finished."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from segmentation.tracking.identity import code_version
 from segmentation.tracking.run_items import DrawnFigures
 from segmentation.tracking.store import Store, open_store, store_errors
 
-#: A run is seen a while after it ended, on a busy machine, and another's clock may be late.
+#: On a busy machine a run becomes visible some time after its end, and clocks may differ.
 OVERLAP_MS = 15_000
-#: So many of the runs seen last are not read again in that time.
+#: Number of runs seen last that are not read again within the overlap.
 SEEN_RUNS = 100
 
 
 @dataclass(frozen=True)
 class SweepJob:
-    """The sweep a run belongs to; all that its jobs in other processes need to know of it.
+    """The sweep a run belongs to: all that its jobs in other processes need to know.
 
     Attributes
     ----------
     sweep_id, parent_run_id : str
     has_data_figures : bool
-        The parent run shows the figures of the data, so that the runs need not.
+        Whether the parent run has the figures of the data, so that the runs need not.
     total : int
-        Configurations of the sweep.
+        Number of configurations of the sweep.
     done : int
-        Those that were finished before it started.
+        Number of configurations finished before the sweep started.
     started : float
         Seconds since the epoch.
     """
@@ -50,14 +50,14 @@ class SweepJob:
 
 @dataclass(frozen=True)
 class FinishedJob:
-    """What a job tells the process that waits for it.
+    """What a job reports to the process that waits for it.
 
     Attributes
     ----------
     line : str
-        What it found, in a line.
+        Its result in one line.
     row : mapping
-        Its run, as `segmentation.tracking.runs.finished_runs` would give it.
+        Its run, as `segmentation.tracking.runs.finished_runs` would return it.
     """
 
     line: str
@@ -66,26 +66,26 @@ class FinishedJob:
 
 @dataclass
 class SweepSession:
-    """A sweep, as far as one process knows it. A fork begins with what its parent knew.
+    """A sweep as known to one process. A fork starts with the state of its parent.
 
     Attributes
     ----------
     store : Store
-        Where its parent run is.
+        The store of the parent run.
     job : SweepJob
     table : CustomerTable or None
-        The customers of the job at work, which most jobs share.
+        The customers of the current job, which most jobs share.
     drawn : dict
         Figures that are the same in all runs, drawn once.
     rows : dict
-        The newest finished run of each configuration by `config_hash`, in the order they were seen.
+        The newest finished run of each configuration by `config_hash`, in the order seen.
     until : int or None
-        When the store was asked for them last, less the overlap; milliseconds since the epoch.
+        Time of the last query for them minus the overlap, in milliseconds since the epoch.
     report : callable or None
-        In a process that works for another: tells that one of a finished job.
+        In a worker process: reports a finished job to the waiting process.
     is_joined : bool
-        Whether this process has joined a sweep that another has opened and hears of other jobs
-        through the store alone.
+        Whether this process has joined a sweep that another process opened, so that it learns of
+        other jobs only through the store.
     """
 
     store: Store
@@ -98,20 +98,20 @@ class SweepSession:
     is_joined: bool = False
 
     def customers(self, config: FitConfig) -> RunCustomers:
-        """What a job needs of the customers; read here only where it has others than the last."""
+        """Return the customers as a job needs them, read again only if the table has changed."""
         key = table_key(config.data, config.engine, config.seed)
         if self.table is None or self.table.key != key:
             self.table = CustomerTable(key)
         return self.table.of(config)
 
     def store_of(self, uri: str, experiment: str) -> Store:
-        """The store a job logs to, which may be another than that of the parent run."""
+        """Return the store a job logs to, which may differ from the parent run's."""
         if (uri, experiment) == (self.store.uri, self.store.experiment):
             return self.store
         return open_store(uri, experiment)
 
     def look(self) -> None:
-        """Ask the store what has finished since the last look; runs of older code do not count."""
+        """Query the store for newly finished runs; runs of older code do not count."""
         now = int(time.time() * 1000)
         known = [row["run_id"] for row in [*self.rows.values()][-SEEN_RUNS:]]
         with store_errors(self.store.uri):
@@ -124,23 +124,23 @@ class SweepSession:
         self.until = now - OVERLAP_MS
 
     def note(self, row: dict[str, Any]) -> None:
-        """Take a finished run down, unless a newer one of its configuration is known."""
+        """Record a finished run, unless a newer one of its configuration is known."""
         if row["start"] >= self.rows.get(row["config_hash"], row)["start"]:
             self.rows.pop(row["config_hash"], None)
             self.rows[row["config_hash"]] = row
 
     def is_done(self, config_hash: str) -> bool:
-        """Whether a finished run of this configuration is known."""
+        """Return whether a finished run of this configuration is known."""
         if self.until is None:
             self.look()
         return config_hash in self.rows
 
     def so_far(self) -> tuple[int, str]:
-        """How many configurations have finished, and the name of the best run ("" without any)."""
+        """Return the number of finished configurations and the name of the best run, or ""."""
         rows = self.rows.values()
         return len(rows), max(rows, key=ranking.merit)["run"] if rows else ""
 
     def ranking(self) -> pd.DataFrame:
-        """The finished runs, best first; empty when there is none."""
+        """Return the finished runs, best first; empty if there are none."""
         self.look()
         return ranking.rank(pd.DataFrame(self.rows.values()))

@@ -1,1 +1,1 @@
-"""Segment ids that last, gates and aliases."""
+"""Promote models: stable segment ids, gates and aliases."""

@@ -1,8 +1,8 @@
 """The registered model: its versions and the aliases by which other programs load it.
 
 `champion` is the version to use, `previous` the one before it, `challenger` one that is about to
-become champion. An alias moves in one step, and `champion` moves last: a crash at any point leaves
-a champion that loads.
+become the champion. An alias moves in one step, and `champion` moves last, so that a crash at any
+point leaves a champion that loads.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from segmentation.registry.versions import (
 from segmentation.tracking import process
 
 CHALLENGER, PREVIOUS = "challenger", "previous"
-#: Tags of a version that was taken back: when and by whom, and why.
+#: Tags of a version that was rolled back: when and by whom, and why.
 ROLLED_BACK = ("rolled_back", "rolled_back_reason")
-# What the registry page shows of a version's run, so that nobody must open the run.
+# Tags of the run that the registry page shows, so that nobody has to open the run.
 COPIED_TAGS = ("features", "scaling", "structure", "confidence", "data_sha256")
-#: Letters of a version's description.
+#: Maximum length of a version's description.
 LONGEST = 5000
 DESCRIPTION = (
     "Customer segments by K-Means. `champion` is the version to use, `previous` the one before it "
@@ -56,9 +56,9 @@ class Promotion:
     version : int
         The version that is champion now.
     run_id : str
-        Where it comes from.
+        Run of the version.
     previous : int or None
-        The version that was champion until now.
+        The champion before this promotion.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Promotion:
 
     @property
     def uri(self) -> str:
-        """What other programs load; it follows the champion."""
+        """URI that other programs load; it always refers to the champion."""
         return f"models:/{self.name}@{CHAMPION}"
 
 
@@ -81,31 +81,31 @@ def promote(
     tags: Mapping[str, str] | None = None,
     description: str | None = None,
 ) -> Promotion:
-    """Make a model of a run the champion, without asking whether it should be.
+    """Make a model of a run the champion, without checking any gates.
 
-    A model that already has a version keeps it: a promotion that was cut off can be repeated.
+    A model that already has a version keeps it, so that an interrupted promotion can be repeated.
 
     Parameters
     ----------
     run_id : str
         A finished run with a logged model.
     tracking_uri : str
-        The MLflow store of runs and registered models; it becomes the process's.
+        The MLflow store of runs and registered models, set for the whole process.
     name : str
-        Registered model; made when it does not exist.
+        Registered model; created if it does not exist.
     source : str, optional
         The logged model to register, ``models:/m-…``; the run's own by default.
     tags : mapping, optional
-        Tags of the version besides the run's id and what is copied from the run.
+        Tags of the version, in addition to the run's id and the tags copied from the run.
     description : str, optional
-        Markdown for somebody who was not there, shown below what is said of the run.
+        Markdown shown below the description of the run.
 
     Raises
     ------
     RegistryError
         The run is unknown, deleted, unfinished or has no model, or `name` cannot be used.
     """
-    # MLflow looks up a ``models:/m-…`` source in the process's store, whatever the client's.
+    # MLflow looks up a ``models:/m-…`` source in the process's store, not in the client's.
     mlflow.set_tracking_uri(tracking_uri)
     client = MlflowClient(tracking_uri)
     run = finished_run(client, run_id)
@@ -124,10 +124,10 @@ def promote(
 def make_champion(
     client: MlflowClient, name: str, version: str, champion: ModelVersion | None
 ) -> None:
-    """Move the aliases to `version`, `champion` last of those that matter."""
+    """Move the aliases to `version`, with `champion` after `previous`."""
     client.set_registered_model_alias(name, CHALLENGER, version)
     if champion is not None and champion.version != version:
-        # Written down too: a crash after the next line would leave `previous` on the champion.
+        # Stored as a tag too: a crash after the next line would leave `previous` on the champion.
         client.set_model_version_tag(name, version, "replaces", str(champion.version))
         client.set_registered_model_alias(name, PREVIOUS, champion.version)
     _clear_rollback(client, name, version)
@@ -136,7 +136,7 @@ def make_champion(
 
 
 def _clear_rollback(client: MlflowClient, name: str, version: str) -> None:
-    """A version that becomes champion again was not taken back any more."""
+    """Remove the rollback tags of a version that becomes the champion again."""
     tags = client.get_model_version(name, version).tags
     for key in ROLLED_BACK:
         if key in tags:
@@ -144,7 +144,7 @@ def _clear_rollback(client: MlflowClient, name: str, version: str) -> None:
 
 
 def rollback(*, tracking_uri: str, name: str = MODEL_NAME, reason: str | None = None) -> Promotion:
-    """Make the previous champion the champion again; a second time undoes it.
+    """Make the previous champion the champion again; a second call undoes this.
 
     Parameters
     ----------
@@ -152,18 +152,18 @@ def rollback(*, tracking_uri: str, name: str = MODEL_NAME, reason: str | None = 
     name : str
         Registered model.
     reason : str, optional
-        Kept as a tag of the version that is taken back.
+        Stored as a tag of the version that is rolled back.
 
     Raises
     ------
     RegistryError
-        There is no champion, or none before it.
+        There is no champion or no previous champion.
     """
     client = MlflowClient(tracking_uri)
     champion = champion_version(client, name)
     if champion is None:
         raise RegistryError(
-            f"registered model '{name}' has no champion to take back; make one with "
+            f"registered model '{name}' has no champion to roll back; make one with "
             "`segment promote`, or name another registered model with model=NAME"
         )
     previous = _previous_of(client, champion, name)
@@ -182,7 +182,7 @@ def rollback(*, tracking_uri: str, name: str = MODEL_NAME, reason: str | None = 
 
 
 def check_copy(client: MlflowClient, name: str, copy_to: str) -> ModelVersion | None:
-    """The champion that a copy would replace, if there is one.
+    """Return the champion that a copy would replace, if there is one.
 
     Raises
     ------
@@ -204,14 +204,14 @@ def _previous_of(client: MlflowClient, champion: ModelVersion, name: str) -> Mod
         number = champion.tags.get("replaces")
     if number is None:
         raise RegistryError(
-            f"version {champion.version} of '{name}' is the first champion: there is none before "
-            "it to go back to"
+            f"version {champion.version} of '{name}' is the first champion: there is no earlier "
+            "one to go back to"
         )
     try:
         return client.get_model_version(name, str(number))
     except MlflowException as error:
         raise RegistryError(
-            f"version {number} of '{name}', the champion before, was deleted; promote a run "
+            f"version {number} of '{name}', the previous champion, was deleted; promote a run "
             "instead (`segment compare` lists them)"
         ) from error
 
@@ -219,15 +219,15 @@ def _previous_of(client: MlflowClient, champion: ModelVersion, name: str) -> Mod
 def copy_champion(*, tracking_uri: str, name: str, copy_to: str) -> Promotion:
     """Copy the champion to another registered model and make it the champion there.
 
-    The copy refers to the same files, so that every id and name is the same there. A copy that was
-    cut off can be repeated.
+    The copy refers to the same files and therefore has the same ids and names. An interrupted copy
+    can be repeated.
 
     Parameters
     ----------
     tracking_uri : str
     name : str
     copy_to : str
-        The other registered model, such as ``prod.customer-segments``; made when it is not there.
+        The other registered model, such as ``prod.customer-segments``; created if missing.
 
     Raises
     ------
@@ -245,11 +245,11 @@ def copy_champion(*, tracking_uri: str, name: str, copy_to: str) -> Promotion:
     _make_registered_model(client, copy_to)
     source = f"models:/{name}/{champion.version}"
     made = [v for v in versions(client, copy_to) if v.source == source]
-    # MLflow announces a copy on stderr in words of its own; the command says it better.
+    # MLflow prints its own message about a copy on stderr; the command's is clearer.
     with contextlib.redirect_stderr(io.StringIO()):
         copy = made[0] if made else client.copy_model_version(source, copy_to)
     if there is None or there.version != copy.version:
-        # Tags are copied too; this one counts the versions of the other registered model.
+        # Tags are copied too; this one is a version number of the original registered model.
         client.delete_model_version_tag(copy_to, copy.version, "replaces")
         make_champion(client, copy_to, copy.version, there)
     return Promotion(
@@ -261,7 +261,7 @@ def copy_champion(*, tracking_uri: str, name: str, copy_to: str) -> Promotion:
 
 
 def now() -> str:
-    """The present moment, for the record."""
+    """Return the current time as text."""
     return f"{datetime.now(tz=UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
@@ -281,7 +281,7 @@ def _version_of(
     tags: dict[str, str],
     description: str | None,
 ) -> ModelVersion:
-    """The model's version of the registered model, made if there is none."""
+    """Return the model's version of the registered model, created if there is none."""
     _make_registered_model(client, name)
     copied = {key: run.data.tags[key] for key in COPIED_TAGS if key in run.data.tags}
     if "k" in run.data.metrics:
@@ -308,7 +308,7 @@ def _version_of(
 
 
 def _describe(run: Run, tags: Mapping[str, str]) -> str:
-    """Markdown for somebody who was not there: what was clustered, how, how well, when."""
+    """Describe the run in Markdown: what was clustered, how, how well and when."""
     metrics = run.data.metrics
     fitted = datetime.fromtimestamp(run.info.start_time / 1000, tz=UTC)
     lines = [

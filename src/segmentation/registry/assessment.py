@@ -1,4 +1,4 @@
-"""A challenger measured: matched to the champion, compared with it, and put before the gates."""
+"""Assess a challenger: match it to the champion, compare the two, and check the gates."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PROFILE = "tables/profile.json"
 
 @dataclass(frozen=True)
 class Assessment:
-    """A challenger as it would be promoted, and whether it may be. Nothing was changed for it.
+    """A challenger as it would be promoted, and whether it may be. Nothing has been changed.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Assessment:
     folder : ModelFolder
         The challenger's files with the ids and names it would have.
     relabelled : bool
-        Whether these differ from those it was logged with.
+        Whether these differ from the ones it was logged with.
     lineage : Lineage
     names : dict of int to str
         Name of every segment id, old and new.
@@ -76,7 +76,7 @@ class Assessment:
 
 @dataclass(frozen=True)
 class _Compared:
-    """Both models' answers for the same customers; `problem` says why there are none."""
+    """Both models' segments of the same customers; `problem` says why there are none."""
 
     challenger: NDArray[np.int64] | None = None
     champion: NDArray[np.int64] | None = None
@@ -88,7 +88,7 @@ class _Compared:
 
 
 def assess(store: Store, run_id: str, *, name: str, rules: object, scratch: Path) -> Assessment:
-    """Measure a run's model against the gates and against the champion.
+    """Check a run's model against the gates and compare it with the champion.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def assess(store: Store, run_id: str, *, name: str, rules: object, scratch: Path
     RegistryError
         The run or a model cannot be used.
     GateRefused
-        The run is the champion already.
+        The run is already the champion.
     """
     mlflow.set_tracking_uri(store.uri)
     with store_errors(store.uri):
@@ -116,7 +116,7 @@ def assess(store: Store, run_id: str, *, name: str, rules: object, scratch: Path
         champion = versions.champion_version(store.client, name)
     if champion is not None and champion.run_id == run_id:
         raise GateRefused(
-            f"run_id={run_id}: its model is the champion of '{name}' already "
+            f"run_id={run_id}: its model is already the champion of '{name}' "
             f"(version {champion.version}); there is nothing to promote. Fit another run, or "
             "choose one from `segment compare`."
         )
@@ -160,7 +160,7 @@ def assess(store: Store, run_id: str, *, name: str, rules: object, scratch: Path
 def _customers(
     store: Store, run: Run, columns: tuple[str, ...]
 ) -> tuple[CustomerTable | None, Customers | None, str | None]:
-    """The table the run was fitted on and its customers, or why they are not known any more."""
+    """Return the run's table and its customers, or why they are no longer available."""
     try:
         stored = runs.stored_config(store, run.info.run_id)
         table = stored_table(stored)
@@ -168,7 +168,7 @@ def _customers(
     except SegmentationError as error:
         return None, None, f"the run's customers cannot be read again ({error})"
     if customers.digest != run.data.tags.get("data_sha256"):
-        problem = f"{customers.source} holds other customers now than when the run was made"
+        problem = f"{customers.source} has changed since the run was made"
         return None, None, problem
     if any(column not in customers.frame for column in columns):
         return None, None, f"{customers.source} lacks columns of the model"
@@ -176,7 +176,7 @@ def _customers(
 
 
 def _read_columns(stored: dict[str, Any]) -> tuple[str, ...] | None:
-    """The columns the fit asked the file for: they decide which customers it dropped."""
+    """Return the columns the fit read from the file, which determine the customers it dropped."""
     features = stored["features"]
     if features["columns"] is None and stored["data"].get("default_features"):
         features = {**features, **stored["data"]["default_features"]}
@@ -192,7 +192,7 @@ def _compare(
     folder: ModelFolder,
     old: ModelFolder | None,
 ) -> _Compared:
-    """Ask both models about the challenger's customers."""
+    """Predict the challenger's customers with both models."""
     if table is None or customers is None:
         return _Compared(problem=problem)
     answer = folder.answers(customers.frame)
@@ -207,8 +207,8 @@ def _compare(
             asked = folder.answers(frame)
         theirs = old.answers(frame)
     except SegmentationError as error:
-        # The challenger's own numbers are still known; only the comparison is not.
-        text = f"the champion cannot name these customers' segments ({error})"
+        # The challenger's own numbers are still known; only the comparison is missing.
+        text = f"the champion cannot assign these customers to segments ({error})"
         return _Compared(challenger=index, frame=customers.frame, problem=text)
     index = folder.indices(asked["segment"])
     groups = pd.crosstab(index, theirs["segment"].to_numpy()).to_numpy() > 0
@@ -233,7 +233,7 @@ def _match(
     old: ModelFolder | None,
     name: str,
 ) -> tuple[pd.DataFrame | None, Lineage]:
-    """Customers by old id and new index, and the lineage: by customers, else by centres."""
+    """Return the customers by old id and new index, and the lineage, by customers or centres."""
     if champion is None or old is None:
         return None, lineage.unchanged(folder.ids)
     used = versions.next_segment_id(store.client, name)
@@ -248,7 +248,7 @@ def _match(
 
 
 def _means(store: Store, run_id: str, ids: Sequence[int]) -> pd.DataFrame:
-    """The segments' means in the customers' units, from the run's table; else no columns."""
+    """Return the segments' means in the customers' units, or no columns without a table."""
     try:
         with tempfile.TemporaryDirectory(prefix="segment-") as folder:
             path = store.client.download_artifacts(run_id, PROFILE, folder)
@@ -258,7 +258,7 @@ def _means(store: Store, run_id: str, ids: Sequence[int]) -> pd.DataFrame:
 
 
 def _names(matched: Lineage, folder: ModelFolder, old: ModelFolder | None) -> tuple[str, ...]:
-    # A name says what its model knows: "gender Female" is none for a model without the gender.
+    # A name must use the model's columns: "gender Female" is wrong for a model without gender.
     if old is None or set(old.columns) != set(folder.columns):
         return folder.names
     return lineage.keep_names(matched.ids, folder.names, dict(zip(old.ids, old.names, strict=True)))
@@ -271,7 +271,7 @@ def _findings(
     compared: _Compared,
     rules: object,
 ) -> Findings:
-    """Everything that the gates need, except what depends on the new ids."""
+    """Collect everything that the gates need, except what depends on the new ids."""
     tags, metrics = run.data.tags, run.data.metrics
     tested = {"yes": True, "no": False}.get(tags.get("structure", ""))
     found = Findings(
@@ -316,5 +316,5 @@ def _findings(
 
 
 def _asked(gate: str, rules: object) -> bool:
-    """Whether a gate is on: what it needs may take long to compute."""
+    """Return whether a gate is on; what it needs may take long to compute."""
     return GATES[gate].limit(rules) is not None

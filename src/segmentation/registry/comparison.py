@@ -1,4 +1,4 @@
-"""What is measured of a challenger and a champion on the same customers; nothing is logged."""
+"""Compare a challenger and a champion on the same customers, without logging."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from segmentation.evaluation.measure_settings import SILHOUETTES
 from segmentation.evaluation.stability import Stability, bootstrap_stability
 from segmentation.selection.cluster_tendency import Gate, find_structure
 
-#: The tests of structure look at 5,000 customers at most; fits of more would not be used.
+#: The structure tests use at most 5,000 customers; fits of many more would be wasted.
 STRUCTURE_ROWS = 10_000
 
 
 def reference_space(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.float64]:
-    """The space two models are compared in: their columns, one-hot where text, standardised.
+    """Return the space for comparing two models: their columns, text one-hot encoded, standardised.
 
-    Neither model's own scaling, as each would look best in its own.
+    It uses neither model's own scaling, since each model would look best in its own.
 
     Parameters
     ----------
     frame : DataFrame of n customers
     columns : sequence of str
-        All columns either model uses; those of one value are left out.
+        All columns that either model uses; constant ones are left out.
 
     Returns
     -------
@@ -44,9 +44,9 @@ def reference_space(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.f
 def silhouettes(
     X: NDArray[np.float64], *labelings: NDArray[np.int64], seed: int
 ) -> list[float | None]:
-    """Mean silhouette of each labelling of the same customers; None for one with a single segment.
+    """Compute the mean silhouette of each labelling; None for a labelling with a single segment.
 
-    Above 10,000 customers of the same seeded sample of 10,000.
+    Above 10,000 customers, all labellings use the same seeded sample of 10,000.
 
     Parameters
     ----------
@@ -67,9 +67,9 @@ def silhouettes(
 
 
 def structure(pipeline: Pipeline, frame: pd.DataFrame, *, k_max: int, seed: int) -> Gate:
-    """Test for cluster structure after the fact, for a run that did not.
+    """Test for cluster structure afterwards, for a run that did not test it.
 
-    Above 10,000 customers on a seeded sample of 10,000.
+    Above 10,000 customers, a seeded sample of 10,000 is used.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def structure(pipeline: Pipeline, frame: pd.DataFrame, *, k_max: int, seed: int)
 
 
 def stability(pipeline: Pipeline, frame: pd.DataFrame, *, seed: int) -> Stability:
-    """Bootstrap stability of the challenger's segments, for a run that did not measure it."""
+    """Compute the bootstrap stability of the segments, for a run that did not compute it."""
     Z = _encoded(pipeline, frame)
     centers = np.asarray(pipeline[-1].cluster_centers_, dtype=np.float64)
     own = Clustering(

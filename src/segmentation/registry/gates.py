@@ -1,6 +1,6 @@
-"""What a challenger must show before it may replace the champion.
+"""The gates a challenger must pass before it may replace the champion.
 
-A function and a line in `GATES` make a gate. The line also makes its key in the config.
+A gate is a function and a line in `GATES`. The line also defines its key in the config.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 PASSED, FAILED, OFF, NOTHING = "passed", "failed", "switched off", "nothing to compare"
 NO_CHAMPION = "there is no champion yet"
-ALONE = "is one single segment, which has no silhouette"
+ALONE = "is a single segment, which has no silhouette"
 UNMEASURED = (
-    "give both models the same customers: fit on a file that has the champion's columns too"
+    "fit on a file that also has the champion's columns, so that both models can be compared"
 )
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What is known of a challenger; None where it could not be measured.
+    """What is known about a challenger; None if it could not be measured.
 
     Attributes
     ----------
@@ -32,29 +32,29 @@ class Findings:
     structure : bool or None
         Whether its data have cluster structure.
     structure_reason : str
-        In plain words.
+        Explanation in plain words.
     one_column : str or None
-        In plain words, when a single column makes the segments.
+        Explanation in plain words, if a single column determines the segments.
     stability : float or None
         Mean Jaccard of the weakest segment over bootstraps.
     smallest_share : float or None
         Share of the customers in the smallest segment.
     silhouette, champion_silhouette : float or None
-        Of both models' segments, for the same customers in the same space.
+        Mean silhouette of both models' segments, for the same customers in the same space.
     champion_single : bool
-        The champion has one segment, so there is no separation to be worse than.
+        Whether the champion has a single segment, so that there is no separation to compare.
     moved : float or None
         Share of the customers whose segment id changes.
     differs : bool
-        False when champion and challenger give all customers the same segment and distance.
+        False if champion and challenger give all customers the same segment and distance.
     incomparable : str or None
         Why the two models cannot label the same customers.
     data_problem : str or None
-        Why the run's customers are not known any more.
+        Why the run's customers are no longer available.
     load_problem : str or None
         What went wrong when a fresh process loaded the model.
     metrics, tags : mapping of str
-        All that the challenger's run has logged.
+        Everything that the challenger's run has logged.
     """
 
     first: bool
@@ -77,9 +77,9 @@ class Findings:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer of one gate: what was found, what is asked, and what to do when it failed.
+    """The answer of one gate: what was found, what is required, and what to do if it failed.
 
-    A gate's function gives `answer` and `found`, and its line the rest.
+    The gate's function sets `answer` and `found`; the rest comes from its line in `GATES`.
     """
 
     answer: str
@@ -101,14 +101,14 @@ class Gate:
     Attributes
     ----------
     check : callable
-        Takes `Findings` and the limit. Returns `Answer`; `passed` makes most of them.
+        Function of `Findings` and the limit that returns an `Answer`, usually from `passed`.
     key : str or None
         Its key below ``promotion`` in the config: a limit, or true. None or false switches the
         gate off; a gate without a key is always on.
     default : bool or float
-        What the key holds unless the user says otherwise.
+        Default of the key.
     asked : str
-        What is asked, with ``{limit}`` and ``{percent}`` for the limit.
+        The requirement, with ``{limit}`` and ``{percent}`` for the limit.
     advice : str
         What to do when the gate refuses.
     """
@@ -120,35 +120,35 @@ class Gate:
     advice: str = ""
 
     def limit(self, rules: object) -> Any:
-        """The limit that the rules set; None when they switch this gate off."""
+        """Return the limit in `rules`; None if this gate is switched off."""
         limit = True if self.key is None else getattr(rules, self.key)
         return None if limit is False else limit
 
 
 def passed(ok: bool, found: str, advice: str = "") -> Answer:
-    """Passed, or refused with advice; that of the gate's line unless given."""
+    """Return a passed answer, or a failed one with advice, by default from the gate's line."""
     return Answer(PASSED if ok else FAILED, found, advice="" if ok else advice)
 
 
 def data_known(found: Findings, _: bool) -> Answer:
-    """The run's customers can be read again, and they are the ones it was fitted on."""
-    read = "the customers were read again and are those of the run"
+    """The run's customers can be read again and have not changed."""
+    read = "the customers were read again and have not changed"
     return passed(found.data_problem is None, found.data_problem or read)
 
 
 def structure(found: Findings, _: bool) -> Answer:
-    """The customers fall into groups at all."""
+    """The customers have cluster structure."""
     return passed(found.structure is True, found.structure_reason)
 
 
 def several_columns(found: Findings, _: bool) -> Answer:
-    """The segments are more than the values of one column, which nobody needs a model for."""
+    """The segments are more than the values of one column, which would not need a model."""
     several = "no single column makes the segments"
     return passed(found.one_column is None, found.one_column or several)
 
 
 def stability(found: Findings, least: float) -> Answer:
-    """The weakest segment comes back when the customers are drawn again."""
+    """The weakest segment is stable when the customers are resampled."""
     return passed(
         found.stability is not None and found.stability >= least,
         f"the weakest segment comes back to {_percent(found.stability)}",
@@ -164,7 +164,7 @@ def smallest_share(found: Findings, least: float) -> Answer:
 
 
 def quality(found: Findings, loss: float) -> Answer:
-    """The segments are not worse separated than the champion's."""
+    """The segments are separated as well as the champion's."""
     if found.first:
         return Answer(NOTHING, NO_CHAMPION)
     if found.incomparable is not None:
@@ -173,7 +173,7 @@ def quality(found: Findings, loss: float) -> Answer:
     if found.champion_single:
         return Answer(NOTHING, f"the champion {ALONE}")
     if theirs is None:
-        text = "not measured: the champion puts all of these customers into one segment"
+        text = "not measured: the champion assigns all of these customers to one segment"
         return passed(False, text, UNMEASURED)
     if ours is None:
         return passed(False, f"the challenger {ALONE}")
@@ -181,7 +181,7 @@ def quality(found: Findings, loss: float) -> Answer:
 
 
 def migration(found: Findings, most: float) -> Answer:
-    """Not too many customers change their segment."""
+    """Not too many customers change segment."""
     if found.first:
         return Answer(NOTHING, NO_CHAMPION)
     if found.moved is None:
@@ -192,11 +192,11 @@ def migration(found: Findings, most: float) -> Answer:
 
 
 def differs(found: Findings, _: bool) -> Answer:
-    """It is another model than the champion."""
+    """The model differs from the champion."""
     if found.first:
         return Answer(NOTHING, NO_CHAMPION)
     same = "every customer gets the same segment at the same distance as from the champion"
-    return passed(found.differs, "it is another model" if found.differs else same)
+    return passed(found.differs, "it differs from the champion" if found.differs else same)
 
 
 def loads(found: Findings, _: bool) -> Answer:
@@ -205,30 +205,30 @@ def loads(found: Findings, _: bool) -> Answer:
     return passed(found.load_problem is None, found.load_problem or loaded)
 
 
-#: Every gate by its name, in the order of the table. Adding one is a function and a line.
+#: All gates by name, in the order of the table. To add one, write a function and a line here.
 GATES: dict[str, Gate] = {
     "data_known": Gate(
         data_known,
         key="data_known",
-        advice="put the file back where it was, or fit again on the file as it is now",
+        advice="restore the file, or fit again on the current one",
     ),
     "structure": Gate(
         structure,
         key="structure",
-        advice="try other features or another scaling; without groups the segments would be "
+        advice="try other features or another scaling; without cluster structure the segments are "
         "arbitrary",
     ),
     "several_columns": Gate(
         several_columns,
         key="several_columns",
-        advice="give that column less weight (features.weights) or leave it out of "
-        "features.columns: the segments are still described by it",
+        advice="give that column less weight (features.weights) or remove it from "
+        "features.columns; the segments are still described by it",
     ),
     "stability": Gate(
         stability,
         key="min_stability",
         default=0.6,
-        asked="at least {percent} when the customers are drawn again",
+        asked="at least {percent} when the customers are resampled",
         advice="try fewer segments, or features that separate the customers more clearly",
     ),
     "smallest_share": Gate(
@@ -250,12 +250,12 @@ GATES: dict[str, Gate] = {
         key="max_moved",
         default=0.3,
         asked="at most {percent}",
-        advice="see in the migration table who would move; if the change is wanted, raise "
+        advice="see the migration table for who would move; if the change is intended, raise "
         "promotion.max_moved",
     ),
     "differs": Gate(
         differs,
-        advice="there is nothing to promote: the champion is this segmentation already",
+        advice="there is nothing to promote: the champion already has this segmentation",
     ),
     "loads": Gate(
         loads,
@@ -266,13 +266,13 @@ GATES: dict[str, Gate] = {
 
 
 def rules_type() -> type:
-    """The dataclass behind ``promotion`` in the config: one key a gate, with its default."""
+    """Return the dataclass of ``promotion`` in the config: one key per gate, with its default."""
     return _rules_type(tuple(GATES.values()))
 
 
 @functools.lru_cache(maxsize=1)
 def _rules_type(gates: tuple[Gate, ...]) -> type:
-    # Hydra knows a config by its class: the same gates must give the same class.
+    # Hydra identifies a config by its class: the same gates must give the same class.
     keys = [
         (gate.key, bool if isinstance(gate.default, bool) else float | None, gate.default)
         for gate in gates
@@ -282,7 +282,7 @@ def _rules_type(gates: tuple[Gate, ...]) -> type:
 
 
 def rules(**limits: bool | float | None) -> Any:
-    """Rules for `check`: the defaults of all gates but for these keys.
+    """Return rules for `check`: the defaults of all gates except for these keys.
 
     Examples
     --------
@@ -293,13 +293,13 @@ def rules(**limits: bool | float | None) -> Any:
 
 
 def check(found: Findings, rules: object) -> list[Answer]:
-    """Put a challenger before all gates.
+    """Check a challenger against all gates.
 
     Parameters
     ----------
     found : Findings
     rules : object
-        An attribute a key, such as `rules` or the config gives.
+        Object with one attribute per key, from `rules` or the config.
     """
     return [_answer(name, gate, found, gate.limit(rules)) for name, gate in GATES.items()]
 
@@ -317,8 +317,8 @@ def _answer(name: str, gate: Gate, found: Findings, limit: Any) -> Answer:
 
 
 def table(answers: Sequence[Answer]) -> pd.DataFrame:
-    """One row a gate: ``gate``, ``answer``, ``found``, ``asked``, ``advice``."""
-    # Lazily: `segment promote --help` reads the gates, too.
+    """Return one row per gate: ``gate``, ``answer``, ``found``, ``asked``, ``advice``."""
+    # Imported lazily: `segment promote --help` reads the gates too.
     import pandas as pd
 
     return pd.DataFrame(

@@ -1,4 +1,4 @@
-"""Which segment is which: match a new segmentation to an old one, so that ids stay."""
+"""Match a new segmentation to an old one, so that segments keep their ids."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-#: Two segments are related when most customers of one of them are in the other.
+#: Two segments are related if most customers of one of them are in the other.
 MOST = 0.5
-#: They are the same segment when they also share this much of the customers in either (Jaccard):
-#: half of a small segment in a corner of a large one makes no successor.
+#: They are the same segment if they also share this part of the customers in either (Jaccard): half
+#: of a small segment inside a large one does not make the large one its successor.
 SHARED = 1 / 3
 
 
 @dataclass(frozen=True)
 class Fate:
-    """What became of one segment.
+    """What happened to one segment.
 
     Attributes
     ----------
     segment : int
-        Its id; of a segment that ended, the id it had.
+        Its id; for a segment that ended, its former id.
     lineage : {"same", "split", "merged", "new", "gone"}
-        ``split``: a part of a segment that came apart; ``merged``: most of several old segments,
-        or an old one most of which went into such a segment.
+        ``split``: part of a segment that was divided; ``merged``: a segment with most of several
+        old segments, or an old segment most of which went into one.
     was : tuple of int
-        Old ids it comes from; of a segment that ended, the new ids its customers went to.
+        Old ids it comes from; for a segment that ended, the new ids its customers went to.
     """
 
     segment: int
@@ -47,11 +47,11 @@ class Lineage:
     ids : tuple of int
         Segment id of each new cluster index.
     fates : tuple of Fate
-        One a new segment, in the order of `ids`, then one an old segment whose id ended.
+        One per new segment, in the order of `ids`, then one per old segment whose id ended.
     retired : tuple of int
         Old ids that no new segment has.
     next_id : int
-        The smallest id never used so far.
+        The smallest id that has never been used.
     """
 
     ids: tuple[int, ...]
@@ -63,7 +63,7 @@ class Lineage:
 def overlap(
     old: NDArray[np.int64], new: NDArray[np.int64], old_ids: Sequence[int], k: int
 ) -> pd.DataFrame:
-    """How many customers went from each old segment to each new cluster.
+    """Count the customers that went from each old segment to each new cluster.
 
     Parameters
     ----------
@@ -72,13 +72,13 @@ def overlap(
     new : ndarray of shape (n,)
         New cluster index 0..k-1 of the same customers.
     old_ids : sequence of int
-        Every old id, also one that none of these customers has.
+        All old ids, including those without any of these customers.
     k : int
 
     Returns
     -------
     DataFrame of shape (len(old_ids), k)
-        Customers; indexed by old id, columns are the new cluster indices.
+        Counts, indexed by old id; the columns are the new cluster indices.
     """
     rows = pd.Index(old_ids).get_indexer(pd.Index(old))
     counts = np.bincount(rows * k + new, minlength=len(old_ids) * k).reshape(-1, k)
@@ -88,11 +88,11 @@ def overlap(
 def match_customers(
     counts: pd.DataFrame, *, used: int, earlier: Mapping[int, int] | None = None
 ) -> Lineage:
-    """Match by the customers both segmentations label: as many as can be keep their id.
+    """Match segments by shared customers, so that as many customers as possible keep their id.
 
-    The assignment is optimal (Kuhn 1955, Nav. Res. Logist. Q. 2). A pair of it counts only when
-    most customers of one of the two segments are in the other and they share a third of all in
-    either: the id of a segment that dissolved must not go to strangers.
+    The assignment is optimal (Kuhn 1955, Nav. Res. Logist. Q. 2). A pair counts only if most
+    customers of one of the two segments are in the other and the two share a third of all customers
+    in either. Otherwise the id of a dissolved segment could go to unrelated customers.
 
     Parameters
     ----------
@@ -101,8 +101,8 @@ def match_customers(
     used : int
         Ids below this one may have been used before and are not given to new segments.
     earlier : mapping of int to int, optional
-        Ids that the new clusters had when they were promoted before; an unmatched one gets its own
-        id back.
+        Ids of the new clusters in an earlier promotion; an unmatched cluster gets its earlier id
+        back.
     """
     table = counts.to_numpy(dtype=float)
     to_new = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
@@ -118,17 +118,17 @@ def match_customers(
 def match_centers(
     old: pd.DataFrame, new: pd.DataFrame, *, used: int, earlier: Mapping[int, int] | None = None
 ) -> Lineage:
-    """Match by the segments' means in the customers' own units, where no customer has both labels.
+    """Match by the segments' means in the customers' own units, if no customer has both labels.
 
-    Each column is divided by its standard deviation over all means. Of the assignment with the
-    smallest sum of distances a pair counts when one of the two is the other's nearest.
+    Each column is divided by its standard deviation over all means. The assignment minimises the
+    sum of distances; a pair counts if one of the two is the other's nearest.
 
     Parameters
     ----------
     old : DataFrame
-        One row an old segment, indexed by id; from `means`.
+        One row per old segment, indexed by id; from `means`.
     new : DataFrame
-        One row a new cluster, indexed 0..k-1; only columns of both are compared.
+        One row per new cluster, indexed 0..k-1; only columns in both are compared.
     used, earlier
         See `match_customers`.
     """
@@ -150,7 +150,7 @@ def match_centers(
 
 
 def unchanged(ids: Sequence[int]) -> Lineage:
-    """The lineage of a first champion: every segment is new and keeps the id it has."""
+    """Return the lineage of a first champion: every segment is new and keeps its id."""
     return Lineage(
         ids=tuple(ids),
         fates=tuple(Fate(segment, "new", ()) for segment in ids),
@@ -160,14 +160,14 @@ def unchanged(ids: Sequence[int]) -> Lineage:
 
 
 def means(profile: pd.DataFrame, ids: Sequence[int]) -> pd.DataFrame:
-    """One row a segment: means and shares of categories, in the customers' own units.
+    """Return the means and category shares of each segment, in the customers' own units.
 
     Parameters
     ----------
     profile : DataFrame
         From `segmentation.profiling.profiles.profile`; its segments are 0..k-1.
     ids : sequence of int
-        Segment id of each of them.
+        Segment id of each of these segments.
     """
     names = profile["feature"].astype(str)
     named = profile["category"].notna()
@@ -179,7 +179,7 @@ def means(profile: pd.DataFrame, ids: Sequence[int]) -> pd.DataFrame:
 
 
 def moved(counts: pd.DataFrame, ids: Sequence[int]) -> float:
-    """Share of the customers whose segment id changes."""
+    """Compute the share of the customers whose segment id changes."""
     table = counts.to_numpy()
     stays = np.equal.outer(counts.index.to_numpy(), np.asarray(ids))
     return float(1 - table[stays].sum() / max(table.sum(), 1))
@@ -188,7 +188,7 @@ def moved(counts: pd.DataFrame, ids: Sequence[int]) -> float:
 def keep_names(
     ids: Sequence[int], names: Sequence[str], old_names: Mapping[int, str]
 ) -> tuple[str, ...]:
-    """Names of the new segments: a kept id keeps its name; a new one gets one no other has."""
+    """Return names of the new segments: a kept id keeps its name; a new id gets a unique name."""
     kept: list[str] = []
     for segment, name in zip(ids, names, strict=True):
         if segment in old_names:
@@ -206,7 +206,7 @@ def keep_names(
 def _ids(
     old_ids: Sequence[int], k: int, pairs: Mapping[int, int], used: int, earlier: Mapping[int, int]
 ) -> tuple[tuple[int, ...], int]:
-    """The id of each new cluster, and the next one that is free."""
+    """Return the id of each new cluster and the next free id."""
     ids: list[int] = []
     fresh = max([used, *(segment + 1 for segment in old_ids)])
     for j in range(k):
@@ -231,7 +231,7 @@ def _lineage(
     fates = []
     part_of = from_old >= MOST
     for j, i in pairs.items():
-        # A segment that goes on under its own id is no part of another, whatever came to it.
+        # A segment that keeps its id is not part of another, whatever customers it gained.
         part_of[:, j] &= np.arange(len(old_ids)) == i
     parts = part_of.sum(axis=1)
     merged = (to_new >= MOST).sum(axis=0) >= 2

@@ -1,4 +1,4 @@
-"""What promotion leaves behind: evidence on the run, ids and lineage on the version."""
+"""Promote a challenger: log the evidence to its run, and ids and lineage to its version."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from segmentation.visualization import migration, to_png
 
 
 def promote(store: Store, assessed: Assessment, *, override: str | None = None) -> Promotion:
-    """Log what was found on the run; if the gates agree, make its model the champion.
+    """Log the findings to the run and, if all gates pass, make its model the champion.
 
     Parameters
     ----------
     store : Store
     assessed : Assessment
-        From `assess`, its scratch folder still there.
+        From `assess`; its scratch folder must still exist.
     override : str, optional
-        Why to promote although gates refuse; kept as a tag of the version, with who and when.
+        Reason to promote although gates fail; stored in the version's tags, with user and time.
 
     Raises
     ------
     GateRefused
-        A gate refuses and there is no `override`; the registry is as it was.
+        A gate fails and there is no `override`; the registry is unchanged.
     """
     refused = assessed.failed and override is None
     with store_errors(store.uri):
@@ -64,21 +64,21 @@ def promote(store: Store, assessed: Assessment, *, override: str | None = None) 
 
 
 def refusal(assessed: Assessment) -> str:
-    """Which gates refused and what to do, in a few lines."""
+    """Describe which gates failed and what to do."""
     lines = [
         f"run {assessed.run.info.run_id} was not promoted: {len(assessed.failed)} of "
-        f"{len(assessed.answers)} gates refused."
+        f"{len(assessed.answers)} gates failed."
     ]
     for one in assessed.failed:
-        asked = f"; asked: {one.asked}" if one.asked else ""
+        asked = f"; required: {one.asked}" if one.asked else ""
         lines.append(f"  {one.gate}: {one.found}{asked}.")
         lines.append(f"    What to do: {one.advice}.")
-    lines.append('To promote it anyway: override="the reason", kept with the version.')
+    lines.append('To promote it anyway: override="the reason", stored with the version.')
     return "\n".join(lines)
 
 
 def evidence_items(assessed: Assessment) -> list[LogItem]:
-    """The tables and figures that show how a challenger was judged."""
+    """Return the tables and figures that show how a challenger was assessed."""
     tables = {"gates": gates.table(assessed.answers), "lineage": lineage_table(assessed)}
     items: list[LogItem] = []
     if assessed.counts is not None:
@@ -91,7 +91,7 @@ def evidence_items(assessed: Assessment) -> list[LogItem]:
 
 
 def lineage_table(assessed: Assessment) -> pd.DataFrame:
-    """One row a segment: ``segment``, ``name``, ``lineage``, ``was``, customers before and now."""
+    """Return one row per segment with its name, lineage and customers before and now."""
     counts = assessed.counts
     before = {} if counts is None else counts.sum(axis=1).to_dict()
     after = {} if counts is None else counts.sum(axis=0).to_dict()
@@ -111,7 +111,7 @@ def lineage_table(assessed: Assessment) -> pd.DataFrame:
 
 
 def migration_table(assessed: Assessment) -> pd.DataFrame:
-    """One row a pair of segments with customers: ``customers`` and their ``share`` of the first."""
+    """Return one row per pair of segments: ``customers`` and their ``share`` of the first."""
     assert assessed.counts is not None
     rows = []
     for old, row in assessed.counts.iterrows():
@@ -130,7 +130,7 @@ def migration_table(assessed: Assessment) -> pd.DataFrame:
 
 
 def _log_copy(store: Store, assessed: Assessment) -> str:
-    """Log the challenger with its new ids, try the logged copy, link the two; returns its id."""
+    """Log and test a copy of the challenger with its new ids; return the copy's id."""
     model_id = model_files.log(
         store.client,
         assessed.folder,
@@ -143,7 +143,7 @@ def _log_copy(store: Store, assessed: Assessment) -> str:
 
 
 def _tags(assessed: Assessment, override: str | None) -> dict[str, str]:
-    """Tags of the version; ids, names and what replaced what are read back by later promotions."""
+    """Return the version's tags; later promotions read the ids, names and lineage."""
     kept = assessed.champion.tags if assessed.champion is not None else {}
     retired = {*json.loads(kept.get("retired_ids", "[]")), *assessed.lineage.retired}
     tags = {
@@ -165,7 +165,7 @@ def _tags(assessed: Assessment, override: str | None) -> dict[str, str]:
 
 
 def _description(assessed: Assessment, override: str | None) -> str:
-    """Markdown: the segments and where they come from, the gates, who overrode them and why."""
+    """Describe in Markdown the segments, their lineage, the gates, and any override."""
     # Not fillna: pandas 2 warns that it may change the type of a column of objects.
     segments = lineage_table(assessed).astype(object)
     segments = segments.map(lambda value: "" if pd.isna(value) else value)
@@ -173,14 +173,14 @@ def _description(assessed: Assessment, override: str | None) -> str:
     if assessed.moved is not None:
         assert assessed.champion is not None
         parts.append(
-            f"{100 * assessed.moved:.1f} % of the customers change their segment against version "
-            f"{assessed.champion.version}; who moves: `tables/migration.json` of the run."
+            f"{100 * assessed.moved:.1f} % of the customers change segment compared with version "
+            f"{assessed.champion.version}; see `tables/migration.json` of the run."
         )
     answers = gates.table(assessed.answers)[["gate", "answer", "found", "asked"]]
     parts += ["**Gates**", markdown(answers)]
     if assessed.failed and override is not None:
         parts.append(
-            f"**Promoted against {', '.join(one.gate for one in assessed.failed)}** by "
+            f"**Promoted despite {', '.join(one.gate for one in assessed.failed)}** by "
             f"{process.user()} on {aliases.now()}: {override}"
         )
     return "\n\n".join(parts)

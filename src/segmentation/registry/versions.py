@@ -1,4 +1,4 @@
-"""What the store holds: runs that can be promoted, and versions of the registered model."""
+"""Look up runs that can be promoted and versions of the registered model."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ CHAMPION = "champion"
 
 
 def champion_version(client: MlflowClient, name: str = MODEL_NAME) -> ModelVersion | None:
-    """The version that other programs load now; None when there is no champion yet.
+    """Return the version that other programs load now; None if there is no champion yet.
 
     Raises
     ------
     RegistryError
-        `name` is no name MLflow allows.
+        MLflow does not allow `name`.
     """
     try:
         model = client.get_registered_model(name)
@@ -36,12 +36,12 @@ def champion_version(client: MlflowClient, name: str = MODEL_NAME) -> ModelVersi
 
 
 def next_segment_id(client: MlflowClient, name: str) -> int:
-    """The smallest segment id that no version of the registered model has used."""
+    """Return the smallest segment id that no version of the registered model has used."""
     return max((int(v.tags.get("next_segment_id", 0)) for v in versions(client, name)), default=0)
 
 
 def earlier_ids(client: MlflowClient, name: str, run_id: str) -> dict[int, int]:
-    """Segment id of each cluster index in the run's last version, if it has one."""
+    """Return the segment id of each cluster index in the run's last version, if it has one."""
     mine = [v for v in versions(client, name) if v.run_id == run_id and "segment_ids" in v.tags]
     if not mine:
         return {}
@@ -52,7 +52,7 @@ def earlier_ids(client: MlflowClient, name: str, run_id: str) -> dict[int, int]:
 def same_version(
     client: MlflowClient, name: str, run_id: str, labels: Mapping[str, str]
 ) -> ModelVersion | None:
-    """A version of the run that carries all these tags: what a promotion cut off has left."""
+    """Return a version of the run with all these tags, left by an interrupted promotion."""
     for version in versions(client, name):
         if version.run_id == run_id and labels.items() <= version.tags.items():
             return version
@@ -60,12 +60,12 @@ def same_version(
 
 
 def finished_run(client: MlflowClient, run_id: str) -> Run:
-    """The run, if a model of it can be registered.
+    """Return the run, if its model can be registered.
 
     Raises
     ------
     RegistryError
-        It is unknown, deleted or unfinished.
+        The run is unknown, deleted or unfinished.
     """
     try:
         run = client.get_run(run_id)
@@ -77,7 +77,7 @@ def finished_run(client: MlflowClient, run_id: str) -> Run:
         ) from error
     if run.info.lifecycle_stage == "deleted":
         raise RegistryError(
-            f"run_id={run_id}: the run was deleted; bring it back with "
+            f"run_id={run_id}: the run was deleted; restore it with "
             f"`mlflow runs restore --run-id {run_id}` or choose another (`segment compare`)"
         )
     if run.info.status != RunStatus.to_string(RunStatus.FINISHED):
@@ -89,12 +89,12 @@ def finished_run(client: MlflowClient, run_id: str) -> Run:
 
 
 def model_of(client: MlflowClient, run: Run) -> str:
-    """Id of the run's model; of several the one logged last.
+    """Return the id of the run's model; if there are several, of the last one.
 
     Raises
     ------
     RegistryError
-        It has none.
+        The run has no model.
     """
     outputs = [] if run.outputs is None else run.outputs.model_outputs
     ready = []
@@ -104,7 +104,7 @@ def model_of(client: MlflowClient, run: Run) -> str:
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
-            continue  # the model was deleted, the run still names it
+            continue  # the model was deleted, but the run still refers to it
         if model.status == LoggedModelStatus.READY:
             ready.append(model)
     if not ready:
@@ -116,7 +116,7 @@ def model_of(client: MlflowClient, run: Run) -> str:
 
 
 def versions(client: MlflowClient, name: str) -> list[ModelVersion]:
-    """All versions of a registered model; none when it does not exist."""
+    """Return all versions of a registered model; empty if it does not exist."""
     quoted = name.replace("'", "''")
     found: list[ModelVersion] = []
     token: str | None = None

@@ -1,4 +1,4 @@
-"""What is logged, and where."""
+"""Log runs to an MLflow store and read them back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import warnings
 
 
 def __getattr__(name: str) -> object:
-    # The old home of these two was this module; it goes with the next release.
+    # These two used to be in this module; the old names will be removed in the next release.
     if name not in ("LoggedRun", "log_result"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     warnings.warn(

@@ -1,4 +1,4 @@
-"""WHAT can be logged, as small dataclasses."""
+"""The kinds of items a run can log, as small dataclasses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Param:
 
 @dataclass(frozen=True)
 class Metric:
-    """A number; `step` is k for the numbers of every fitted k."""
+    """A number; `step` is k for numbers that exist for every fitted k."""
 
     name: str
     value: float
@@ -27,7 +27,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Tag:
-    """A text to filter runs by."""
+    """A string to filter runs by."""
 
     name: str
     value: str
@@ -35,7 +35,7 @@ class Tag:
 
 @dataclass(frozen=True)
 class Table:
-    """A small table the MLflow UI can show."""
+    """A small table that the MLflow UI can show."""
 
     path: str
     frame: pd.DataFrame
@@ -43,7 +43,7 @@ class Table:
 
 @dataclass(frozen=True)
 class File:
-    """A figure, page or large table, as the bytes of its file or the parts they come in."""
+    """A figure, page or large table: the bytes of its file, whole or in parts."""
 
     path: str
     content: bytes | Iterator[bytes]

@@ -1,4 +1,4 @@
-"""Who and which process is behind a run, and whether that process is still there."""
+"""The user and process behind a run, and whether that process still exists."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ HOST, PID, START = "process.host", "process.pid", "process.start"
 
 
 def tags() -> dict[str, str]:
-    """Tags that name this process: host, pid and start time, since pids are used again."""
+    """Return tags that identify this process: host, pid and start time, since pids are reused."""
     return {HOST: socket.gethostname(), PID: str(os.getpid()), START: _started(os.getpid()) or ""}
 
 
 def is_gone(run_tags: Mapping[str, str]) -> bool:
-    """Whether the process of a run is known to have ended.
+    """Return whether the process of a run has certainly ended.
 
-    False when it runs on another host or is not named: only what is certain may be marked.
+    False if the process is unknown or on another host.
     """
     if run_tags.get(HOST) != socket.gethostname() or PID not in run_tags:
         return False
@@ -39,7 +39,7 @@ def _started(pid: int) -> str | None:
 
 
 def user() -> str:
-    """Who is at the keyboard, for the record."""
+    """Return the name of the current user."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -1,4 +1,4 @@
-"""WHAT a run logs; `segmentation.tracking.run_logger` knows where it goes."""
+"""What a run logs; `segmentation.tracking.run_logger` writes it to a store."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from segmentation.tracking.items import File, LogItem, Metric, Param, Table, Tag
 from segmentation.tracking.run_metrics import RUN_METRICS
 from segmentation.visualization import FIGURES, styled, to_png
 
-#: Figures of the data alone as PNG, by name and the data's digest.
+#: Figures that show only the data, as PNG, by name and the data's digest.
 DrawnFigures = dict[tuple[str, str], bytes | None]
 #: MLflow keeps 8,000 characters of a tag.
 LONGEST_NOTE = 7900
 
 
 def run_name(result: SegmentationResult) -> str:
-    """Name that says which configuration this was, such as ``income_spending·standard·k5``."""
+    """Return a name that describes the configuration, such as ``income_spending·standard·k5``."""
     return f"{result.features.name}·{result.scaling}·k{result.k}"
 
 
@@ -37,20 +37,20 @@ def iter_log_items(
     log_customers: bool = True,
     drawn: DrawnFigures | None = None,
 ) -> Iterator[LogItem]:
-    """Everything a run of `result` logs but its model.
+    """Yield everything a run of `result` logs except its model.
 
     Parameters
     ----------
     result : SegmentationResult
     meta : mapping of str to str
-        How the run came about, for the report: command, versions and the like.
+        How the run was made, for the report: command, versions and the like.
     data_figures : bool
-        Also the figures of the data alone; a sweep draws them once, on its parent run.
+        Include the figures of the data alone; a sweep draws them once, for its parent run.
     log_customers : bool
-        Also what names single customers: the customer -> segment table, and those typical of
-        their segment or on its border.
+        Include what identifies single customers: the customer -> segment table, and the customers
+        typical of their segment or on its border.
     drawn : dict, optional
-        Figures of the data drawn for another run, and where those drawn here are kept.
+        Figures of the data drawn for earlier runs; those drawn here are added.
     """
     yield from _params(result)
     yield from _metrics(result)
@@ -95,7 +95,7 @@ def _params(result: SegmentationResult) -> Iterator[Param]:
 
 
 def _metrics(result: SegmentationResult) -> Iterator[Metric]:
-    # MLflow's SQL store keeps NaN as 0, so what is undefined at a k is not logged.
+    # MLflow's SQL store saves NaN as 0, so values undefined at a k are not logged.
     for name, column in result.curve.items():
         for k, value in column.dropna().items():
             yield Metric(f"curve/{name}", float(value), step=int(str(k)))
@@ -144,7 +144,7 @@ def _note_of(result: SegmentationResult, *, rules: bool) -> str:
         lines += ["", f"{result.rules.verdict} {result.rules.measured}"]
     columns = ", ".join(f"`{column}`" for column in result.features.columns)
     lines += ["", f"Clustered on {columns}; scaling {result.scaling}."]
-    lines += ["The whole story: `report.html` under Artifacts."]
+    lines += ["For details, open `report.html` under Artifacts."]
     return "\n".join(lines)
 
 
@@ -153,8 +153,10 @@ def _cell(text: str) -> str:
 
 
 def segment_table(result: SegmentationResult) -> pd.DataFrame:
-    """One row a segment: id, name, customers, share with its 95 % interval, silhouette, share of
-    borderline customers, stability, median of each feature.
+    """Return one row per segment.
+
+    The columns are id, name, customers, share with its 95 % interval, silhouette, share of
+    borderline customers, stability and the median of each feature.
     """
     rows = pd.DataFrame(
         {
@@ -176,7 +178,7 @@ def segment_table(result: SegmentationResult) -> pd.DataFrame:
 
 
 def rule_table(result: SegmentationResult) -> pd.DataFrame:
-    """One row a segment: its rule, and on held-out customers coverage, precision and fidelity."""
+    """Return the rule of each segment with its quality on held-out customers."""
     assert result.rules is not None
     rules = result.rules.rules
     return pd.DataFrame(
@@ -192,7 +194,7 @@ def rule_table(result: SegmentationResult) -> pd.DataFrame:
 
 
 def rule_text(result: SegmentationResult) -> str:
-    """The rules to be read or pasted into a mail."""
+    """Return the rules as text to read or paste into an email."""
     assert result.rules is not None
     lines = [result.rules.verdict, result.rules.measured, ""]
     for rule in result.rules.rules:
@@ -205,7 +207,7 @@ def rule_text(result: SegmentationResult) -> str:
 
 
 def typical_table(result: SegmentationResult) -> pd.DataFrame:
-    """The customers of `SegmentationResult.typical` by id, with their values."""
+    """Return the customers of `SegmentationResult.typical` with their ids and values."""
     table, customers = result.typical, result.customers
     rows = table["row"].to_numpy()
     told = table.drop(columns="row")
@@ -213,15 +215,16 @@ def typical_table(result: SegmentationResult) -> pd.DataFrame:
     own = pd.DataFrame(
         {name: customers.column(name).iloc[rows] for name in result.features.described}
     ).reset_index(drop=True)
-    # A column of the customers may be called as one of ours.
+    # A column of the customers may have the same name as one of ours.
     own.columns = pd.Index([f"{c} (column)" if c in told else c for c in own.columns])
     return pd.concat([told, own], axis=1)
 
 
 def customer_csv(result: SegmentationResult) -> Iterator[bytes]:
-    """The customer -> segment table: id, segment, distance to its centre in the scaled space.
+    """Yield the customer -> segment table: id, segment, distance to its centre in the scaled space.
 
-    In parts: as text, the ids and names of all customers take more memory than their values.
+    It comes in parts, since the ids and names of all customers take more memory as text than their
+    values.
     """
     names = np.array([s.name for s in result.segments])
     ids = result.customers.ids
@@ -242,7 +245,7 @@ def customer_csv(result: SegmentationResult) -> Iterator[bytes]:
 
 @styled
 def _figures(result: SegmentationResult, drawn: DrawnFigures) -> dict[str, bytes]:
-    """Every figure that applies to the result, as PNG."""
+    """Draw every figure that applies to the result, as PNG."""
     pngs = {}
     for name, line in FIGURES.items():
         key = (name, result.customers.digest)

@@ -1,4 +1,4 @@
-"""WHERE a result is logged: a run of an MLflow store, written in few calls, that always ends."""
+"""Log a result as an MLflow run that always ends, in few calls to the store."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from segmentation.tracking.items import File, LogItem, Metric, Param, Table, Tag
 from segmentation.tracking.run_items import DrawnFigures, iter_log_items, run_name
 from segmentation.tracking.store import Store, open_store, resolve_uri, store_errors
 
-#: Rows the logged model is asked about before its run counts as finished.
+#: Number of rows the logged model must predict correctly before its run is finished.
 VERIFIED_ROWS = 10_000
 DATASET_ATTEMPTS = 4
-#: libyaml's, where PyYAML was built with it, is five times faster.
+#: libyaml's dumper, if PyYAML was built with it, is five times faster.
 DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
@@ -43,7 +43,7 @@ DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 class LoggedRun:
     """A finished run: id, name, address in the UI, model and the file or address of its report.
 
-    `row` is what `segmentation.tracking.runs.finished_runs` would read of it.
+    `row` is its row in `segmentation.tracking.runs.finished_runs`.
     """
 
     run_id: str
@@ -62,18 +62,18 @@ def log_result(
     log_customers: bool = True,
     home: Path | None = None,
 ) -> LoggedRun:
-    """Log a result as a run: the one call a notebook needs.
+    """Log a result as a run, the only call a notebook needs.
 
     Parameters
     ----------
     result : SegmentationResult
     uri : str, optional
-        Tracking URI; else MLFLOW_TRACKING_URI, else SQLite in the folder ``mlruns``.
+        Tracking URI; by default MLFLOW_TRACKING_URI, else SQLite in the folder ``mlruns``.
     experiment : str
     log_customers : bool
         Also log the customer -> segment table.
     home : Path, optional
-        Folder of the default store; ``mlruns`` of the current directory.
+        Folder of the default store; by default ``mlruns`` in the current directory.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def log_result(
 def tracked_run(
     store: Store, name: str, *, tags: Mapping[str, str] | None = None, run_id: str | None = None
 ) -> Iterator[Run]:
-    """A run that always ends: FINISHED, FAILED with the reason as a tag, or KILLED.
+    """Open a run that always ends: FINISHED, FAILED with the reason as a tag, or KILLED.
 
     Parameters
     ----------
@@ -98,16 +98,16 @@ def tracked_run(
         Name of the run.
     tags : mapping, optional
     run_id : str, optional
-        Adopt this run instead of making one (``mlflow run`` makes it before we start).
+        Use this run instead of creating one (``mlflow run`` creates it before we start).
 
     Yields
     ------
     Run
-        As it was when it began.
+        The run as it was when it started.
     """
     begun = run_id
     try:
-        # Broken into between what makes or ends a run and our knowing it, it would stay RUNNING.
+        # If interrupted between the change of a run and our record of it, it would stay RUNNING.
         with interrupts.held(), store_errors(store.uri):
             run = _begin(store, name, tags or {}, run_id)
             begun = str(run.info.run_id)
@@ -139,7 +139,7 @@ def _begin(store: Store, name: str, tags: Mapping[str, str], run_id: str | None)
 
 
 def reopen(store: Store, run_id: str, tags: Mapping[str, str]) -> None:
-    """Take an existing run over: RUNNING again, and this process's."""
+    """Take over an existing run: mark it RUNNING and owned by this process."""
     store.client.update_run(run_id, status="RUNNING")
     every = {**process.tags(), **tags}
     store.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in every.items()])
@@ -157,7 +157,7 @@ def write_result(
     log_customers: bool = True,
     drawn: DrawnFigures | None = None,
 ) -> LoggedRun:
-    """Write a result, its model and its config to a run, and read the model back.
+    """Write a result, its model and its config to a run, and verify the model.
 
     Parameters
     ----------
@@ -166,11 +166,11 @@ def write_result(
         An open run of `store`.
     result : SegmentationResult
     config : mapping, optional
-        The resolved config, kept so that ``segment fit run_id=…`` can run it again.
+        The resolved config, stored so that ``segment fit run_id=…`` can run it again.
     reference : mapping of str to float, optional
         Metrics of the segments in the reference space, comparable between runs.
     command : str
-        What the report says to reproduce the run.
+        The command in the report that reproduces the run.
     data_figures, log_customers, drawn
         See `segmentation.tracking.run_items.iter_log_items`.
     """
@@ -209,7 +209,7 @@ def write_result(
 
 
 def _as_logged(run: Run, items: Iterable[Param | Metric | Tag]) -> Run:
-    """The run with what has been logged to it, without asking the store."""
+    """Return the run with what was logged to it, without querying the store."""
     small = list(items)
     before = run.data.tags.items()
     return Run(
@@ -226,13 +226,13 @@ def _as_logged(run: Run, items: Iterable[Param | Metric | Tag]) -> Run:
 
 
 def write_items(store: Store, run: Run, items: Iterable[LogItem]) -> None:
-    """Log items in as few calls as MLflow allows: one batch, and one folder where it is far.
+    """Log items in as few calls as MLflow allows: one batch, and one folder if it is remote.
 
     Parameters
     ----------
     store : Store
     run : Run
-        As it was before: what stands in it is not written twice.
+        The run as it was before; what it already contains is not written again.
     items : iterable of LogItem
     """
     with _filed(run, items) as filed:
@@ -241,13 +241,13 @@ def write_items(store: Store, run: Run, items: Iterable[LogItem]) -> None:
 
 @dataclass(frozen=True)
 class _Filed:
-    """Items to be logged, the files and tables among them in a folder already.
+    """Items to be logged; the files and tables among them are already in a folder.
 
     Attributes
     ----------
     folder : Path
     is_home : bool
-        Whether that is where the run's artifacts lie.
+        Whether this is the folder of the run's artifacts.
     small : list
     tables : list of str
         Paths in the folder.
@@ -261,7 +261,7 @@ class _Filed:
 
 @contextlib.contextmanager
 def _filed(run: Run, items: Iterable[LogItem]) -> Iterator[_Filed]:
-    """File the items as they are made: a table of 1e7 customers is half a gigabyte to hold."""
+    """Write each item as it is made: a table of 1e7 customers takes half a gigabyte of memory."""
     home = runs.local_path(str(run.info.artifact_uri))
     with contextlib.ExitStack() as scratch:
         folder = home or Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix="segment-")))
@@ -281,7 +281,7 @@ def _filed(run: Run, items: Iterable[LogItem]) -> Iterator[_Filed]:
 
 
 def _log_filed(store: Store, run: Run, filed: _Filed, *, model_id: str | None = None) -> None:
-    """Log them; the metrics without a step are those of the run's logged model as well."""
+    """Log the items; metrics without a step also belong to the run's logged model."""
     now, run_id = int(time.time() * 1000), str(run.info.run_id)
     store.client.log_batch(
         run_id,
@@ -293,7 +293,7 @@ def _log_filed(store: Store, run: Run, filed: _Filed, *, model_id: str | None = 
         params=[
             MlflowParam(i.name, i.value)
             for i in filed.small
-            # A param is written once; `mlflow run` has written the ones of its entry point.
+            # A param is written only once; `mlflow run` has written those of its entry point.
             if isinstance(i, Param) and i.name not in run.data.params
         ],
         tags=[
@@ -306,13 +306,13 @@ def _log_filed(store: Store, run: Run, filed: _Filed, *, model_id: str | None = 
 
 
 def _table_json(table: Table) -> bytes:
-    """The file `MlflowClient.log_table` would write, without its calls for each table."""
+    """Return the file `MlflowClient.log_table` would write, without its calls for each table."""
     text = table.frame.to_json(orient="split", index=False, date_format="iso")
     return str(text).encode()
 
 
 def _write_dataset(store: Store, run_id: str, result: SegmentationResult) -> None:
-    # Not mlflow.data.from_pandas: its digest is blind to changes past 10,000 rows.
+    # Not mlflow.data.from_pandas: its digest ignores changes beyond 10,000 rows.
     frame, rows = result.customers.frame, result.customers.population
     schema = {"mlflow_colspec": [{"type": str(t), "name": n} for n, t in frame.dtypes.items()]}
     dataset = Dataset(
@@ -323,7 +323,7 @@ def _write_dataset(store: Store, run_id: str, result: SegmentationResult) -> Non
         schema=json.dumps(schema),
         profile=json.dumps({"num_rows": rows, "num_elements": rows * frame.shape[1]}),
     )
-    # Of several runs that log the first of a data set at once, all but one fail on its uniqueness.
+    # If several runs log a new data set at once, all but one violate its uniqueness and fail.
     for attempt in range(DATASET_ATTEMPTS):
         try:
             store.client.log_inputs(run_id, [DatasetInput(dataset)])
@@ -335,25 +335,25 @@ def _write_dataset(store: Store, run_id: str, result: SegmentationResult) -> Non
 
 
 def _verify_model(store: Store, model: ModelInfo, result: SegmentationResult) -> None:
-    """Read the logged model back and ask it about the customers it was fitted on.
+    """Load the logged model and predict the customers it was fitted on.
 
     Raises
     ------
     RuntimeError
-        It does not give them the segments the fit gave them.
+        It assigns customers to other segments than the fit.
     """
     rows = result.customers.frame[list(result.features.columns)].head(VERIFIED_ROWS)
-    # Where the artifacts are files of this machine, they are read where they lie.
+    # Artifacts that are files on this machine are read in place.
     folder = runs.local_path(str(model.artifact_path))
     where = str(folder) if folder is not None else str(model.model_uri)
     answer = flavor.load(where, tracking_uri=store.uri).model.predict(None, rows)  # type: ignore[arg-type]
     labels = result.labels[: len(rows)]
     distances = result.distances[: len(rows)]
-    # A customer exactly between two centres may go to either: then the distances agree.
+    # A customer exactly between two centres may go to either; then the distances are equal.
     same = answer["segment"].to_numpy() == labels
     tie = np.isclose(answer["distance"].to_numpy(), distances, rtol=1e-9, atol=1e-9)
     if not np.all(same | tie):
         raise RuntimeError(
-            f"the logged model {model.model_uri} gives {np.count_nonzero(~(same | tie))} of "
-            f"{len(rows)} customers another segment than the fit did"
+            f"the logged model {model.model_uri} assigns {np.count_nonzero(~(same | tie))} of "
+            f"{len(rows)} customers to another segment than the fit"
         )

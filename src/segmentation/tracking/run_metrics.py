@@ -1,4 +1,4 @@
-"""The numbers of a whole run, and the columns that tables over runs have of all its numbers."""
+"""The metrics of a whole run, and the columns of all metrics in tables of runs."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 
 def stability(result: SegmentationResult) -> float | None:
-    """Mean Jaccard similarity under resampling of the weakest segment."""
+    """Return the mean Jaccard similarity of the weakest segment under resampling."""
     return None if result.stability is None else float(result.stability.stability)
 
 
 def gap(result: SegmentationResult) -> float | None:
-    """How many standard deviations log WCSS lies below that of data without clusters."""
+    """Return how many standard deviations log WCSS is below that of data without clusters."""
     return None if result.choice.evidence is None else result.choice.evidence.gap
 
 
 def rules_fidelity(result: SegmentationResult) -> float | None:
-    """Share of held-out customers whom the rules put into their own segment."""
+    """Return the share of held-out customers that the rules assign to their segment."""
     return None if result.rules is None else result.rules.fidelity
 
 
-#: Numbers of the chosen segmentation that are no metric of a single k.
+#: Metrics of the chosen segmentation that do not belong to a single k.
 RUN_METRICS: dict[str, Metric[SegmentationResult]] = by_name(
     Metric("stability", stability, "stability", decimals(2), "higher", ANY),
     Metric("gap", gap, "gap", decimals(2), "higher", ANY),
@@ -49,18 +49,18 @@ RUN_METRICS: dict[str, Metric[SegmentationResult]] = by_name(
 
 @dataclass(frozen=True)
 class Column:
-    """A number of runs, as a column of a table over them.
+    """A metric as a column of a table of runs.
 
     Attributes
     ----------
     name : str
-        ``sort=NAME`` sorts on it.
+        ``sort=NAME`` sorts by it.
     logged : str
-        What the metric is called in MLflow.
+        Name of the metric in MLflow.
     heading : str
-        What the column is called where there is little room.
+        Short heading of the column.
     scope : {"any run", "own space", "reference space"}
-        Between which runs it may be compared.
+        The runs it may be compared between.
     metric : Metric
         Label, format and direction.
     """
@@ -73,14 +73,14 @@ class Column:
 
 
 def columns(least: Shown = RANKING) -> list[Column]:
-    """The numbers that tables over runs have: of the run, of its chosen k, in the reference space.
+    """Return the columns of tables of runs: of the run, of its chosen k, in the reference space.
 
-    Of each kind the most prominent come first, and of these the ones that should be high.
+    Within each kind, the most prominent come first, and among these the ones that should be high.
 
     Parameters
     ----------
     least : Shown
-        Only those that are shown there.
+        Return only metrics shown at this level or a more prominent one.
     """
     of_runs, of_k = (
         sorted(

@@ -1,4 +1,4 @@
-"""Runs read back from a store: to rank, to compare, to run again, and to end when left behind."""
+"""Read runs from a store to rank, compare or rerun them, and end those left behind."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ _SETTINGS = ("seed", "choice", "k_min", "k_max", "engine", "effort", "data")
 
 
 def end(store: Store, run_id: str, status: str, reason: str) -> None:
-    """End a run that did not get through, with the reason as a tag."""
-    # The store may be what failed; the first error is the one to report.
+    """End a run that did not finish, with the reason as a tag."""
+    # The store itself may have failed; the first error is the one to report.
     with contextlib.suppress(Exception):
         store.client.set_tag(run_id, "error", reason[:5000])
         store.client.set_terminated(run_id, status)
 
 
 def mark_left_behind(store: Store) -> int:
-    """End as KILLED the runs of this experiment whose process is gone; returns how many.
+    """Mark the runs of this experiment KILLED whose process is gone; return how many.
 
-    Only a process that certainly ended counts: same host, and no process of that id and start.
+    A process must certainly have ended: same host, and no process with that id and start time.
     """
     with store_errors(store.uri):
         running = _search(store, "attributes.status = 'RUNNING'")
@@ -53,13 +53,13 @@ def mark_left_behind(store: Store) -> int:
 
 
 def running_in_sweep(store: Store, sweep_id: str) -> bool:
-    """Whether a job of the sweep is still marked as running; its parent run does not count."""
+    """Return whether a job of the sweep is still marked RUNNING; its parent run does not count."""
     running = _search(store, f"attributes.status = 'RUNNING' and tags.sweep_id = '{sweep_id}'")
     return any("mlflow.parentRunId" in run.data.tags for run in running)
 
 
 def _search(store: Store, where: str) -> list[Run]:
-    """All active runs of the experiment that match, page by page."""
+    """Return all matching active runs of the experiment, fetched page by page."""
     found: list[Run] = []
     token: str | None = None
     while True:
@@ -71,24 +71,24 @@ def _search(store: Store, where: str) -> list[Run]:
 
 
 def local_path(artifact_uri: str) -> Path | None:
-    """Folder of this machine that holds the artifacts, or None when they lie on a server."""
+    """Return the local folder of the artifacts, or None if they are on a server."""
     parts = urlsplit(artifact_uri)
     return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
 
 
 def artifact_file(artifact_uri: str, name: str) -> str | None:
-    """Path of a run's artifact as a ``file://`` link, or None when it lies on a server."""
+    """Return a ``file://`` link to a run's artifact, or None if it is on a server."""
     folder = local_path(artifact_uri)
     return None if folder is None else (folder / name).as_uri()
 
 
 def find_run(store: Store, run_id: str) -> Run:
-    """The run with this id.
+    """Return the run with this id.
 
     Raises
     ------
     TrackingError
-        There is none.
+        There is no such run.
     """
     try:
         return store.client.get_run(run_id)
@@ -99,12 +99,12 @@ def find_run(store: Store, run_id: str) -> Run:
 
 
 def stored_config(store: Store, run_id: str) -> dict[str, Any]:
-    """The resolved config a run was made from.
+    """Return the resolved config a run was made from.
 
     Raises
     ------
     TrackingError
-        No such run, or it was logged without a config (by a notebook).
+        There is no such run, or it has no config because a notebook logged it.
     """
     run = find_run(store, run_id)
     try:
@@ -115,14 +115,14 @@ def stored_config(store: Store, run_id: str) -> dict[str, Any]:
     except (MlflowException, OSError) as error:
         raise TrackingError(
             f"run {run_id} has no stored config ({CONFIG_FILE}): it was logged from a notebook "
-            "or did not get that far. Give the configuration itself instead of run_id."
+            "or failed early. Specify the configuration itself instead of run_id."
         ) from error
 
 
 def finished_runs(
     store: Store, *, sweep_id: str | None = None, where: str | None = None
 ) -> pd.DataFrame:
-    """All finished runs of the experiment that fitted a configuration, one row each.
+    """Return all finished runs of the experiment that fitted a configuration, one row per run.
 
     Parameters
     ----------
@@ -135,13 +135,13 @@ def finished_runs(
     Returns
     -------
     DataFrame
-        ``run_id``, ``run``, ``start`` and what `segmentation.experiments.ranking` ranks by and
-        shows; the newest first.
+        ``run_id``, ``run``, ``start`` and the columns that `segmentation.experiments.ranking`
+        ranks by and shows; newest first.
 
     Raises
     ------
     TrackingError
-        The filter is not MLflow's syntax.
+        The filter is not valid in MLflow.
     """
     conditions = [] if sweep_id is None else [f"tags.sweep_id = '{sweep_id}'"]
     if where:
@@ -150,8 +150,8 @@ def finished_runs(
         return pd.DataFrame(_finished(store, *conditions))
     except MlflowException as error:
         raise TrackingError(
-            f"filter={where!r} was refused by MLflow: {str(error).splitlines()[0]} "
-            """Write for example 'filter="metrics.k > 3"' or """
+            f"MLflow rejected filter={where!r}: {str(error).splitlines()[0]} "
+            """Examples: 'filter="metrics.k > 3"' or """
             """'filter="tags.scaling = \'standard\'"'."""
         ) from error
 
@@ -159,14 +159,14 @@ def finished_runs(
 def newly_finished(
     store: Store, sweep_id: str, *, ended_after: int | None, besides: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Rows of `finished_runs` of a sweep that ended later, newest first.
+    """Return the rows of `finished_runs` for runs of a sweep that ended later, newest first.
 
     Parameters
     ----------
     store : Store
     sweep_id : str
     ended_after : int or None
-        Milliseconds since the epoch; None for all.
+        Milliseconds since the epoch; None for all runs.
     besides : sequence of str
         Ids of runs to leave out.
     """
@@ -184,7 +184,7 @@ def _finished(store: Store, *conditions: str) -> list[dict[str, Any]]:
 
 
 def customer_segments(store: Store, run_id: str, artifact_uri: str) -> pd.Series | None:
-    """Segment of each customer by id, or None when the run kept the customer rows back."""
+    """Return the segment of each customer by id, or None if the run did not log them."""
     with _artifact(store, run_id, artifact_uri, CUSTOMERS_FILE) as path:
         if path is None:
             return None
@@ -193,7 +193,7 @@ def customer_segments(store: Store, run_id: str, artifact_uri: str) -> pd.Series
 
 
 def logged_table(store: Store, run_id: str, artifact_uri: str, name: str) -> pd.DataFrame | None:
-    """A table of a run, `K_FILE` or `SEGMENTS_FILE`, or None where it cannot be read."""
+    """Return a table of a run, `K_FILE` or `SEGMENTS_FILE`, or None if it cannot be read."""
     with _artifact(store, run_id, artifact_uri, name) as path:
         if path is None:
             return None
@@ -202,7 +202,7 @@ def logged_table(store: Store, run_id: str, artifact_uri: str, name: str) -> pd.
 
 @contextlib.contextmanager
 def _artifact(store: Store, run_id: str, artifact_uri: str, name: str) -> Iterator[Path | None]:
-    """A file of a run, where it lies or in a scratch folder; None where there is none."""
+    """Yield the path of a run's file, in place or downloaded; None if there is none."""
     folder = local_path(artifact_uri)
     if folder is not None:
         yield folder / name if (folder / name).is_file() else None
@@ -215,7 +215,7 @@ def _artifact(store: Store, run_id: str, artifact_uri: str, name: str) -> Iterat
 
 
 def row_of(run: Run) -> dict[str, Any]:
-    """The row of `finished_runs` for a run."""
+    """Return the row of `finished_runs` for a run."""
     data = run.data
     return {
         "run": run.info.run_name,

@@ -1,4 +1,4 @@
-"""The MLflow store: where it is, that it is one, and that a new one is made whole or not at all."""
+"""Locate, check and open the MLflow store, and create a new one atomically."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-# Read when mlflow is imported; a user who wants telemetry sets it to false.
+# Takes effect when mlflow is imported; users who want telemetry set it to false.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 from mlflow import MlflowClient
@@ -34,7 +34,7 @@ SQLITE = "sqlite:///"
 DATABASES = ("postgresql", "mysql", "mssql")
 SERVERS = ("http", "https")
 
-#: A saved view of the runs table: at first visit MLflow shows no metric at all.
+#: A saved view of the runs table: by default MLflow shows no metrics.
 VIEW_KEY = "segments"
 
 release_connections = _compat.release_connections
@@ -60,13 +60,13 @@ class Store:
 
     @property
     def is_local(self) -> bool:
-        """Whether the store is a file of this machine's, not a server or database."""
+        """Whether the store is a file on this machine, not a server or database."""
         return self.uri.startswith(SQLITE)
 
     def link(self, run_id: str | None = None, *, base: str = "http://127.0.0.1:5000") -> str:
-        """Address of the experiment, or of a run, in the UI's model-training mode.
+        """Return the address of the experiment or a run in the UI's model-training mode.
 
-        For a SQLite or other database store, `base` is where `segment ui` serves it.
+        For SQLite and other databases, `base` is the address where `segment ui` serves the store.
         """
         root = self.uri.rstrip("/") if urlsplit(self.uri).scheme in SERVERS else base
         place = f"{root}/#/experiments/{self.experiment_id}/runs"
@@ -77,12 +77,12 @@ class Store:
 
 
 def resolve_uri(uri: str | None, home: Path) -> str:
-    """The tracking URI to use: `uri`, else MLFLOW_TRACKING_URI, else SQLite in `home`.
+    """Return the tracking URI: `uri`, else MLFLOW_TRACKING_URI, else SQLite in `home`.
 
     Raises
     ------
     TrackingError
-        The URI is of a kind MLflow cannot track to.
+        MLflow cannot log runs to this kind of URI.
     """
     chosen = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{home / 'mlflow.db'}"
     scheme = urlsplit(chosen).scheme.split("+")[0]
@@ -91,26 +91,26 @@ def resolve_uri(uri: str | None, home: Path) -> str:
     if scheme in (*DATABASES, *SERVERS, "databricks"):
         return chosen
     raise TrackingError(
-        f"tracking.uri={chosen} is not a store runs can be logged to. Allowed are "
+        f"tracking.uri={chosen}: runs cannot be logged to this kind of store. Allowed are "
         "sqlite:///path/to/mlflow.db, http://host:port, postgresql://…, mysql://… "
         "(MLflow no longer writes to a plain folder)."
     )
 
 
 def open_store(uri: str, experiment: str) -> Store:
-    """Open the store, make it if it is a SQLite file not yet there, and its experiment.
+    """Open the store and its experiment; create a missing SQLite file or experiment.
 
     Parameters
     ----------
     uri : str
         From `resolve_uri`.
     experiment : str
-        Name of the experiment; made if it is not there.
+        Name of the experiment; created if it does not exist.
 
     Raises
     ------
     TrackingError
-        Unreachable, unreadable, not a store, or of another MLflow version.
+        The store is unreachable, unreadable, not a store or of another MLflow version.
     """
     artifacts: str | None = None
     if uri.startswith(SQLITE):
@@ -125,12 +125,12 @@ def open_store(uri: str, experiment: str) -> Store:
 
 
 def check_store(uri: str) -> None:
-    """Say now what `open_store` would say after a long computation; writes nothing.
+    """Raise errors of `open_store` before a long computation; writes nothing.
 
     Raises
     ------
     TrackingError
-        Unreachable, unreadable, not a store, or in a folder that cannot be written.
+        The store is unreachable, unreadable, not a store or in a folder that is not writable.
     """
     if urlsplit(uri).scheme in SERVERS:
         _check_server(uri)
@@ -147,7 +147,7 @@ def check_store(uri: str) -> None:
 
 @contextlib.contextmanager
 def store_errors(uri: str) -> Iterator[None]:
-    """Turn the store's own exceptions into a `TrackingError` of one line."""
+    """Turn the store's exceptions into a `TrackingError` with one line."""
     _compat.quiet_migrations()
     try:
         yield
@@ -156,7 +156,7 @@ def store_errors(uri: str) -> Iterator[None]:
         hint = ""
         if "401" in reason or "not authenticated" in reason.lower():
             hint = (
-                " The server wants a password: set MLFLOW_TRACKING_USERNAME and "
+                " The server requires a password: set MLFLOW_TRACKING_USERNAME and "
                 "MLFLOW_TRACKING_PASSWORD."
             )
         if "out-of-date" in reason:
@@ -165,7 +165,7 @@ def store_errors(uri: str) -> Iterator[None]:
 
 
 def without_password(uri: str) -> str:
-    """The URI as it may be shown."""
+    """Return the URI without its password, for display."""
     parts = urlsplit(uri)
     return uri.replace(f":{parts.password}@", ":***@") if parts.password else uri
 
@@ -179,7 +179,7 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
             )
             return str(made)
         except MlflowException:
-            # Another process made it in between; any other trouble shows on the next line.
+            # Another process created it in the meantime; any other error is raised below.
             found = client.get_experiment_by_name(name)
             if found is None:
                 raise
@@ -212,7 +212,7 @@ def _note() -> str:
     return f"""\
 Each run fits K-Means over a whole range of k for one configuration (feature set, scaling, k range).
 
-- **k, structure, confidence, stability** are the run's answer; rank runs by these.
+- **k, structure, confidence, stability** are the result of the run; rank runs by these.
 - `curve/…` metrics have **step = k**: their charts are the elbow and silhouette curves.
 - {", ".join(own)} are measured in the run's own scaled space: compare
   them only between runs with the same features and scaling.
@@ -220,7 +220,7 @@ Each run fits K-Means over a whole range of k for one configuration (feature set
 
 
 def _view() -> dict[str, Any]:
-    """The state of MLflow's runs table that shows the answers of the runs, the surest first."""
+    """Return the state of MLflow's runs table that shows the runs' results, most stable first."""
     shown = [column.logged for column in columns(VIEW) if column.scope != REFERENCE]
     return {
         "searchFilter": "metrics.k > 0",
@@ -240,12 +240,12 @@ def _view() -> dict[str, Any]:
 
 
 def _check_server(uri: str) -> None:
-    """Ask the server's health page: MLflow itself would retry an unreachable one for minutes."""
+    """Query the server's health page: MLflow itself would retry for minutes."""
     try:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10):
             return
     except urllib.error.HTTPError:
-        return  # It answers; whether it is an MLflow server shows with the first request.
+        return  # It answers; the first request shows whether it is an MLflow server.
     except (OSError, ValueError) as error:
         raise TrackingError(
             f"no MLflow server answers at {without_password(uri)} ({error}). Start it "
@@ -266,15 +266,15 @@ def _check_or_create(path: Path) -> None:
 
 def _cannot_be_made(path: Path, reason: str) -> str:
     return (
-        f"the store {path} cannot be made: {reason}. Choose a place you may write to with "
+        f"the store {path} cannot be created: {reason}. Choose a writable path with "
         "tracking.uri=sqlite:///path/to/mlflow.db."
     )
 
 
 def _check_sqlite(path: Path) -> None:
-    """Refuse a file that is no database, or somebody's other database, before MLflow touches it."""
+    """Reject a file that is not a database, or not an MLflow store, before MLflow touches it."""
     try:
-        # Not mode=ro: what a killed process had begun is rolled back by the next that reads.
+        # Not mode=ro: the next reader must roll back what a killed process had started.
         connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)
         with contextlib.closing(connection):
             rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
@@ -282,7 +282,7 @@ def _check_sqlite(path: Path) -> None:
     except sqlite3.Error as error:
         raise TrackingError(
             f"the store {path} cannot be read: {error}. Point tracking.uri at an MLflow SQLite "
-            "file, or at a path where a new one may be made."
+            "file, or at a path where a new one can be created."
         ) from error
     if not tables >= _compat.STORE_TABLES:
         raise TrackingError(
@@ -291,15 +291,15 @@ def _check_sqlite(path: Path) -> None:
         )
     if not os.access(path, os.W_OK):
         raise TrackingError(
-            f"the store {path} is read-only. Allow writing, or choose another tracking.uri."
+            f"the store {path} is read-only. Make it writable, or choose another tracking.uri."
         )
 
 
 def _create_sqlite(path: Path) -> None:
-    """Make the tables in a temporary file, then move it into place in one step.
+    """Create the tables in a temporary file, then move it into place in one step.
 
-    A process killed while MLflow makes its tables leaves a store that never opens again, and
-    several processes making them at once lose runs.
+    A process killed while MLflow creates its tables leaves a store that never opens again, and
+    several processes that create them at once lose runs.
     """
     with tempfile.TemporaryDirectory(prefix=".new-store-", dir=path.parent) as folder:
         fresh = Path(folder) / path.name
@@ -308,6 +308,6 @@ def _create_sqlite(path: Path) -> None:
         _compat.place_artifacts(fresh, (path.parent / "artifacts").as_uri())
         if path.exists() and path.stat().st_size == 0:
             path.unlink()
-        # The first of several processes wins; the others use what it made.
+        # The first of several processes wins; the others use its store.
         with contextlib.suppress(FileExistsError):
             os.link(fresh, path)

@@ -1,4 +1,4 @@
-"""The MLflow UI on a store, as a process that ends with us."""
+"""Serve the MLflow UI on a store, in a process that ends with this one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from segmentation.errors import TrackingError
 from segmentation.tracking.store import SERVERS, Store, without_password
 
 START_SECONDS = 60
-#: MLflow's queue for judging language models would be eight more processes of 250 MiB each.
+#: MLflow's job queue for evaluating language models would add eight processes of 250 MiB each.
 ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
@@ -24,10 +24,10 @@ def serve(store: Store, *, host: str, port: int) -> None:
     Raises
     ------
     TrackingError
-        The port is taken, or the server ends before it answers.
+        The port is in use, or the server ends before it answers.
     """
     if store.uri.startswith(SERVERS):
-        print(f"The store is a server and has the UI already: {store.link()}")
+        print(f"The store is a server with its own UI: {store.link()}")
         return
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -35,7 +35,7 @@ def serve(store: Store, *, host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise TrackingError(
-                f"{host}:{port} cannot be served on ({error.strerror}). Choose another port: "
+                f"cannot serve on {host}:{port} ({error.strerror}). Choose another port: "
                 f"segment ui port={port + 1}"
             ) from error
     print("Starting the MLflow UI (this takes a few seconds) ...", file=sys.stderr, flush=True)
