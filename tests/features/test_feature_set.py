@@ -223,7 +223,7 @@ def test_a_power_that_runs_values_together_is_refused(scaling: Any, log1p: bool)
     tail = np.random.default_rng(0).gamma(2, 10, 200).round()
     frame = pd.DataFrame({"spend": tail, "year": 1950 + tail})
     features = FeatureSet("x", ("spend", "year"), log1p=("year",) if log1p else ())
-    with pytest.raises(DataError, match=r"'year'.*runs its values together.*quantile"):
+    with pytest.raises(DataError, match=r"'year'.*makes its values equal.*quantile"):
         segment(frame, features=features, scaling=scaling, k_max=3, choice="silhouette")
     nearer = frame.assign(year=tail + 1)
     result = segment(nearer, features=features, scaling=scaling, k_max=3, choice="silhouette")
@@ -277,7 +277,8 @@ def test_a_config_may_name_a_scaler_of_scikit_learn() -> None:
         ({"with_mean": False}, "_target_=None is not allowed"),
         (
             {"_target_": "sklearn.preprocessing.StandardScaler", "mean": 1},
-            "scaling.mean is no argument of sklearn.preprocessing.StandardScaler; it takes with_",
+            "scaling.mean is not an argument of sklearn.preprocessing.StandardScaler; "
+            "it takes with_",
         ),
         (
             {

@@ -156,7 +156,7 @@ def test_inflation_asks_for_training_anew(model):
     frame = customers(800, seed=3)
     found = monitored(model, frame.assign(income=frame["income"] * 1.6))
     assert found.verdict == "retrain"
-    assert "income is spread differently" in found.sentence
+    assert "the distribution of income has changed" in found.sentence
     income = found.features.set_index("feature").loc["income"]
     assert income["verdict"] == "retrain"
     assert found.features.set_index("feature").loc["age", "verdict"] == "ok"

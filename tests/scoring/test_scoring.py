@@ -331,7 +331,7 @@ def test_too_far_away_to_measure(tmp_path, score):
         ("age,age,income,gender\n1,1,2,Male\n", "'age'"),
         ("age,income,gender,segment\n1,2,Male,3\n", "'segment'"),
         ('age,income,gender\n1,2,"Male\n3,4,Female\n', "line 2: a quote is opened"),
-        ("age,income,gender\nx,2,Male\n", "not one of 1 rows"),
+        ("age,income,gender\nx,2,Male\n", "none of the 1 rows"),
         ("PK\x03\x04", "Excel"),
     ],
 )
@@ -344,7 +344,7 @@ def test_a_file_that_cannot_be_scored_leaves_no_output(score, tmp_path, capsys, 
     assert "Traceback" not in error
     left = {p.name for p in tmp_path.iterdir()} - {"new.csv", "store"}
     assert left <= {"scored.rejects.csv"}
-    assert bool(left) == ("not one" in said)
+    assert bool(left) == ("none of the" in said)
 
 
 def test_an_existing_file_is_kept_unless_told_otherwise(score, tmp_path, capsys):
@@ -363,7 +363,7 @@ def test_an_existing_file_is_kept_unless_told_otherwise(score, tmp_path, capsys)
 @pytest.mark.parametrize(
     ("out", "said"),
     [
-        ("new.csv", "the file that is read"),
+        ("new.csv", "is the input file"),
         ("scored.xlsx", ".parquet"),
         ("nowhere/scored.csv", "no folder"),
         (".csv", "must end in"),

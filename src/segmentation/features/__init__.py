@@ -1,1 +1,1 @@
-"""A feature set and a scaling become one `ColumnTransformer`."""
+"""Build one `ColumnTransformer` from a feature set and a scaling."""

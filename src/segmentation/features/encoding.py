@@ -1,4 +1,4 @@
-"""Customers become the matrix that is clustered, millions of them a part at a time."""
+"""Encode customers as the matrix that is clustered, millions of them part by part."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ from segmentation.features.feature_set import FeatureSet
 from segmentation.features.scaling import check_scalable, make_scaler
 from segmentation.runtime.blocks import parts
 
-#: From this many customers on they are encoded in parts.
+#: From this many customers on, they are encoded in parts.
 MANY_ROWS = 250_000
-#: Customers a fitted encoder is checked on, and the error a power transform is allowed, in standard
-#: deviations.
+#: Number of customers on which a fitted encoder is checked, and the largest error allowed for a
+#: power transform, in standard deviations.
 CHECKED_ROWS, KEPT = 10_000, 0.01
-#: From this many numbers on a matrix is kept in single precision, which is half the memory, unless
-#: a column lies further than so many standard deviations from zero, where digits would be missed.
+#: From this many numbers on, a matrix is kept in single precision, which takes half the memory,
+#: unless the mean of a column is more than this many standard deviations from zero, where single
+#: precision has too few digits.
 SINGLE_NUMBERS, SINGLE_OFFSET = 40_000_000, 16.0
 
 
@@ -38,10 +39,10 @@ def build_encoder(
     scaling: str | Mapping[str, Any] | TransformerMixin,
     frame: pd.DataFrame,
 ) -> ColumnTransformer:
-    """Unfitted transformer from customers to the (n, d) array that is clustered.
+    """Build the unfitted transformer from customers to the (n, d) array that is clustered.
 
-    Numeric columns: log1p, then the scaling. Categories: one-hot, not scaled. Weights last.
-    Outputs stand in the order of `features.columns`.
+    Numeric columns get log1p if set, then the scaling. Categories are one-hot encoded and not
+    scaled. Weights come last. The output is in the order of `features.columns`.
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ def build_encoder(
     Raises
     ------
     ConfigError
-        No such scaling.
+        The scaling is unknown.
     DataError
         The scaling cannot scale a column.
     """
@@ -96,9 +97,9 @@ def build_encoder(
 def fit_transform(encoder: ColumnTransformer, frame: pd.DataFrame) -> NDArray[Any]:
     """Fit an encoder and encode the customers: the (n, d) array that is clustered.
 
-    Many rows are encoded a part at a time, and scalers that can be are fitted so: at its peak
-    scikit-learn would hold the matrix three times. The result is the same up to rounding, which is
-    that of single precision from `SINGLE_NUMBERS` numbers on.
+    Many rows are encoded part by part, and scalers with ``partial_fit`` are fitted part by part:
+    scikit-learn alone would hold the matrix three times at its peak. The result is the same up to
+    rounding, which is that of single precision from `SINGLE_NUMBERS` numbers on.
 
     Parameters
     ----------
@@ -142,27 +143,28 @@ def fit_transform(encoder: ColumnTransformer, frame: pd.DataFrame) -> NDArray[An
 
 
 def _spread_out(frame: pd.DataFrame) -> pd.DataFrame:
-    """At most `CHECKED_ROWS` of the customers, from start to end."""
+    """Return at most `CHECKED_ROWS` customers, evenly spaced from start to end."""
     return frame.iloc[:: -(-len(frame) // CHECKED_ROWS)]
 
 
 def scaler_of(step: TransformerMixin | Pipeline) -> TransformerMixin:
-    """What scales the columns of a block of an encoder: the last of its steps, or the only one."""
+    """Return the scaler of an encoder's block: the last of its steps, or the only one."""
     return step[-1] if isinstance(step, Pipeline) else step
 
 
 def check_fitted(encoder: ColumnTransformer, frame: pd.DataFrame) -> None:
-    """Refuse a power transform that runs a column's values together, which it does in silence.
+    """Refuse a power transform that makes different values of a column equal.
 
-    Far from zero, measured by how much they vary, values raised to a negative power differ by less
-    than a double can hold: a year with a long right tail would come out constant.
+    scikit-learn does not report this. If values are far from zero relative to their spread, they
+    differ after being raised to a negative power by less than a double can represent: a year with a
+    long right tail would become constant.
 
     Parameters
     ----------
     encoder : ColumnTransformer
         From `segmentation.features.encoding.build_encoder`, fitted.
     frame : DataFrame
-        Customers it was fitted on; at most `CHECKED_ROWS` of them are looked at.
+        Customers it was fitted on; at most `CHECKED_ROWS` of them are checked.
 
     Raises
     ------
@@ -178,13 +180,13 @@ def check_fitted(encoder: ColumnTransformer, frame: pd.DataFrame) -> None:
             back = step.inverse_transform(values)
         for place, name in enumerate(columns):
             given = rows[name].to_numpy(dtype=np.float64)
-            # NaN where it comes back infinite; less than one unit wide where it was not scaled.
+            # NaN if a value comes back infinite; less than one unit wide if it was not scaled.
             is_exact = np.abs(back[:, place] - given).max() <= KEPT * given.std()
             is_wide = not scaler.standardize or values[:, place].std() > 0.5
             if not (is_exact and is_wide):
                 lambda_ = f"{scaler.lambdas_[place]:.2f}"
                 raise DataError(
-                    f"Column '{name}': a power transform (lambda {lambda_}) runs its values "
-                    "together: they lie too far from zero for how little they vary. Use another "
-                    "scaling, such as quantile, or count from nearer (years since 1950, say)."
+                    f"Column '{name}': a power transform (lambda {lambda_}) makes its values "
+                    "equal, because they vary too little for their distance from zero. Use another "
+                    "scaling, such as quantile, or a nearer origin (for example years since 1950)."
                 )

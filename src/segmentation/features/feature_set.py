@@ -1,4 +1,4 @@
-"""A feature set and a scaling become one scikit-learn transformer of stock steps."""
+"""The feature set: the columns a run clusters on, checked against the customers."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ class FeatureSet:
     Attributes
     ----------
     name
-        Short readable name; "" gets one made of the columns.
+        Short readable name; if "", it is made from the columns.
     columns
         Columns to cluster on; empty means all numeric ones.
     log1p
-        Those of them that go through log(1 + x) before the scaling.
+        Those of `columns` that are transformed by log(1 + x) before the scaling.
     weights
-        Factors of scaled columns (default 1); of a category's whole one-hot block.
+        Factor of each scaled column (default 1); for a category, of its whole one-hot block.
     categorical
-        Numeric columns that are codes of categories; text always is categorical.
+        Numeric columns that are codes of categories; text is always categorical.
     profile
-        Columns that describe the segments and take no part in the clustering; `None` is for all
-        others that can.
+        Columns that describe the segments and take no part in the clustering; `None` uses all
+        other columns that can.
     left_out
-        Columns that describe no segment, and why; `resolve` fills it in.
+        Columns that do not describe segments, and why; set by `resolve`.
     """
 
     name: str = ""
@@ -49,7 +49,7 @@ class FeatureSet:
 
     @property
     def described(self) -> tuple[str, ...]:
-        """Every column a segment is described by, those clustered on first."""
+        """Every column that describes a segment, starting with those clustered on."""
         return (*self.columns, *(self.profile or ()))
 
 
@@ -61,7 +61,7 @@ def resolve(features: FeatureSet | Sequence[str] | None, customers: Customers) -
     features
         A feature set, column names, or `None` for all numeric columns.
     customers
-        The customers it is for.
+        The customers to cluster.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def resolve(features: FeatureSet | Sequence[str] | None, customers: Customers) -
 
 
 def _values(column: pd.Series[Any], *, count: bool) -> int:
-    # Of numbers only whether there are several is asked, which takes no counting of millions.
+    # For numbers it only matters whether they differ, which needs no count over millions.
     return int(column.nunique()) if count else 1 + bool(column.min() < column.max())
 
 
@@ -136,7 +136,7 @@ def _check_names(features: FeatureSet, described: Sequence[str]) -> None:
         if twice:
             raise ConfigError(f"features.{key} names '{twice[0]}' twice.")
     for key in ("log1p", "weights", "categorical"):
-        # What is only described may be a code too; the rest is about the clustered columns.
+        # A column that only describes may be a code too; the other keys need a clustered column.
         choices = described if key == "categorical" else features.columns
         for name in getattr(features, key):
             if name not in choices:
@@ -168,7 +168,7 @@ def _check_columns(
         if low <= -1:
             raise DataError(
                 f"{source}, column '{name}': log1p needs values above -1, the smallest is {low}. "
-                "Take it out of features.log1p."
+                "Remove it from features.log1p."
             )
     counts = {name: _values(frame[name], count=name in features.categorical) for name in columns}
     constant = [name for name in columns if counts[name] < 2]
@@ -181,17 +181,17 @@ def _check_columns(
         rest = ",".join(name for name in choices if counts.get(name, 0) > 1)
         raise DataError(
             f"{source}: column '{constant[0]}' is constant (always {frame[constant[0]].iloc[0]}) "
-            f"and tells no customers apart. Drop it: features.columns=[{rest}]"
+            f"and does not tell customers apart. Drop it: features.columns=[{rest}]"
         )
     for name in (c for c in columns if c in features.categorical):
         if frame[name].isna().any():
             raise DataError(
                 f"{source}, column '{name}': missing values ({int(frame[name].isna().sum())}). "
-                "Complete them, or drop these customers with data.missing=drop."
+                "Fill them in, or drop these customers with data.missing=drop."
             )
         if counts[name] > MAX_CATEGORIES:
             raise DataError(
                 f"{source}, column '{name}' is text with {counts[name]} different values "
                 f"(at most {MAX_CATEGORIES} can be clustered on), e.g. {frame[name].iloc[0]!r}. "
-                "Take it out of features.columns, or turn it into a number first."
+                "Remove it from features.columns, or turn it into a number first."
             )

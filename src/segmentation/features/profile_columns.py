@@ -1,4 +1,4 @@
-"""Which columns describe the segments besides those they were made from, and why not the rest."""
+"""Choose the columns that describe the segments in addition to those clustered on."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pandas.api.types import is_numeric_dtype
 
 from segmentation.data.customers import Customers
 
-#: A column with more categories is described only where the feature set names it.
+#: A column with more categories is described only if the feature set names it.
 MOST_CATEGORIES = 50
-#: Columns that are described although the feature set names none: the first of the file.
+#: Number of columns described if the feature set names none: the first of the file.
 MOST_COLUMNS = 50
 
 
 def all_columns(customers: Customers) -> list[str]:
-    """Every column of the customers but their id, usable or not."""
+    """Return every column of the customers except the id, usable or not."""
     others = customers.others
     return list(dict.fromkeys((*customers.frame.columns, *others.columns, *others.left_out)))
 
@@ -27,17 +27,17 @@ def describing(
     categorical: Collection[str],
     asked: Sequence[str] | None,
 ) -> tuple[list[str], dict[str, str]]:
-    """Columns to describe segments by, and why those that were left out were.
+    """Return the columns to describe segments by, and why the others are left out.
 
     Parameters
     ----------
     customers : Customers
     clustered : collection of str
-        Columns the segments are made from.
+        Columns that are clustered on.
     categorical : collection of str
         Numeric columns that are codes of categories.
     asked : sequence of str or None
-        The columns wanted; None for all usable ones.
+        The requested columns; None for all usable ones.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def describing(
 
 
 def categories_of(column: pd.Series) -> pd.Series:
-    """A column of codes as one of texts, ``1.0`` written ``1``; what is missing stays missing."""
+    """Convert a column of codes to text, ``1.0`` as ``1``; missing values stay missing."""
     if not is_numeric_dtype(column):
         return column
     known = column.dropna()

@@ -1,4 +1,4 @@
-"""The table of scalings, and a scaler from a name, a config or a transformer."""
+"""The table of scalings, and scalers made from a name, a config or a transformer."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Scaling:
     name : str
         ``scaling=NAME`` chooses it.
     build : callable
-        From the number of customers to the unfitted transformer.
+        Takes the number of customers and returns the unfitted transformer.
     description : str
         One sentence on what it does.
     """
@@ -55,7 +55,7 @@ class Scaling:
     description: str
 
 
-#: To add a scaling, write a line here and its file in ``conf/scaling``.
+#: To add a scaling, add a line here and its file in ``conf/scaling``.
 SCALINGS = {
     scaling.name: scaling
     for scaling in (
@@ -75,7 +75,8 @@ SCALINGS = {
         Scaling("quantile", _quantile, "Ranks: every column is uniform on 0..1."),
     )
 }
-# Those of sklearn.preprocessing that treat each numeric column by itself and keep it one column.
+# Transformers of sklearn.preprocessing that treat each numeric column separately and keep it one
+# column.
 _TARGETS = (
     "Binarizer",
     "MaxAbsScaler",
@@ -90,7 +91,7 @@ _TARGETS = (
 def make_scaler(
     scaling: str | Mapping[str, Any] | TransformerMixin, n_rows: int
 ) -> TransformerMixin:
-    """Unfitted scaler for n_rows customers.
+    """Make an unfitted scaler for n_rows customers.
 
     Parameters
     ----------
@@ -103,7 +104,7 @@ def make_scaler(
     Raises
     ------
     ConfigError
-        No such scaling, or the arguments do not fit it.
+        The scaling is unknown, or its arguments are not valid.
     """
     if isinstance(scaling, str):
         if scaling not in SCALINGS:
@@ -123,7 +124,7 @@ def make_scaler(
 
 
 def scaling_name(scaling: str | Mapping[str, Any] | TransformerMixin) -> str:
-    """Short name of a scaling: itself, or the class of the transformer."""
+    """Return the short name of a scaling: the name itself, or the class of the transformer."""
     if isinstance(scaling, Mapping):
         return str(scaling.get("_target_")).rsplit(".", 1)[-1]
     return scaling if isinstance(scaling, str) else type(scaling).__name__
@@ -140,9 +141,9 @@ def _target(config: Mapping[str, Any], n_rows: int) -> TransformerMixin:
     for key, value in arguments.items():
         if key not in parameters:
             raise ConfigError(
-                f"scaling.{key} is no argument of {path}; it takes {', '.join(parameters)}."
+                f"scaling.{key} is not an argument of {path}; it takes {', '.join(parameters)}."
             )
-        if isinstance(value, list):  # YAML has no tuples; scikit-learn wants them for ranges
+        if isinstance(value, list):  # YAML has no tuples; scikit-learn requires them for ranges
             arguments[key] = tuple(value)
     if kind is QuantileTransformer:
         wanted = arguments.get("n_quantiles", _MAX_QUANTILES)
@@ -157,7 +158,7 @@ def _target(config: Mapping[str, Any], n_rows: int) -> TransformerMixin:
 
 
 def check_scalable(scaler: TransformerMixin, frame: pd.DataFrame) -> None:
-    """Refuse a column that scikit-learn would fail on without naming it, or leave unscaled."""
+    """Refuse a column on which scikit-learn would fail without naming it, or leave unscaled."""
     if isinstance(scaler, PowerTransformer) and scaler.method == "box-cox":
         for name in frame.columns[(frame <= 0).any()]:
             raise DataError(

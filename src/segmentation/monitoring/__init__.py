@@ -1,1 +1,1 @@
-"""New customers against those the champion was trained on."""
+"""Compare new customers with those the champion was trained on."""

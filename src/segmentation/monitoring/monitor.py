@@ -1,4 +1,4 @@
-"""New customers against those a model was trained on, and a verdict: ok, watch or retrain."""
+"""Compare new customers with a model's training customers; verdict ok, watch or retrain."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ADVICE = {
 
 @dataclass(frozen=True)
 class Finding:
-    """A number that is past its limit: how bad, a clause that says it, is it about bad rows."""
+    """A number past its limit: the verdict, a clause for users, and whether rows are to blame."""
 
     verdict: str
     text: str
@@ -40,24 +40,25 @@ class Finding:
 
 @dataclass(frozen=True)
 class Monitored:
-    """What the new customers are like.
+    """Comparison of the new customers with the training customers.
 
     Attributes
     ----------
     features : DataFrame
-        One row a feature of the model: ``feature``, ``psi``, ``chance`` (the PSI chance alone stays
-        below), ``unusable`` (share of rows without a usable value), ``unseen`` (share of rows with
-        a category training did not have), ``verdict``. PSI is missing where no value could be used.
+        One row per feature of the model: ``feature``, ``psi``, ``chance`` (upper limit of the PSI
+        by chance alone), ``unusable`` (share of rows without a usable value), ``unseen`` (share of
+        rows with a category not seen in training), ``verdict``. PSI is missing if no value could be
+        used.
     segments : DataFrame
-        One row a segment: ``segment``, ``name``, ``then``, ``now`` (shares), ``low``, ``high``
+        One row per segment: ``segment``, ``name``, ``then``, ``now`` (shares), ``low``, ``high``
         (Wilson interval of now), ``then_low``, ``then_high``, ``distance_then``, ``distance_now``
         (mean, to the centre), ``verdict``.
     psi_segments : float
-        PSI of the shares; NaN when nobody could be scored.
+        PSI of the shares; NaN if nobody could be scored.
     then, now : int
-        Customers of the training and scored customers.
+        Number of training customers and of scored customers.
     distance_then, distance_now : float
-        Mean distance to the own centre; NaN when nobody could be scored.
+        Mean distance to the customer's own centre; NaN if nobody could be scored.
     out_of_range, out_of_range_interval : float, pair of float
         Share of the scored customers farther out than 99 % of their segment's training customers.
     rejected : Counter
@@ -87,7 +88,7 @@ class Monitored:
 
     @property
     def sentence(self) -> str:
-        """The verdict in one plain sentence, with what it rests on."""
+        """The reasons for the verdict in one plain sentence."""
         if not self.findings:
             return "the new customers look like those the model was trained on."
         worst = [f.text for f in self.findings if f.verdict == self.verdict]
@@ -100,7 +101,7 @@ class Monitored:
         if self.missing:
             return "Put the column back, or fit again without it and promote the result."
         if all(f.rows for f in self.findings if f.verdict == self.verdict) and self.findings:
-            return "See which rows and why with: segment score data.path=… out=scored.csv"
+            return "List these rows and the reasons with: segment score data.path=… out=scored.csv"
         return _ADVICE[self.verdict]
 
 
@@ -116,7 +117,7 @@ def monitor(
     Parameters
     ----------
     chunks : iterable of ScoredChunk
-        Gone through once; only counts are kept.
+        Read once; only counts are kept.
     model : SegmentModel
     rules : MonitoringConfig
     missing : tuple of str
@@ -130,8 +131,8 @@ def monitor(
     reference = model.reference
     if reference is None:
         raise RegistryError(
-            "the model knows nothing of the customers it was trained on: an earlier version of "
-            "segment made it. Fit and promote again."
+            "the model holds no statistics of its training customers: it was made by an earlier "
+            "version of segment. Fit and promote again."
         )
     tally = Tally()
     counts = {f["name"]: np.zeros(len(f["shares"])) for f in reference["features"]}
@@ -186,7 +187,7 @@ def monitor(
 
 
 def _usable(feature: Mapping[str, Any], values: pd.Series) -> pd.Series:
-    """Numbers without the infinite ones, which no bin of the reference is meant for."""
+    """Return the values without infinite ones, which belong to no bin of the reference."""
     if "categories" in feature:
         return values
     return values.where(np.isfinite(values.to_numpy(dtype=float)))
@@ -199,11 +200,11 @@ def _features(
     rules: MonitoringConfig,
 ) -> pd.DataFrame:
     rows = []
-    # Of many features one is past any line by chance: each gets its part of the error (Bonferroni).
+    # With many features one is past its limit by chance: Bonferroni splits the error between them.
     level = 1 - (1 - rules.confidence) / len(reference["features"])
     for feature in reference["features"]:
         now = counts[feature["name"]]
-        # The last bin of a category is what training has not seen.
+        # The last bin of a categorical feature holds the categories not seen in training.
         then = np.array(feature["shares"]) * reference["n"]
         value, n = math.nan, now.sum()
         if n:
@@ -258,7 +259,7 @@ def _segments(
 
 
 def _past(value: float, limits: Limits) -> str:
-    """The verdict on a number alone; NaN is past nothing."""
+    """Return the verdict on a single number; NaN is never past a limit."""
     if value >= limits.retrain:
         return "retrain"
     return "watch" if value >= limits.watch else "ok"
@@ -289,7 +290,7 @@ def _feature_findings(features: pd.DataFrame, rules: MonitoringConfig) -> list[F
     return [
         Finding(
             str(row.verdict),
-            f"{row.feature} is spread differently (PSI {row.psi:.2f}, limit "
+            f"the distribution of {row.feature} has changed (PSI {row.psi:.2f}, limit "
             f"{_limit(str(row.verdict), rules.psi):g})",
         )
         for row in changed.itertuples()
@@ -326,7 +327,7 @@ def _distance_findings(
     verdict = _past(mean / then - 1, rules.distance)
     if verdict == "ok" or mean - then <= chance:
         return []
-    text = f"customers lie {mean / then - 1:.0%} farther from their segment's centre"
+    text = f"customers are {mean / then - 1:.0%} farther from their segment's centre"
     return [Finding(verdict, text)]
 
 
@@ -339,5 +340,5 @@ def _range_findings(share: float, chance: float, rules: MonitoringConfig) -> lis
 
 
 def metric_name(feature: str) -> str:
-    """Name of a feature's PSI among a run's metrics; MLflow allows few characters there."""
+    """Return the metric name of a feature's PSI; MLflow allows few characters in it."""
     return "psi/" + re.sub(r"[^\w\- ]", "_", feature)[:200]

@@ -1,4 +1,4 @@
-"""What a monitoring run logs: its numbers, tables, figures and one self-contained HTML page."""
+"""The items a monitoring run logs: numbers, tables, figures and one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from segmentation.tracking.items import File, LogItem, Metric, Param, Table, Tag
 from segmentation.visualization import to_png
 from segmentation.visualization.drift_figures import features, shares
 
-#: What each figure shows, for readers who do not see it.
+#: Alternative text of each figure.
 FIGURE_TEXTS = {
     "shares": "Share of each segment then and now, with intervals",
     "features": "Population stability index of each feature against its limits",
@@ -23,15 +23,15 @@ FIGURE_TEXTS = {
 def monitor_items(
     monitored: Monitored, rules: MonitoringConfig, *, meta: Mapping[str, str]
 ) -> Iterator[LogItem]:
-    """Everything a monitoring run logs.
+    """Yield everything a monitoring run logs.
 
     Parameters
     ----------
     monitored : Monitored
     rules : MonitoringConfig
-        The verdict's rules, shown in the report.
+        The limits behind the verdict, shown in the report.
     meta : mapping of str to str
-        How the run came about; ``model`` and ``data`` become params too.
+        Origin of the run; ``model`` and ``data`` become params too.
     """
     yield Tag("kind", "monitor")
     yield Tag("verdict", monitored.verdict)
@@ -71,7 +71,7 @@ def _metrics(monitored: Monitored) -> Iterator[Metric]:
     for id_, value in zip(monitored.segments["segment"], monitored.segments["now"], strict=True):
         numbers[f"share/{id_}"] = float(value)
     for name, value in numbers.items():
-        # MLflow's SQL store keeps NaN as 0, so what is undefined is not logged.
+        # MLflow's SQL store saves NaN as 0, so undefined values are not logged.
         if math.isfinite(value):
             yield Metric(name, value)
 
@@ -83,7 +83,7 @@ def render_monitor_report(
     pictures: Mapping[str, bytes],
     meta: Mapping[str, str],
 ) -> str:
-    """The report as one HTML page that loads nothing; text from the customers' file is escaped.
+    """Render the report as one self-contained HTML page; text from the customers is escaped.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def render_monitor_report(
 def _facts(monitored: Monitored) -> list[tuple[str, str]]:
     low, high = monitored.out_of_range_interval
     facts = [
-        ("customers then", f"{monitored.then:,}"),
+        ("training customers", f"{monitored.then:,}"),
         ("new customers scored", f"{monitored.now:,}"),
         ("rows not scored", f"{monitored.rejected.total():,}"),
     ]

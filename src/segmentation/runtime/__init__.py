@@ -1,1 +1,1 @@
-"""Processes, threads and interrupts, and what is never printed."""
+"""Processes, threads, interrupts, and the redaction of credentials."""

@@ -1,6 +1,6 @@
-"""Code of others that an interrupt must not break into, known by its names.
+"""Third-party code that must not be interrupted, identified by its names.
 
-SQLAlchemy, MLflow's stores and `concurrent.futures` have no way to say so.
+SQLAlchemy, MLflow's stores and `concurrent.futures` offer no public way to find this out.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from types import FrameType
 
 
 def must_not_break(frame: FrameType | None) -> bool:
-    """Whether a lock would stay behind if this frame, or one that called it, did not return."""
+    """Return whether interrupting this frame, or one of its callers, would leave a lock behind."""
     while frame is not None:
         module, function = frame.f_globals.get("__name__", ""), frame.f_code.co_name
         # MLflow's stores are named after it: mlflow.store.tracking.sqlalchemy_store.

@@ -1,7 +1,8 @@
-"""Forked processes that work for this one.
+"""Forked worker processes.
 
-A fork shares what its parent has imported and read, and costs some milliseconds where a new process
-would import for seconds. Light to import: every command does, `segment --help` too.
+A fork shares what its parent has imported and read, and takes milliseconds where a new process
+would spend seconds on imports. This module is light, as every command imports it, even
+`segment --help`.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ Answer = TypeVar("Answer")
 
 
 def can_fork() -> bool:
-    """Whether this process can fork safely: on Linux, and not in a worker of another pool."""
+    """Return whether this process can fork safely: on Linux, and not in a worker of a pool."""
     return sys.platform == "linux" and not multiprocessing.current_process().daemon
 
 
 class Team(Generic[Order, Answer]):
-    """Forked processes that answer orders, each through a pipe of its own.
+    """Forked processes that answer orders, each through its own pipe.
 
-    A ``with`` statement starts the members and leaves none behind. If this process dies, they
-    receive SIGTERM. Use it only where `can_fork`, and with BLAS and OpenMP limited to one thread:
+    A ``with`` statement starts the members and ends them all. If this process dies, they receive
+    SIGTERM. Use it only where `can_fork`, and with BLAS and OpenMP limited to one thread:
     OpenMP's threads do not survive a fork.
 
     Parameters
@@ -47,7 +48,7 @@ class Team(Generic[Order, Answer]):
     grace : float, default 0.0
         With 0, members have nothing to save: they ignore SIGINT, end silently when `work` raises,
         and are killed at the end of the block. Otherwise both signals raise KeyboardInterrupt in
-        them, and they are killed only if they have not ended after so many seconds.
+        them, and they are killed only if they have not ended after this many seconds.
 
     Examples
     --------
@@ -65,7 +66,7 @@ class Team(Generic[Order, Answer]):
         self._processes: list[BaseProcess] = []
         # Members that have not answered their order yet.
         self._busy: set[int] = set()
-        # A pipe that nobody writes to: it ends for the members when this process does.
+        # A pipe that nobody writes to: the members see its end when this process ends.
         self._alive: tuple[int, ...] = ()
 
     def __enter__(self) -> Team[Order, Answer]:
@@ -94,7 +95,7 @@ class Team(Generic[Order, Answer]):
             os.close(end)
 
     def order(self, member: int, order: Order) -> bool:
-        """Send an order to a member that has answered its last; False if the member is gone."""
+        """Send an order to an idle member; return False if the member is gone."""
         try:
             self._pipes[member].send(order)
         except OSError:
@@ -118,9 +119,10 @@ class Team(Generic[Order, Answer]):
         return answer
 
     def answers(self) -> Iterator[tuple[int, Answer]]:
-        """Members with their answers as they come, until no member has an order to answer.
+        """Yield members with their answers as they come, until no order is left to answer.
 
-        The caller may give a member its next order on the way. Members that die drop out.
+        The caller may send a member its next order during the iteration. Members that die are
+        skipped.
         """
         while self._busy:
             members = {self._pipes[number]: number for number in self._busy}
@@ -135,7 +137,7 @@ class Team(Generic[Order, Answer]):
         process = multiprocessing.get_context("fork").Process(
             target=self._serve, args=(number, theirs)
         )
-        # Else this process would not see the member's end of the pipe closed when it dies.
+        # Otherwise the member's end of the pipe would stay open here after the member dies.
         with theirs, warnings.catch_warnings():
             # The threads of BLAS are idle, and start again after a fork.
             warnings.filterwarnings("ignore", message=".*multi-threaded.*fork")
@@ -143,7 +145,7 @@ class Team(Generic[Order, Answer]):
         self._processes.append(process)
 
     def _serve(self, number: int, orders: Connection) -> None:
-        """What a member does."""
+        """Answer orders; runs in a member."""
         alive, write = self._alive
         os.close(write)
         for inherited in self._pipes.values():
@@ -156,7 +158,7 @@ class Team(Generic[Order, Answer]):
         else:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            # Walking through the memory it shares would copy it.
+            # A garbage collection would touch, and so copy, the shared memory.
             gc.disable()
         with contextlib.suppress(*expected):
             while True:
@@ -170,16 +172,16 @@ def _end_with_parent(alive: int) -> None:
 
 @contextlib.contextmanager
 def aside(work: Callable[[], T], processes: int) -> Iterator[Callable[[], T]]:
-    """Begin some work in a fork, while this process goes on with other work.
+    """Start some work in a fork while this process continues with other work.
 
     Parameters
     ----------
     work : callable
-        If it raises there, or its process is killed, it is done again here: the exception is its
-        own.
+        If it raises in the fork, or the fork is killed, it is called again in this process, so that
+        the caller sees its own exception.
     processes : int
-        How many may work at once, this one included. With 1, or where a process cannot fork
-        safely, the work is done here, when its answer is wanted.
+        How many processes may work at once, including this one. With 1, or if this process cannot
+        fork safely, the work is done here when its answer is requested.
 
     Yields
     ------

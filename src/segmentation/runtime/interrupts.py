@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM raise KeyboardInterrupt, though not where that would leave a lock behind."""
+"""Raise KeyboardInterrupt on Ctrl-C and SIGTERM, except where that would leave a lock behind."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ from types import FrameType
 
 from segmentation.runtime._compat import must_not_break
 
-#: How soon an interrupt that has to wait looks again whether it may break in.
+#: Interval at which a delayed interrupt checks whether it may be raised.
 PATIENCE_SECONDS = 0.02
-#: How long it may be held back at most: a server that does not answer is given up.
+#: Longest delay of an interrupt: after it, a server that does not answer is given up.
 HELD_SECONDS = 5.0
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# Windows has none: there an interrupt does not wait.
+# Windows has no SIGALRM: there interrupts are not delayed.
 _ALARM = getattr(signal, "SIGALRM", None)
-# Interrupts are held back until this time of `time.monotonic`.
+# Interrupts are held back until this value of `time.monotonic`.
 _held_until = 0.0
-# How many this process has raised.
+# Number of interrupts this process has raised.
 _raised = 0
 
 
 def listen(*, once: bool = False) -> None:
-    """Raise KeyboardInterrupt on both signals from now on; to be called in the main thread.
+    """Raise KeyboardInterrupt on both signals from now on; call it in the main thread.
 
-    SQLAlchemy broken into while it commits or hands a connection back keeps the connection, and
-    with it SQLite's lock: the run could not be ended, nor could any other process's. A pool of
-    threads broken into while it starts one (MLflow's writer of artifacts) forgets that thread, and
-    the process waits for it for ever when it ends.
+    Some code must not be interrupted. If SQLAlchemy is interrupted while it commits or returns a
+    connection, it keeps the connection and with it SQLite's lock: neither this run nor that of
+    another process could be ended. If a thread pool (MLflow's artifact writer) is interrupted while
+    it starts a thread, it loses track of the thread, and the process never exits.
 
     Parameters
     ----------
     once : bool, default False
-        Ignore both signals after the first, so that a second does not break into the cleaning up.
+        Ignore both signals after the first one, so that a second one does not interrupt the
+        cleanup.
     """
 
     def interrupted(_: int, frame: FrameType | None) -> None:
@@ -66,10 +67,10 @@ def held() -> Iterator[None]:
 
 @contextlib.contextmanager
 def kept() -> Iterator[None]:
-    """See that an interrupt leaves the block as one, whatever foreign code makes of it.
+    """Re-raise an interrupt as KeyboardInterrupt if other code turned it into another exception.
 
-    Matplotlib's compiled code, for one, turns it into a ValueError: a run would be FAILED, and a
-    sweep go on with the next.
+    Matplotlib's compiled code, for example, turns it into a ValueError: the run would be marked
+    FAILED, and a sweep would continue with the next one.
     """
     before = _raised
     try:

@@ -1,10 +1,10 @@
-"""Progress: who computes says how far they are, and the caller decides where that is shown."""
+"""Progress messages: computations report them, and the caller decides where to show them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-#: Takes a line of progress.
+#: Receives a line of progress.
 Say = Callable[[str], None]
 
 

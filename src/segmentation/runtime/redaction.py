@@ -1,19 +1,19 @@
-"""User names and passwords taken out of addresses before anything is stored, logged or shown."""
+"""Remove user names and passwords from addresses before anything is stored, logged or shown."""
 
 from __future__ import annotations
 
 import os
 import re
 
-#: Stands where something was taken out; an address with it cannot be connected to.
+#: Replaces what was removed; an address that contains it cannot be used to connect.
 MASK = "***"
 _ADDRESS = re.compile(r"""[A-Za-z][\w+.-]*://[^\s'"]*""")
 
 
 def masked_url(url: str) -> str:
-    """An address without user, password and options, which may hold a password too.
+    """Return an address without user, password and options, which may hold a password too.
 
-    An address with nothing to hide comes back as it is.
+    An address with nothing to hide is returned unchanged.
 
     Parameters
     ----------
@@ -25,16 +25,16 @@ def masked_url(url: str) -> str:
         return MASK
     user, at, place = rest.rpartition("@")
     if re.search(r"""[/?#@\s'"]""", user):
-        # Not escaped as it should be: where the password ends is anyone's guess.
+        # Not escaped as it should be: the end of the password cannot be determined.
         return f"{scheme}://{MASK}"
     place, option, _ = place.partition("?")
     return f"{scheme}://{MASK + at if at else ''}{place}{option + MASK if option else ''}"
 
 
 def kept_url(url: str) -> str:
-    """An address as a run may keep it: the environment variable that holds it, or masked.
+    """Return an address as a run may store it: the environment variable that holds it, or masked.
 
-    A variable is written ``${oc.env:NAME}``, which the config resolves again.
+    A variable is written as ``${oc.env:NAME}``, which the config resolves again.
 
     Parameters
     ----------
@@ -48,13 +48,13 @@ def kept_url(url: str) -> str:
 
 
 def masked(text: str, url: str | None = None) -> str:
-    """A message or command line with every address in it masked.
+    """Return a message or command line with every address in it masked.
 
     Parameters
     ----------
     text : str
     url : str, optional
-        An address known to be in it, which may hold blanks and quotes.
+        An address known to be in the text, which may contain blanks and quotes.
     """
     if url:
         text = text.replace(url, masked_url(url))

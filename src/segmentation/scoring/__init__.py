@@ -1,1 +1,1 @@
-"""The segment of every customer of a file."""
+"""Assign a segment to every customer of a file."""

@@ -1,4 +1,4 @@
-"""Scoring: the segment of every customer of a file, and the reason for each that has none."""
+"""Find the segment of every customer in a file, or the reason why a row cannot be scored."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _BOOLEAN = r"^(true|True|TRUE|false|False|FALSE)$"
 
 @dataclass(frozen=True)
 class Reject:
-    """A row that cannot be scored: where it stands, its fields, why, and the kind of reason."""
+    """A row that cannot be scored: its number, its fields, the reason, and the kind of reason."""
 
     number: int
     fields: Sequence[Any]
@@ -47,9 +47,9 @@ class ScoredChunk:
     rows
         The scored rows with all columns of the file.
     answer
-        One row each, see `segmentation.model.segment_model.SegmentModel.assign` with details.
+        Their answers, see `segmentation.model.segment_model.SegmentModel.assign` with details.
     customers
-        The model's columns of all rows, scored or not; NaN where a number is none.
+        The model's columns of all rows, scored or not; NaN for values that are not numbers.
     rejects
         Every other row of the chunk, in the file's order.
     read
@@ -65,7 +65,7 @@ class ScoredChunk:
 
 @dataclass
 class Tally:
-    """What was counted while scoring: rows by segment id, rejected rows by kind of reason."""
+    """Counts made while scoring: rows by segment id, rejected rows by kind of reason."""
 
     segments: Counter[int] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
@@ -73,16 +73,16 @@ class Tally:
 
     @property
     def scored(self) -> int:
-        """Rows with a segment."""
+        """Number of rows with a segment."""
         return self.segments.total()
 
     @property
     def read(self) -> int:
-        """All rows."""
+        """Number of all rows."""
         return self.scored + self.rejected.total()
 
     def add(self, chunk: ScoredChunk) -> None:
-        """Count one chunk more."""
+        """Add the counts of a chunk."""
         ids, sizes = np.unique(chunk.answer["segment"].to_numpy(), return_counts=True)
         self.segments.update(dict(zip(ids.tolist(), sizes.tolist(), strict=True)))
         self.rejected.update(reject.kind for reject in chunk.rejects)
@@ -91,7 +91,7 @@ class Tally:
 def headers(
     stream: CustomerStream, model: SegmentModel, rename: Mapping[str, str]
 ) -> dict[str, str]:
-    """Header of each of the model's columns that the file has, after renaming."""
+    """Map the model's columns that the file has, after renaming, to their headers."""
     named: dict[str, str] = {}
     for header in stream.names:
         plain = header.strip()
@@ -102,20 +102,20 @@ def headers(
 def require_headers(
     stream: CustomerStream, model: SegmentModel, rename: Mapping[str, str]
 ) -> dict[str, str]:
-    """`headers`, all of them.
+    """Map all of the model's columns to the file's headers; see `headers`.
 
     Raises
     ------
     DataError
-        One is missing.
+        A column is missing.
     """
     found = headers(stream, model, rename)
     missing = [column["name"] for column in model.columns if column["name"] not in found]
     if missing:
         raise DataError(
             f"{stream.source} lacks {', '.join(map(repr, missing))}, which the model needs. "
-            f"Columns: {', '.join(stream.names)}. Name the data config the model was fitted with "
-            "(such as data=mall), which knows the file's headers, or rename the columns."
+            f"Columns: {', '.join(stream.names)}. Use the data config the model was fitted with "
+            "(such as data=mall), which renames the file's headers, or rename the columns."
         )
     return found
 
@@ -134,7 +134,7 @@ def scored_chunks(
     stream : CustomerStream
     model : SegmentModel
     found : mapping
-        From `headers`. Where a column of the model is missing no row can be scored.
+        From `headers`. If a column of the model is missing, no row can be scored.
     decimal : {".", ","}
         Decimal mark of numbers in text.
     """
@@ -184,13 +184,13 @@ def _no_answer() -> pd.DataFrame:
 
 
 def _flags(model: SegmentModel) -> set[str]:
-    """Columns that held yes or no in training: only there true and false are 1 and 0."""
+    """Return the columns that were 0/1 in training; only they read true and false as 1 and 0."""
     features = [] if model.reference is None else model.reference["features"]
     return {f["name"] for f in features if set(f.get("edges", [2])) <= {0, 1}}
 
 
 def _typed(raw: pa.Array, column: InputColumn, decimal: str, flags: set[str]) -> Any:
-    """Values as the model takes them: text for text categories, else float64 with NaN for none."""
+    """Convert values to the model's input: text for text categories, else float64 with NaN."""
     allowed = column.get("categories")
     if allowed is not None and all(isinstance(value, str) for value in allowed):
         return to_pandas(as_text(raw))
@@ -199,7 +199,7 @@ def _typed(raw: pa.Array, column: InputColumn, decimal: str, flags: set[str]) ->
         values = typed.values if typed.kind == "number" else pa.nulls(len(raw), pa.float64())
         return values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     if decimal == ".":
-        try:  # a column without a fault is by far the most frequent
+        try:  # most columns have no faults
             return pc.utf8_trim_whitespace(raw).cast(pa.float64()).to_numpy(zero_copy_only=False)
         except pa.ArrowInvalid:
             pass
@@ -222,7 +222,7 @@ def _rejects(
     bad: NDArray[np.bool_],
     far: NDArray[np.intp],
 ) -> list[Reject]:
-    """Why each row without a segment has none."""
+    """Return the rows without a segment, each with the reason."""
     reasons: dict[int, list[tuple[str, str]]] = {int(row): [] for row in np.flatnonzero(bad)}
     for fault in faults:
         if fault.bad is None:
@@ -264,17 +264,17 @@ def _reason(fault: Fault, value: Any, *, missing: bool) -> tuple[str, str]:
 
 
 class Progress:
-    """A line on stderr every few seconds, for files that take longer."""
+    """Prints a line on stderr every few seconds, for files that take longer."""
 
     def __init__(self) -> None:
         self.started = self.said = time.monotonic()
 
     def seconds(self) -> float:
-        """Since the start."""
+        """Return the seconds since the start."""
         return time.monotonic() - self.started
 
     def say(self, tally: Tally, read: float) -> None:
-        """Say how far it is, unless something was said a moment ago."""
+        """Print the progress, unless a line was printed a moment ago."""
         if time.monotonic() - self.said < PROGRESS:
             return
         self.said = time.monotonic()

@@ -1,4 +1,4 @@
-"""Writes a scored file and its rejects: whole or not at all, in bounded memory."""
+"""Write a scored file and its rejects, completely or not at all, in bounded memory."""
 
 from __future__ import annotations
 
@@ -39,33 +39,33 @@ _ENDINGS = (".csv", ".csv.gz", ".parquet")
 
 @dataclass(frozen=True)
 class Output:
-    """Where the scored rows and the rejected rows go; see `choose_output`."""
+    """Paths of the scored and the rejected rows; see `choose_output`."""
 
     scored: Path
     rejects: Path
 
     @property
     def parquet(self) -> bool:
-        """Whether the scored file is Parquet; else it is CSV."""
+        """Whether the scored file is Parquet; otherwise it is CSV."""
         return self.scored.suffix == ".parquet"
 
 
 def choose_output(out: str, data_path: str | None, *, overwrite: bool) -> Output:
-    """Check where a scored file is to go, before any work is done.
+    """Check where the scored file is to be written, before any work is done.
 
     Parameters
     ----------
     out : str
         Ends in ``.csv``, ``.csv.gz`` or ``.parquet``.
     data_path : str, optional
-        The file that is read, which is never written over.
+        The input file, which is never overwritten.
     overwrite : bool
         Whether an existing file may be replaced.
 
     Raises
     ------
     ConfigError
-        It cannot go there.
+        The file cannot be written there.
     """
     scored = Path(out).expanduser().absolute()
     ending = next((e for e in sorted(_ENDINGS, key=len)[::-1] if scored.name.endswith(e)), None)
@@ -77,12 +77,12 @@ def choose_output(out: str, data_path: str | None, *, overwrite: bool) -> Output
     source = Path(data_path).expanduser().resolve() if data_path else None
     for path in (scored, rejects):
         if path.resolve() == source:
-            raise ConfigError(f"out={out}: {path.name} is the file that is read; name another.")
+            raise ConfigError(f"out={out}: {path.name} is the input file; choose another name.")
         if path.is_dir():
-            raise ConfigError(f"out={out}: {path} is a folder; name a file.")
+            raise ConfigError(f"out={out}: {path} is a folder; give a file name.")
         if path.exists() and not overwrite:
             raise ConfigError(
-                f"out={out}: {path} is there already. Name another file, or replace it with "
+                f"out={out}: {path} already exists. Choose another name, or replace it with "
                 "overwrite=true."
             )
     return Output(scored, rejects)
@@ -96,9 +96,9 @@ def score_file(
     *,
     decimal: str = ".",
 ) -> Tally:
-    """Score a file: every row goes to the scored file or, with the reason, to the rejects.
+    """Score a file: write every row to the scored file or, with the reason, to the rejects file.
 
-    Both are written under other names in the same folder and renamed at the end.
+    Both are written under temporary names in the same folder and renamed at the end.
 
     Parameters
     ----------
@@ -107,21 +107,21 @@ def score_file(
     found : mapping
         From `segmentation.scoring.chunks.require_headers`.
     output : Output
-        Its rejects file is made only when there are any.
+        The rejects file is only written if there are any.
     decimal : {".", ","}
         Decimal mark of numbers in text.
 
     Raises
     ------
     DataError
-        The file has no customers, has one of the added columns already, cannot be read to its end
-        or not one row could be scored; or the disk is full.
+        The file has no customers, already has one of the added columns or cannot be read to its
+        end; no row could be scored; or the disk is full.
     """
     twice = [name for name in ADDED if name in stream.names]
     if twice:
         raise DataError(
-            f"{stream.source} has a column '{twice[0]}' already, which scoring adds: was it scored "
-            "before? Rename or leave out the column."
+            f"{stream.source} already has a column '{twice[0]}', which scoring adds: was it scored "
+            "before? Rename or remove the column."
         )
     progress, tally = Progress(), Tally()
     try:
@@ -145,21 +145,21 @@ def score_file(
                 output.rejects.unlink(missing_ok=True)
             if not tally.scored:
                 raise DataError(
-                    f"{stream.source}: not one of {tally.read:,} rows can be scored "
+                    f"{stream.source}: none of the {tally.read:,} rows can be scored "
                     f"({reasons(tally)}). The rows and the reasons are in {output.rejects}."
                 )
             scored.replace(output.scored)
     except OSError as error:
         raise DataError(
-            f"{output.scored} cannot be written: {error.strerror or error}. Make room, or choose "
-            "another place with out=."
+            f"{output.scored} cannot be written: {error.strerror or error}. Free some space, or "
+            "choose another place with out=."
         ) from error
     tally.seconds = progress.seconds()
     return tally
 
 
 def reasons(tally: Tally) -> str:
-    """Why rows were rejected, most frequent first: ``income missing 12, age … 3``."""
+    """Say why rows were rejected, most frequent first: ``income missing 12, age … 3``."""
     common = tally.rejected.most_common(4)
     text = ", ".join(f"{kind} {count:,}" for kind, count in common)
     return text + (", …" if len(tally.rejected) > len(common) else "")
@@ -167,7 +167,7 @@ def reasons(tally: Tally) -> str:
 
 @contextlib.contextmanager
 def _part(path: Path) -> Iterator[Path]:
-    """A file of this process beside `path` that is gone afterwards unless it was renamed."""
+    """A temporary file next to `path`, which is removed afterwards unless it was renamed."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield part
@@ -179,7 +179,7 @@ def _part(path: Path) -> Iterator[Path]:
 def _scored_writer(
     stream: CustomerStream, output: Output, path: Path, decimal: str
 ) -> Iterator[Any]:
-    """Yields a function that writes scored rows."""
+    """Yield a function that writes scored rows."""
     if output.parquet:
         writers: list[pa_parquet.ParquetWriter] = []
 
@@ -230,7 +230,7 @@ def _text(column: pa.Array, name: str) -> pa.Array:
 
 
 def csv_lines(columns: Sequence[pa.Array], delimiter: str) -> memoryview | bytes:
-    """Lines of a CSV file as UTF-8 bytes; a value is quoted only where it must be.
+    """Format lines of a CSV file as UTF-8 bytes; values are quoted only where necessary.
 
     Parameters
     ----------
@@ -253,7 +253,7 @@ def csv_lines(columns: Sequence[pa.Array], delimiter: str) -> memoryview | bytes
     options = {"null_handling": "replace", "null_replacement": ""}
     lines = pc.binary_join_element_wise(*fields, comma, **options)
     ended = pc.binary_join_element_wise(lines, nothing, newline)
-    # The texts of a column lie one after the other: that is the file.
+    # Arrow stores the texts of a column one after another: this buffer is the file's content.
     return memoryview(ended.buffers()[2])
 
 
@@ -262,7 +262,7 @@ def _literal(text: str) -> pa.Scalar:
 
 
 def _reject_writer(file: IO[str], stream: CustomerStream) -> Any:
-    """A function that writes a rejected row: its number, the reason and the fields as they are."""
+    """Return a function that writes a rejected row: its number, the reason and its raw fields."""
     own = [f"rejected_{name}" if name in stream.names else name for name in (stream.unit, "reason")]
     writer = csv.writer(file, delimiter=stream.delimiter, lineterminator="\n")
     writer.writerow([*own, *stream.names])
@@ -270,7 +270,7 @@ def _reject_writer(file: IO[str], stream: CustomerStream) -> Any:
 
     def refuse(reject: Reject) -> None:
         fields = list(reject.fields)
-        if len(fields) > width:  # keep the table even: the surplus stands in the last column
+        if len(fields) > width:  # keep the table even: the surplus goes into the last column
             fields[width - 1 :] = [stream.delimiter.join(fields[width - 1 :])]
         fields += [""] * (width - len(fields))
         writer.writerow([reject.number, reject.reason, *fields])
