@@ -96,7 +96,7 @@ class Clustering:
         """Whether half of the starts reached the best WCSS on all rows: more search is useless.
 
         Of 1,748 such WCSS of known sets and generated mixtures, none was above the best known
-        value. Of 3,026 WCSS reached by at most one start in ten, 134 were.
+        value. Of 3,026 WCSS reached by at most one start in ten, 134 were above it.
         """
         return self.polish is None and 2 * self.starts_at_best >= len(self.starts)
 

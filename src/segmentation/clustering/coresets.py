@@ -169,7 +169,9 @@ def coreset_chances(rows: Rows, origin: Floats) -> Floats:
 
 
 def coreset(rows: Rows, chances: Floats, drawn: Floats, size: int) -> Rows:
-    """Draw about `size` rows, each weighted by one over its chance; smaller draws are nested.
+    """Draw about `size` rows, each weighted by one over its chance.
+
+    A smaller coreset is a subset of a larger one.
 
     Parameters
     ----------

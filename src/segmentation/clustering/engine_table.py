@@ -113,7 +113,7 @@ class EngineLine:
     options : type
         A frozen dataclass whose fields are made with `option`.
     in_memory : bool
-        Whether it takes arrays. If not, it needs its own code to pass it rows.
+        Whether it takes arrays. If not, only a command of its own can pass it rows.
     """
 
     name: str
