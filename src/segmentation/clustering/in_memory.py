@@ -166,7 +166,7 @@ class InMemoryEngine:
         """
         if k not in clusterings:
             raise ConfigError(
-                f"cannot improve k={k}: it was not fitted; fitted are {sorted(clusterings)}"
+                f"cannot improve k={k}: it was not fitted; the fitted k are {sorted(clusterings)}"
             )
         options = changed(self.options, {"effort": effort})
         check_seed(seed)

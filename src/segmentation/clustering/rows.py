@@ -152,7 +152,7 @@ def check_seed(seed: int) -> None:
 
 
 def check_rows(Z: Floats, weights: Floats | None = None) -> None:
-    """Refuse rows, and weights, that K-Means cannot be fitted to."""
+    """Refuse rows or weights that K-Means cannot be fitted to."""
     if Z.ndim != 2 or 0 in Z.shape:
         raise DataError(f"clustering needs a table with rows and columns, got shape {Z.shape}")
     if not np.isfinite(Z).all():
@@ -165,7 +165,7 @@ def check_rows(Z: Floats, weights: Floats | None = None) -> None:
         return
     if weights.shape != (len(Z),) or not np.isfinite(weights).all() or (weights < 0).any():
         raise DataError(
-            f"sample_weight must be {len(Z)} finite numbers of at least 0, one for each row"
+            f"sample_weight must contain {len(Z)} finite, non-negative numbers, one per row"
         )
     if not weights.any():
-        raise DataError("sample_weight is 0 everywhere: at least one row must count")
+        raise DataError("sample_weight is 0 everywhere: at least one row needs a positive weight")
