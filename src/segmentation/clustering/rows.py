@@ -165,7 +165,7 @@ def check_rows(Z: Floats, weights: Floats | None = None) -> None:
         return
     if weights.shape != (len(Z),) or not np.isfinite(weights).all() or (weights < 0).any():
         raise DataError(
-            f"sample_weight must contain {len(Z)} finite, non-negative numbers, one per row"
+            f"sample_weight must contain {len(Z)} finite numbers, one per row, each at least 0"
         )
     if not weights.any():
         raise DataError("sample_weight is 0 everywhere: at least one row needs a positive weight")
