@@ -1,15 +1,16 @@
-"""Many customers: the engine beside the obvious script, and where its time goes.
+"""Many customers: the engine compared with the obvious script, and where its time goes.
 
-The obvious script: ``KMeans(k, n_init=10)`` for k = 2..12, with all the threads it likes. Both
-sides get the same scaled matrix, each in a process of its own, one after the other; seconds are
-wall time of the fits alone.
+The obvious script runs ``KMeans(k, n_init=10)`` for k = 2..12 with as many threads as it likes.
+Both sides get the same scaled matrix. Each runs in its own process, one after the other; seconds
+are the wall time of the fits only.
 
     python benchmarks/large_data.py                       # 1e5 and 1e6 rows, three families
     python benchmarks/large_data.py --rows 1e7 --seeds 1  # the obvious script at three k, scaled up
     python benchmarks/large_data.py --growth              # how cost grows from 1e4 to 1e7 rows
 
-``ppm`` is how far the WCSS lies above that of the obvious script, in millionths; below 0 it is
-better. ``limit`` is the time to read the matrix once at memory speed, times the passes made.
+``ppm`` is the relative difference of the WCSS to the obvious script's, in millionths; below 0 the
+engine is better. ``limit`` is the time to read the matrix once at memory speed, times the number of
+passes.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 KS = range(2, 13)
-#: On 1e7 rows the obvious script is measured at these alone; seconds of the rest are interpolated.
+#: On 1e7 rows the obvious script is only measured at these k; the other times are interpolated.
 FEW_KS = (2, 7, 12)
 MANY_ROWS = 5_000_000
 
 
 def skewed(n: int, d: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Eleven overlapping groups with gamma-distributed places and members."""
+    """Draw eleven overlapping groups with gamma-distributed centres and members."""
     centers = rng.gamma(2.0, 2.0, size=(11, d))
     spread = rng.uniform(0.5, 1.2, size=(11, d))
     group = rng.choice(11, n, p=rng.dirichlet(np.full(11, 2.0)))
@@ -43,14 +44,14 @@ def skewed(n: int, d: int, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def integers(n: int, d: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Whole numbers from 0 to 99 around eight places: many ties, equal rows when d is small."""
+    """Draw whole numbers from 0 to 99 around eight centres: many ties, equal rows if d is small."""
     centers = rng.uniform(1, 60, size=(8, d))
     group = rng.choice(8, n, p=rng.dirichlet(np.full(8, 3.0)))
     return np.clip(np.rint(centers[group] + rng.normal(0, 6, size=(n, d))), 0, 99)
 
 
 def heavy(n: int, d: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Six groups with Student's t tails of three degrees of freedom."""
+    """Draw six groups with Student's t tails of three degrees of freedom."""
     centers = rng.normal(0, 2.5, size=(6, d))
     group = rng.choice(6, n, p=rng.dirichlet(np.full(6, 3.0)))
     return centers[group] + rng.standard_t(3, size=(n, d))
@@ -106,7 +107,7 @@ SIDES = {"obvious": obvious, "segment": segment}
 
 
 def measure(side: str, family: str, n: int, d: int, seed: int, ks: Sequence[int]) -> dict[str, Any]:
-    """One side of one cell in a process of its own; also its peak memory and the matrix's, MiB."""
+    """Run one side of one cell in its own process; also return its and the matrix's peak MiB."""
     arguments = [side, family, str(n), str(d), str(seed), json.dumps(list(ks))]
     run = subprocess.run(
         [sys.executable, __file__, "--cell", *arguments], check=True, capture_output=True, text=True
@@ -117,17 +118,17 @@ def measure(side: str, family: str, n: int, d: int, seed: int, ks: Sequence[int]
 
 def cell(side: str, family: str, n: str, d: str, seed: str, ks: str) -> None:
     Z = matrix(family, int(n), int(d), int(seed))
-    # A first fit of a few rows: imports and thread pools are no part of a fit.
+    # Fit a few rows first, so that imports and thread pools are not part of the measured fit.
     SIDES[side](Z[:5000], [2, 3], 0)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = SIDES[side](Z, json.loads(ks), int(seed))
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Making the data needs more memory than most fits: only what goes beyond can be told.
+    # Generating the data needs more memory than most fits; only a higher peak can be seen.
     print(json.dumps({**found, "mib": after / 1024, "made_with": before / 1024}))
 
 
 def compare(n: int, ds: Sequence[int], families: Sequence[str], seeds: int) -> None:
-    """Print a line a cell and the medians."""
+    """Print one line per cell and the medians."""
     head = ("rows", "d", "family", "seed", "obvious s", "segment s", "ratio")
     print(" ".join(f"{name:>9s}" for name in (*head, "worst ppm", "best ppm", "limit s")))
     ratios: dict[str, list[float]] = {}
@@ -151,11 +152,13 @@ def compare(n: int, ds: Sequence[int], families: Sequence[str], seeds: int) -> N
                 print(f"{n:9.0e} {d:9d} {family:>9s} {seed:9d} {values} {rest}", flush=True)
     for name, found in ratios.items():
         print(f"{name}: median {statistics.median(found):.1f}x, worst {min(found):.1f}x")
-    print(f"of {cells} WCSS, {above} more than 20 ppm above the obvious script, {below} below\n")
+    print(
+        f"of {cells} WCSS, {above} are more than 20 ppm above the obvious script's, {below} below\n"
+    )
 
 
 def grow(families: Sequence[str]) -> None:
-    """Print seconds from 1e4 to 1e7 rows and the slope of their logarithm."""
+    """Print the seconds for 1e4 to 1e7 rows and the slope of their logarithm."""
     print(f"{'family':>9s} " + " ".join(f"{n:>9.0e}" for n in GROWTH) + "     slope  peak MiB")
     for family in families:
         found = [measure("segment", family, n, 8, 0, tuple(KS)) for n in GROWTH]
@@ -164,7 +167,7 @@ def grow(families: Sequence[str]) -> None:
         last = found[-1]
         line = " ".join(f"{s:9.2f}" for s in seconds)
         print(f"{family:>9s} {line} {slope:9.2f} {last['mib']:9.0f}", flush=True)
-    print(f"The matrix of {GROWTH[-1]:.0e} rows has {GROWTH[-1] * 8 * 8 / 2**20:.0f} MiB.\n")
+    print(f"The matrix of {GROWTH[-1]:.0e} rows takes {GROWTH[-1] * 8 * 8 / 2**20:.0f} MiB.\n")
 
 
 GROWTH = (10_000, 100_000, 1_000_000, 10_000_000)

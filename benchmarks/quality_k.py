@@ -2,10 +2,10 @@
 
     python benchmarks/quality_k.py [--quick] [--seed N]
 
-Four tables: data sets with a known number of clusters, generated mixtures, data without clusters,
-and how often `agreed` and `contested` choices are right, with 95 % Wilson intervals. A set is
-*recoverable* when K-Means with the true k reaches an adjusted Rand index of 0.9 against the truth:
-where K-Means cannot find the groups, no rule on top of it can be blamed for the wrong k.
+It prints four tables: data sets with a known number of clusters, generated mixtures, data without
+clusters, and how often `agreed` and `contested` choices are right, with 95 % Wilson intervals. A
+set is *recoverable* if K-Means with the true k reaches an adjusted Rand index of 0.9 against the
+truth. If K-Means cannot find the groups, no rule based on it can be blamed for the wrong k.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main() -> None:
 
     known = known_sets()
     if known.empty:
-        print(f"known-k sets left out: {DATA / 'known_k'} is absent (set SEGMENT_TEST_DATA)\n")
+        print(f"known-k sets skipped: {DATA / 'known_k'} not found (set SEGMENT_TEST_DATA)\n")
     else:
         print("Data sets with a known number of clusters, k = 1..20\n")
         print(known.drop(columns="structure").to_string(index=False), "\n")
@@ -70,13 +70,13 @@ def main() -> None:
     noise = structureless_sets(empty, options.seed)
     print("Structure claimed on data without clusters\n")
     print(claimed(noise).to_string(), "\n")
-    print("What a confidence is worth: right choices among the sets with a truth\n")
+    print("How reliable the confidence is: right choices among the sets with a known truth\n")
     print(calibration(pd.concat([known, generated])).to_string(index=False), "\n")
     print(f"{time.process_time() - started:.0f} s CPU")
 
 
 def judge(X: np.ndarray, true_k: int, truth: np.ndarray | None, k_max: int = 12) -> dict:
-    """What every method answers on one data set."""
+    """Return the k that every method chooses on one data set."""
     clusterings = ENGINES["sklearn"].fit_k_range(X, range(1, k_max + 1), seed=0)
     measured = silhouettes(X, clusterings, seed=0)
     curve = metrics.curve(X, clusterings, measured)
@@ -95,7 +95,7 @@ def judge(X: np.ndarray, true_k: int, truth: np.ndarray | None, k_max: int = 12)
 
 
 def claims_structure(X: np.ndarray) -> bool:
-    """The gate alone: without structure the rest of the evidence is not asked."""
+    """Return whether the gate finds structure; the rest of the evidence is only computed then."""
     ks = range(1, min(12, len(np.unique(X, axis=0))) + 1)
     clusterings = ENGINES["sklearn"].fit_k_range(X, ks, seed=0, effort="fast")
     return cluster_tendency.find_structure(X, clusterings, seed=0).structure
@@ -139,7 +139,7 @@ def structureless_sets(count: int, seed: int) -> pd.DataFrame:
 
 
 def mixture(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
-    """2 to 10 clusters of unequal sizes and widths, some of them elliptical."""
+    """Draw 2 to 10 clusters of unequal sizes and widths, some of them elliptical."""
     k, d = int(rng.integers(2, 11)), int(rng.integers(2, 7))
     n = int(rng.choice([100, 200, 500, 1000]))
     separation = float(rng.choice([4.0, 5.0, 6.0, 8.0]))
@@ -158,7 +158,7 @@ def mixture(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
 def _spaced_centers(
     k: int, d: int, separation: float, widths: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Centres at least `separation` mean widths apart in a box just large enough."""
+    """Draw centres at least `separation` mean widths apart, in a box just large enough."""
     side = separation * k ** (1 / d)
     while True:
         centers: list[np.ndarray] = []
@@ -173,7 +173,7 @@ def _spaced_centers(
 
 
 def _noise(family: str, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Deviations of variance 1."""
+    """Draw deviations with variance 1."""
     if family == "uniform":
         return rng.uniform(-np.sqrt(3), np.sqrt(3), shape)
     if family == "t5":
@@ -216,7 +216,7 @@ STRUCTURELESS: dict[str, Callable[[int, int, np.random.Generator], np.ndarray]] 
 
 
 def share(hits: int, total: int) -> str:
-    """A share with its 95 % Wilson interval, in per cent."""
+    """Format a share with its 95 % Wilson interval, in per cent."""
     if total == 0:
         return "-"
     low, high = binomtest(hits, total).proportion_ci(method="wilson")
@@ -231,7 +231,7 @@ def exact(sets: pd.DataFrame) -> pd.DataFrame:
         "mixtures, all": ~is_known,
         "mixtures, recoverable": ~is_known & recoverable,
         "known, all": is_known,
-        # Of wine and s2 K-Means recovers 0.90 and 0.94: rounded, the bar includes both.
+        # K-Means reaches 0.90 on wine and 0.94 on s2; with rounding the threshold includes both.
         "known, recoverable": is_known & (sets["ari"].round(2) >= RECOVERABLE),
     }.items():
         part = sets[chosen]
@@ -251,7 +251,7 @@ def by_family(sets: pd.DataFrame) -> pd.DataFrame:
 
 
 def claimed(sets: pd.DataFrame) -> pd.DataFrame:
-    """The other rules always claim structure: none of them can answer 1."""
+    """Count the claims of structure; the other rules always claim it, as they cannot choose 1."""
     groups: Iterator[tuple[str, pd.DataFrame]] = iter(sets.groupby("set", sort=False))
     rows = {name: (len(part), int(part["structure"].sum())) for name, part in groups}
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["n", "claimed"])

@@ -1,11 +1,11 @@
-"""How often does a search reach the best WCSS known? scikit-learn's restarts beside the engine.
+"""How often does a search reach the best known WCSS? scikit-learn's restarts and the engine.
 
     python benchmarks/quality_wcss.py            # about a minute
     python benchmarks/quality_wcss.py --quick    # two seeds, without n_init=200
 
-`reference_wcss.json` holds, for each data set and k, a published or the best value known when the
-table was made. Hits and gaps are measured against it; a lower value found is printed as a finding.
-The mall, wholesale and ruspini files are looked for in SEGMENT_TEST_DATA (else ../shared/data).
+For each data set and k, `reference_wcss.json` holds a published value or the best value known when
+the table was made. Hits and gaps are relative to it; lower values are printed as findings. The
+mall, wholesale and ruspini files are read from SEGMENT_TEST_DATA (default: ../shared/data).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def load_reference() -> Table:
 
 
 def load_sets() -> dict[str, NDArray[np.float64]]:
-    """Load every data set of the table; those whose file is absent are left out, and said so."""
+    """Load every data set of the table; skip those whose file is missing, with a message."""
     folder = Path(os.environ.get("SEGMENT_TEST_DATA", HERE.parent.parent / "shared" / "data"))
     sets = {"iris": load_iris().data, "wine": load_wine().data}
     ruspini = folder / "known_k" / "ruspini.txt"
@@ -55,7 +55,7 @@ def load_sets() -> dict[str, NDArray[np.float64]]:
         sets["wholesale, six raw spends"] = pd.read_csv(wholesale).iloc[:, 2:].to_numpy(float)
     for name in load_reference():
         if name not in sets:
-            print(f"left out: {name} (file not found in {folder}; set SEGMENT_TEST_DATA)")
+            print(f"skipped: {name} (file not found in {folder}; set SEGMENT_TEST_DATA)")
     return sets
 
 
@@ -79,7 +79,7 @@ def engine(effort: str) -> Fit:
 
 
 def measure(name: str, fit: Fit, sets: dict[str, NDArray[np.float64]], seeds: int) -> Table:
-    """Run one method on every cell, print its line, return the best value it found for each."""
+    """Run one method on every cell, print its line and return the best value found for each."""
     reference = load_reference()
     best: Table = {}
     gaps: list[float] = []
@@ -102,7 +102,7 @@ def measure(name: str, fit: Fit, sets: dict[str, NDArray[np.float64]], seeds: in
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(description="Hit rate against the best WCSS known.")
+    parser = argparse.ArgumentParser(description="Hit rate against the best known WCSS.")
     parser.add_argument("--quick", action="store_true", help="two seeds, without n_init=200")
     quick = parser.parse_args(arguments).quick
     methods: dict[str, Fit] = {"n_init=auto": restarts("auto"), "n_init=10": restarts(10)}
@@ -113,7 +113,7 @@ def main(arguments: list[str]) -> None:
     seeds = 2 if quick else 5
     print(f"{'method':<18} {'cells':>5} {'hits':>8} {'mean gap':>9} {'max gap':>9} {'CPU s':>8}")
     found: Table = {}
-    with threadpool_limits(1):  # more threads than one cost several times the CPU on these sizes
+    with threadpool_limits(1):  # at these sizes, several threads cost several times the CPU
         for name, fit in methods.items():
             for data, row in measure(name, fit, sets, seeds).items():
                 for k, wcss in row.items():

@@ -1,15 +1,16 @@
-"""What a fully logged run, and a sweep of 24, cost beside the obvious script.
+"""The cost of a fully logged run and of a sweep of 24, compared with the obvious script.
 
-The obvious script: scikit-learn ``n_init=10`` for each k, ``silhouette_score``, a metric a call,
-pyplot figures, ``log_model`` with an input example and inferred requirements.
+The obvious script uses scikit-learn with ``n_init=10`` for each k, ``silhouette_score``, one call
+per metric, pyplot figures, and ``log_model`` with an input example and inferred requirements.
 
     python benchmarks/run_cost.py [--file Mall_Customers.csv] [--runs 5] [--pairs 3]
 
-Both sides in turn, so that what else the machine does falls on both; ratios within a pair, and
-their medians. CPU seconds count child processes (MLflow infers requirements in one, sweeps fork).
-A sweep is measured twice: in a warm process, where both sides have imported all they use, and as a
-whole command from start to end. Without a file it uses generated customers of the same shape.
-``--smoke`` goes once through one configuration, of the sweeps only the first and the last side.
+Both sides run alternately, so that other load on the machine affects both. Ratios are computed
+within each pair, and their median is shown. CPU seconds include child processes (MLflow infers
+requirements in one, sweeps fork). A sweep is measured twice: in a warm process, where both sides
+have imported everything they use, and as a whole command from start to end. Without a file,
+generated customers of the same shape are used. ``--smoke`` runs one configuration once, and only
+the first and the last side of the sweeps.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-# As the command sets it, for both sides: NumPy is loaded here before the command is.
+# The same setting as the command's, for both sides: here NumPy is loaded before the command.
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "16")
 
 import matplotlib
@@ -121,14 +122,14 @@ def obvious_sweep(path: Path, uri: str, grid: Grid) -> None:
 
 def our_sweep(path: Path, uri: str, grid: Grid, *options: str) -> None:
     arguments = our_arguments(path, uri, grid, *options)
-    # A first sweep knows no text of another.
+    # A first sweep has no cached text from another one.
     _fast_text._text.cache_clear()
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         assert cli.run(arguments) == 0
 
 
 def our_arguments(path: Path, uri: str, grid: Grid, *options: str) -> list[str]:
-    """A new study each time: `force` would be a rerun of the same."""
+    """Return the arguments of a sweep in a new experiment; `force` would rerun the same one."""
     sweep = [f"features={','.join(grid[0])}", f"scaling={','.join(grid[1])}", "k.min=2"]
     store = [f"tracking.uri={uri}", f"tracking.experiment=sweep{time.time_ns()}"]
     return ["fit", "-m", "data=mall", f"data.path='{path}'", *sweep, *store, *options]
@@ -156,7 +157,7 @@ RENAME = {
 
 
 def cpu(action: Callable[[], None], runs: int) -> list[float]:
-    """CPU seconds of each run after a first one that warms caches and imports up."""
+    """Return the CPU seconds of each run, after a first run that warms up caches and imports."""
     action()
     seconds = []
     for _ in range(runs):
@@ -167,7 +168,7 @@ def cpu(action: Callable[[], None], runs: int) -> list[float]:
 
 
 def cost(action: Callable[[], None]) -> Cost:
-    """CPU and wall seconds of one go."""
+    """Return the CPU and wall seconds of one call."""
     start, clock = spent(), time.perf_counter()
     action()
     return spent() - start, time.perf_counter() - clock
@@ -178,7 +179,7 @@ def command(*arguments: str) -> None:
 
 
 def spent() -> float:
-    """CPU seconds so far, those of ended child processes included: MLflow infers in one."""
+    """Return the CPU seconds so far, including finished child processes (MLflow infers in one)."""
     return sum(os.times()[:4])
 
 

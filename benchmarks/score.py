@@ -1,11 +1,11 @@
-"""`segment score` on large files: rows per second and peak memory, next to plain `predict`.
+"""`segment score` on large files: rows per second and peak memory, compared with plain `predict`.
 
     python benchmarks/score.py            1e6 rows x 8 features
     python benchmarks/score.py 10000000   1e7 rows, takes minutes and 1.5 GB of disk
 
-Every measurement is a process of its own; the memory is the most it ever held (ru_maxrss). Plain
-`predict` reads the file with pandas and calls the scikit-learn pipeline: what one would write by
-hand, with no check, no distance, no second segment and no output file.
+Each measurement runs in its own process; memory is its peak (ru_maxrss). Plain `predict` reads the
+file with pandas and calls the scikit-learn pipeline, as one would write by hand, without checks,
+distances, second segments or an output file.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def predict(path: str, folder: str, out: str, store: str) -> None:
 
 
 def measure(task: str, *arguments: str) -> tuple[float, float, str]:
-    """Seconds, MiB at most, and the last lines of a task in a process of its own."""
+    """Run a task in its own process; return its seconds, peak MiB and last lines of output."""
     started = time.perf_counter()
     done = subprocess.run(
         [sys.executable, __file__, task, *arguments], check=True, capture_output=True, text=True
@@ -96,7 +96,7 @@ def main(n: int) -> None:
         write_customers(path, n)
         save_model(path, model)
         store = f"sqlite:///{folder}/mlflow.db"
-        open_store(store, "unused")  # its tables take seconds to make, once
+        open_store(store, "unused")  # creating its tables takes seconds, once
         size = path.stat().st_size / 2**20
         print(f"{n:,} rows x {len(FEATURES)} features, {size:,.0f} MiB of CSV")
         print(f"{'':18}{'seconds':>9}{'rows/s':>12}{'peak MiB':>10}")
@@ -106,7 +106,7 @@ def main(n: int) -> None:
             print(f"{task:18}{seconds:9.1f}{n / seconds:12,.0f}{peak:10,.0f}")
             print("    " + said.replace(name, "…").replace("\n", "\n    "))
             if task == "score" and peak > LIMIT_MIB:
-                raise SystemExit(f"score held more than {LIMIT_MIB} MiB")
+                raise SystemExit(f"score used more than {LIMIT_MIB} MiB")
 
 
 if __name__ == "__main__":

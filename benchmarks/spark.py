@@ -1,13 +1,13 @@
-"""`segment fit engine=spark` beside MLlib's K-Means, on the same machine in one run.
+"""`segment fit engine=spark` compared with MLlib's K-Means, on the same machine in one run.
 
     python benchmarks/spark.py            1e7 rows x 8, k = 2..10, local[2]; minutes, 1 GB of disk
     python benchmarks/spark.py 1000000    fewer rows
 
-The whole command (start, read, search, passes, evidence, figures, report, logged model) for nine k,
-against a script that reads, scales and fits MLlib's KMeans for k = 2 and k = 5 alone. Each is a
-process of its own; memory is the most that the Python driver, the JVM and a Python worker of it
-ever held. Then, on 300,000 rows: WCSS beside the best of five seeds of MLlib, and what one step
-costs as MLlib's `initialModel` and as a pass of ours.
+The whole command (start, read, search, passes, evidence, figures, report, logged model) for nine k
+is compared with a script that reads, scales and fits MLlib's KMeans for k = 2 and k = 5 only. Each
+runs in its own process; memory is the peak of the Python driver, the JVM and one of its Python
+workers. Then, on 300,000 rows, WCSS is compared with the best of five seeds of MLlib, and the cost
+of one step from MLlib's `initialModel` with one of our passes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ COMPARED = (2, 5, 8)
 
 
 def write_customers(path: Path, n: int) -> None:
-    """Seven skewed, overlapping groups."""
+    """Write a file of seven skewed, overlapping groups."""
     rng = np.random.default_rng(0)
     d = len(FEATURES)
     centers, spread = rng.normal(0, 3, (7, d)), rng.uniform(0.5, 1.5, (7, d))
@@ -55,7 +55,7 @@ def write_customers(path: Path, n: int) -> None:
 
 
 def assembled(path: str):
-    """Session, and the rows scaled and kept as MLlib wants them."""
+    """Return the session and the scaled, persisted rows in the form that MLlib needs."""
     from pyspark.ml.feature import StandardScaler, VectorAssembler
     from pyspark.sql import SparkSession
 
@@ -112,7 +112,7 @@ def quality(path: str) -> None:
     result = compute(customers_of(config, lines.append), config, lines.append)
     session.close()
     spark, rows = assembled(path)
-    # Their StandardScaler divides by the sample's deviation, ours by the population's.
+    # Their StandardScaler divides by the sample standard deviation, ours by the population's.
     factor = SMALL / (SMALL - 1)
     for k in COMPARED:
         costs = [KMeans(k=k, seed=seed).fit(rows).summary.trainingCost for seed in range(5)]
@@ -130,7 +130,7 @@ def quality(path: str) -> None:
         started = time.perf_counter()
         OldKMeans.train(vectors, k, maxIterations=1, initialModel=first)
         took = time.perf_counter() - started
-    print(f"one step of MLlib's initialModel for k={k} alone: {took:.1f} s")
+    print(f"one step from MLlib's initialModel, for k={k} only: {took:.1f} s")
     print(f"one pass of ours: {[line.strip() for line in lines if 'pass over' in line][1]}")
     spark.stop()
 
@@ -143,7 +143,7 @@ def segment(path: str, store: str) -> None:
 
 
 def measure(task: str, *arguments: str) -> tuple[float, dict[str, float], str]:
-    """Seconds, MiB at most of driver, JVM and workers, and what a task in its own process says."""
+    """Run a task in its own process; return seconds, peak MiB of each process kind and output."""
     started = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, __file__, task, *arguments],
@@ -191,7 +191,7 @@ def main(n: int) -> None:
         memory = "".join(
             f"{peak[p]:{w},.0f}" for p, w in (("driver", 12), ("JVM", 9), ("worker", 12))
         )
-        print(f"{'segment fit engine=spark, k=2..10, all of it':44}{ours:9.1f}{memory}")
+        print(f"{'segment fit engine=spark, k=2..10, in total':44}{ours:9.1f}{memory}")
         driver = peak["driver"]
         theirs, peak, said = measure("mllib", path)
         memory = "".join(
@@ -199,9 +199,9 @@ def main(n: int) -> None:
         )
         fits = [float(line.split()[1]) for line in said.splitlines() if line.startswith("fit ")]
         print(f"{'MLlib, read + scale + k=2 + k=5':44}{theirs:9.1f}{memory}")
-        print(f"{'  of it the two fits':44}{sum(fits):9.1f}   ({fits[0]:.1f} + {fits[1]:.1f})")
+        print(f"{'  of which the two fits':44}{sum(fits):9.1f}   ({fits[0]:.1f} + {fits[1]:.1f})")
         if driver > LIMIT_MIB:
-            raise SystemExit(f"the driver held more than {LIMIT_MIB} MiB")
+            raise SystemExit(f"the driver used more than {LIMIT_MIB} MiB")
         print(f"\nWCSS on {SMALL:,} rows")
         print(measure("quality", few)[2].strip())
 

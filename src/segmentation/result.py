@@ -130,7 +130,7 @@ def __getattr__(name: str) -> object:
     if name != "segment":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     warnings.warn(
-        "segmentation.result.segment has moved: use `from segmentation import segment`.",
+        "segmentation.result.segment has moved: write `from segmentation import segment`.",
         DeprecationWarning,
         stacklevel=2,
     )

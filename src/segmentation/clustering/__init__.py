@@ -1,4 +1,4 @@
-"""K-Means for a whole range of k: one file an engine, and the table `ENGINES` that names them."""
+"""K-Means for a whole range of k: one module per engine, and the table `ENGINES`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""One pass over all rows that serves every k at once: what Lloyd's step needs, added up.
+"""One pass over all rows, for every k at once: the sums that a Lloyd step needs.
 
-The kernel of the large-data path on one machine and of the Spark engine: rows are added up block by
-block and partition by partition. It imports NumPy alone, so that it can be sent to executors as it
-is.
+This is the kernel of the large-data path on one machine and of the Spark engine. Rows are summed
+block by block and partition by partition. It imports only NumPy, so it can be sent to executors
+as it is.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ Floats = NDArray[np.float64]
 Key = TypeVar("Key", bound=Hashable)
 Chunk = tuple[NDArray[Any], NDArray[Any] | None]
 
-# Rows worked on at a time: distances to a few centres stay in a core's cache.
+# Rows processed at a time: distances to a few centres stay in a core's cache.
 CHUNK = 8192
-# Blocks of a table at most, and what their number is a multiple of: so that few processes have
-# equally much to do. Blocks are added in order, so the number of processes plays no part.
+# Maximum number of blocks of a table; their number is a multiple of SHARED_BY, so that a few
+# processes share the work evenly. Blocks are added in order: the number of processes does not
+# change the result.
 MOST_BLOCKS, SHARED_BY = 64, 4
 
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over some rows, each counted to its nearest of k centres.
+    """Sums over some rows, each row assigned to the nearest of k centres.
 
     Attributes
     ----------
     weights : ndarray of shape (k,)
-        Weight (number, without weights) of each centre's rows.
+        Total weight (or number, without weights) of each centre's rows.
     sums : ndarray of shape (k, d)
         Their weighted sums.
     squares : ndarray of shape (k,)
@@ -69,12 +70,12 @@ class Totals:
         )
 
     def step_gain(self, centers: Floats) -> float:
-        """What moving the centres to their means wins at least, as a share of the WCSS."""
+        """Return a lower bound of the gain from moving the centres to their means, per WCSS."""
         moved = ((self.means(centers) - centers) ** 2).sum(axis=1)
         return float(self.weights @ moved) / (self.wcss or 1.0)
 
     def means(self, centers: Floats) -> Floats:
-        """Mean of each centre's rows, shape (k, d); a centre without rows stays where it was."""
+        """Return the mean of each centre's rows, shape (k, d); a centre without rows stays put."""
         full = self.weights > 0
         moved = centers.copy()
         moved[full] = self.sums[full] / self.weights[full, None]
@@ -90,7 +91,7 @@ def totals(
     dtype: DTypeLike = np.float32,
     distances: bool = False,
 ) -> dict[Key, Totals]:
-    """Add up, for each set of centres, the rows nearest to each centre.
+    """Sum the rows nearest to each centre, for each set of centres.
 
     Parameters
     ----------
@@ -99,17 +100,17 @@ def totals(
         Any number of sets, such as one for each k.
     weights : ndarray of shape (n,), optional
     origin : ndarray of shape (d,), optional
-        A point among the rows, subtracted from rows and centres before they are compared: squared
+        A point among the rows, subtracted from rows and centres before they are compared. Squared
         distances come from a matrix product and lose about ``|x - origin|² eps`` of `dtype`.
     dtype : float32 or float64
-        Of the comparison; sums over more than a few thousand rows are kept in float64.
+        Precision of the comparison. Sums over more than a few thousand rows are kept in float64.
     distances : bool
-        Also add up the distances, not only their squares.
+        Also sum the distances, not only their squares.
 
     Returns
     -------
     dict
-        The keys of `centers`, each with its `Totals`.
+        Maps the keys of `centers` to `Totals`.
     """
     origin = np.zeros(X.shape[1]) if origin is None else origin
     asked = Asked.about(origin, centers.values(), dtype, distances)
@@ -118,7 +119,7 @@ def totals(
 
 
 def squares(X: NDArray[Any], centers: Floats) -> Floats:
-    """Squared distance of each row to its nearest centre, shape (n,)."""
+    """Return the squared distance of each row to its nearest centre, shape (n,)."""
     middle = centers.mean(axis=0)
     left = score_matrix(centers - middle)
     whole = chunks(X, None, slice(0, len(X)), middle, np.float64)
@@ -128,12 +129,12 @@ def squares(X: NDArray[Any], centers: Floats) -> Floats:
 
 
 def score_matrix(centers: Floats) -> Floats:
-    """What a chunk's rows but the last are multiplied by to give |c - x|² - |x|², (k, d + 1)."""
+    """Return the matrix (k, d + 1) that maps a chunk, less its last row, to |c - x|² - |x|²."""
     return np.column_stack([-2.0 * centers, (centers**2).sum(axis=1)])
 
 
 def blocks(n: int) -> list[slice]:
-    """Cut n rows into blocks, the same whoever adds them up."""
+    """Cut n rows into blocks, whichever process sums them."""
     count = min(MOST_BLOCKS, SHARED_BY * -(-n // (SHARED_BY * CHUNK)))
     ends = [n * i // count for i in range(count + 1)] if n else [0, 0]
     return [slice(start, end) for start, end in itertools.pairwise(ends)]
@@ -142,11 +143,11 @@ def blocks(n: int) -> list[slice]:
 def chunks(
     X: NDArray[Any], weights: Floats | None, block: slice, origin: Floats, dtype: DTypeLike
 ) -> Iterator[Chunk]:
-    """The rows of a block as a pass wants them, `CHUNK` at a time, and their weights.
+    """Yield the rows of a block in the form a pass needs, `CHUNK` at a time, with their weights.
 
-    Rows of the array are x - origin, 1, |x - origin|²: the first d + 1 give distances, all of them
-    the sums of a cluster. Columns are customers: products of short matrices are twice as fast that
-    way round.
+    Rows of the array are x - origin, 1, |x - origin|². The first d + 1 give the distances; all of
+    them give the sums of a cluster. Columns are customers: products of short matrices are twice as
+    fast in this orientation.
     """
     d = X.shape[1]
     for start in range(block.start, block.stop, CHUNK):
@@ -160,14 +161,14 @@ def chunks(
 def own_centers(
     scores: NDArray[Any], members: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], NDArray[Any]]:
-    """Which centre each row is nearest to, one a row, and its score.
+    """Mark the nearest centre of each row, exactly one per row, and return its score.
 
     Parameters
     ----------
     scores : ndarray of shape (k, m)
-        Of rows side by side, as `chunks` gives them; smallest for the nearest centre.
+        Scores of rows laid out as in `chunks`; the nearest centre has the smallest.
     members : ndarray of shape (k, m)
-        Is filled and returned.
+        Filled and returned.
     """
     nearest = scores.min(axis=0)
     own = np.equal(scores, nearest, out=members)
@@ -185,7 +186,7 @@ class Asked:
     ----------
     origin : ndarray of shape (d,)
     centers : list of ndarrays of shape (k, d)
-        About the origin.
+        Relative to the origin.
     dtype : dtype
     distances : bool
     """
@@ -204,10 +205,10 @@ class Asked:
         return cls(origin, shifted, np.dtype(dtype), distances)
 
     def over(self, blocks: Iterable[Iterable[Chunk]]) -> Iterator[Floats]:
-        """Sums over blocks of rows, each of shape (all centres, d + 3).
+        """Yield the sums over each block of rows, of shape (all centres, d + 3).
 
-        The columns: sum of the rows about the origin, weight, squared distances to the origin, and
-        distances to the centre.
+        The columns are the sums of the rows relative to the origin, the weight, the squared
+        distances to the origin and the distances to the centre.
         """
         d, dtype = len(self.origin), self.dtype
         ends = np.cumsum([len(c) for c in self.centers])
@@ -237,7 +238,7 @@ class Asked:
             yield sums
 
     def told(self, keys: Iterable[Key], sums: Iterable[Floats]) -> dict[Key, Totals]:
-        """Totals from the sums over all blocks, in their order; keys as those of the centres."""
+        """Return the totals from the sums over all blocks, in order; `keys` match the centres."""
         added = functools.reduce(np.add, sums)
         found: dict[Key, Totals] = {}
         end = 0
@@ -246,7 +247,7 @@ class Asked:
             total, rest = added[start:end, :-3], added[start:end, -3:]
             count, square, distance = rest.T
             about = square - 2.0 * (c * total).sum(axis=1) + count * (c**2).sum(axis=1)
-            # From sums about the origin to sums of the rows as they are.
+            # From sums relative to the origin to sums of the original rows.
             at = total + count[:, None] * self.origin
             found[key] = Totals(count, at, np.maximum(about, 0.0), distance)
         return found

@@ -1,4 +1,4 @@
-"""What an engine is, and what it returns: one `Clustering` for each k."""
+"""The protocol of engines and their result: one `Clustering` for each k."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from segmentation.clustering.assignment import Totals
 
 @dataclass(frozen=True)
 class Polish:
-    """How a solution found on a sample was settled on all rows: the large-data path checks itself.
+    """How a solution found on a sample was settled on all rows; a check of the large-data path.
 
     Attributes
     ----------
     passes : int
         Passes over all rows.
     gain : float
-        Share of the WCSS that the last of them won.
+        Share of the WCSS gained by the last pass.
     sample_se : float
-        Standard error, relative, of the WCSS as the sample tells it.
+        Relative standard error of the WCSS estimated from the sample.
     """
 
     passes: int
@@ -44,15 +44,16 @@ class Clustering:
     wcss : float
         Within-cluster sum of squares over all rows, weighted (scikit-learn's ``inertia_``).
     starts : tuple of float
-        WCSS that each independent start reached; their spread says how hard the problem is.
+        WCSS that each independent start reached; their spread shows how hard the problem is.
     assign : callable
-        From centres, and optionally the positions of some rows, to the labels of the rows at hand.
+        Takes centres, and optionally the positions of some rows; returns the labels of the rows
+        held here.
     totals : Totals or None
-        What a pass over all rows added up about the centres; None where labels are cheap.
+        Sums of a pass over all rows with these centres; None if labels are cheap to compute.
     polish : Polish or None
-        Only where it was found on a sample.
+        None unless the solution was found on a sample.
     silhouette_squared : float or None
-        Mean silhouette of squared distances over all rows, where the engine measured it.
+        Mean silhouette of squared distances over all rows; None if the engine did not measure it.
     """
 
     k: int
@@ -66,22 +67,22 @@ class Clustering:
 
     @cached_property
     def labels(self) -> NDArray[np.int32]:
-        """Index of the nearest centre of each row, shape (n,); computed when first asked for."""
+        """Index of the nearest centre of each row, shape (n,); computed on first access."""
         return self.assign(self.centers)
 
     def labels_at(self, rows: NDArray[np.intp]) -> NDArray[np.int32]:
-        """Labels of some rows alone: a sample of millions."""
+        """Return the labels of some rows only, such as a sample of millions."""
         return self.labels[rows] if self.totals is None else self.assign(self.centers, rows)
 
     @property
     def sizes(self) -> NDArray[np.int64]:
-        """Rows of each cluster, of all rows, shape (k,)."""
+        """Number of rows in each cluster, over all rows, shape (k,)."""
         if self.totals is not None:
             return np.rint(self.totals.weights).astype(np.int64)
         return np.bincount(self.labels, minlength=self.k)
 
     def reordered(self, order: NDArray[np.intp]) -> Clustering:
-        """The same clustering with its centres in another order."""
+        """Return the same clustering with its centres in another order."""
         totals = None if self.totals is None else self.totals.reordered(order)
         return replace(self, centers=self.centers[order], totals=totals)
 
@@ -92,32 +93,32 @@ class Clustering:
 
     @property
     def is_plain(self) -> bool:
-        """Whether half of its starts came to the best on all rows: no search has more to find.
+        """Whether half of the starts reached the best WCSS on all rows: more search is useless.
 
-        Of 1,748 such WCSS of known sets and generated mixtures none was above the best known; of
-        3,026 that at most one of ten starts came to, 134 were.
+        Of 1,748 such WCSS of known sets and generated mixtures, none was above the best known
+        value. Of 3,026 WCSS reached by at most one start in ten, 134 were above it.
         """
         return self.polish is None and 2 * self.starts_at_best >= len(self.starts)
 
 
 class Engine(Protocol):
-    """Fits K-Means for a whole range of k; made from its options by its line in `ENGINES`.
+    """Fits K-Means for a whole range of k. Its line in `ENGINES` creates it from its options.
 
-    `tests/clustering/contract.py` is the suite that every engine passes.
+    `tests/clustering/contract.py` is the test suite that every engine must pass.
     """
 
     @property
     def options(self) -> Any:
-        """Its options: a frozen dataclass, the one that its line in the table names."""
+        """Its options: an instance of the frozen dataclass named by its line in the table."""
         ...
 
     @property
     def improves_chosen(self) -> bool:
-        """Whether the k that is chosen is to be searched once more, harder, with `improve`."""
+        """Whether to search the chosen k once more, and harder, with `improve`."""
         ...
 
     def with_options(self, **changes: Any) -> Engine:
-        """The same engine with some options changed.
+        """Return the same engine with some options changed.
 
         Raises
         ------
@@ -131,12 +132,12 @@ class Engine(Protocol):
 
         Parameters
         ----------
-        rows : ndarray of shape (n, d), or what the engine takes instead
-            Rows in the scaled space, finite.
+        rows : ndarray of shape (n, d), or the engine's own type
+            Finite rows in the scaled space.
         ks : iterable of int
             Numbers of clusters, each at least 1.
         seed : int
-            Non-negative. Same rows, range, options and seed: same bits.
+            Non-negative. The same rows, range, options and seed give the same bits.
 
         Returns
         -------
@@ -146,7 +147,7 @@ class Engine(Protocol):
         Raises
         ------
         ConfigError
-            A k below 1 or above the number of distinct rows, or a negative seed.
+            A k is below 1 or above the number of distinct rows, or the seed is negative.
         DataError
             The rows cannot be used.
         """
@@ -155,20 +156,20 @@ class Engine(Protocol):
     def improve(
         self, rows: Any, clusterings: dict[int, Clustering], k: int, *, seed: int
     ) -> dict[int, Clustering]:
-        """Search one k harder, from what is known of it and its neighbours.
+        """Search one k harder, starting from its known solution and those of its neighbours.
 
         Parameters
         ----------
         rows, seed
             As given to `fit_k_range`.
         clusterings : dict of int to Clustering
-            From `fit_k_range` on the same rows; left as it is.
+            From `fit_k_range` on the same rows; not modified.
         k : int
             One of its keys.
 
         Returns
         -------
         dict of int to Clustering
-            The same keys; WCSS is not above what it was and still never rises with k.
+            The same keys. No WCSS is higher than before, and WCSS still never rises with k.
         """
         ...

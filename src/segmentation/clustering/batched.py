@@ -1,9 +1,9 @@
 """Many small K-Means fits at once.
 
 The evidence needs hundreds of K-Means fits of a few hundred rows (null data, bootstraps, half
-samples). Called one by one, scikit-learn spends most of that time in per-call overhead; here one
-NumPy operation serves all problems. Quality of a single fit is second to equal treatment: every
-statistic built on it compares fits made by this same procedure.
+samples). Called one by one, scikit-learn would spend most of the time on per-call overhead; here
+one NumPy operation serves all problems. Equal treatment matters more than the quality of a single
+fit: every statistic built on these fits compares fits from this same procedure.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from segmentation.clustering import seeding
 from segmentation.clustering.seeding import nearest
 
 Array = NDArray[np.float64]
-# Lloyd steps at most. Not measured.
+# Maximum number of Lloyd steps. Not measured.
 MAX_ITER = 60
 
 
@@ -39,7 +39,7 @@ class Fits:
 
 
 def lloyd(X: Array, centers: Array, weights: Array | None = None) -> Fits:
-    """Lloyd's algorithm from given centres, on B problems together.
+    """Run Lloyd's algorithm from given centres on B problems together.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def lloyd(X: Array, centers: Array, weights: Array | None = None) -> Fits:
 
 @dataclass(frozen=True)
 class _Problems:
-    """The rows of B problems, or (1, n, d) those that all of them share."""
+    """The rows of B problems, or the shared rows (1, n, d) of all problems."""
 
     X: Array
     squares: Array
@@ -88,16 +88,16 @@ class _Problems:
         return self._from_half(half[:, 0] if centers.shape[1] == 1 else half.min(axis=1))
 
     def some(self, kept: NDArray[np.bool_]) -> _Problems:
-        """The problems that go on."""
+        """Return the problems that are not finished."""
         return self if self.X.shape[0] == 1 else _Problems(self.X[kept], self.squares[kept])
 
     def assign(self, centers: Array) -> tuple[NDArray[np.intp], Array]:
-        """Nearest centre of each row and the squared distance to it, each of shape (B, n)."""
+        """Return each row's nearest centre and the squared distance to it, both (B, n)."""
         labels, best = nearest(self._half_distances(centers), axis=1)
         return labels.astype(np.intp), self._from_half(best)
 
     def _half_distances(self, centers: Array) -> Array:
-        """Half the squared distances less half the rows' squares, of shape (B, k, n)."""
+        """Return half the squared distances minus half the rows' squares, shape (B, k, n)."""
         product = np.matmul(centers, self.X.transpose(0, 2, 1))
         half = 0.5 * np.einsum("bkd,bkd->bk", centers, centers)
         distances: Array = np.subtract(half[:, :, None], product, out=product)
@@ -108,7 +108,7 @@ class _Problems:
 
 
 def _means(X: Array, labels: NDArray[np.intp], old: Array, weights: Array | None) -> Array:
-    """Weighted mean of each cluster; an emptied cluster keeps its old centre."""
+    """Return the weighted mean of each cluster; an emptied cluster keeps its old centre."""
     B, k, d = old.shape
     cell = (labels + k * np.arange(B)[:, None]).ravel()
     mass = np.bincount(cell, None if weights is None else weights.ravel(), B * k)
@@ -130,12 +130,12 @@ def plus_plus(
     weights: Array | None = None,
     start: Array | None = None,
 ) -> Array:
-    """Centres by greedy k-means++ on B problems together, shape (B, k, d).
+    """Choose centres by greedy k-means++ on B problems together, shape (B, k, d).
 
     Parameters
     ----------
     start : ndarray of shape (B, m, d), optional
-        Centres already there; the missing k - m are added.
+        Existing centres; the missing k - m are added.
     """
     mass = np.ones(X.shape[:2]) if weights is None else weights
     candidates = 2 + int(np.log(k))
@@ -144,7 +144,7 @@ def plus_plus(
 
 
 def best_of(first: Fits, second: Fits) -> Fits:
-    """The better fit of each problem."""
+    """Return the better fit of each problem."""
     take = second.wcss < first.wcss
     return Fits(
         np.where(take[:, None, None], second.centers, first.centers),
@@ -156,15 +156,15 @@ def best_of(first: Fits, second: Fits) -> Fits:
 def fit_path(
     X: Array, ks: Iterable[int], rng: np.random.Generator, weights: Array | None = None
 ) -> dict[int, Fits]:
-    """Fit every k from 1 to the largest one wanted, each from two starts.
+    """Fit every k from 1 to the largest requested one, each from two starts.
 
-    One start adds a centre to the best fit of k - 1, so that WCSS does not rise with k; the other
-    is k-means++.
+    One start adds a centre to the best fit of k - 1, so WCSS does not rise with k; the other is
+    k-means++.
 
     Returns
     -------
     dict
-        k -> `Fits`, for the wanted ks.
+        Maps each requested k to its `Fits`.
     """
     wanted = set(ks)
     B = X.shape[0] if weights is None else weights.shape[0]

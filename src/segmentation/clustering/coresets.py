@@ -1,6 +1,6 @@
-"""Distinct rows and seeded samples of many rows, in time linear in all but one sort of integers.
+"""Distinct rows and seeded samples of many rows, in linear time except for one integer sort.
 
-Everything here depends on the values of the rows and the seed, not on the order they stand in.
+All results depend only on the values of the rows and the seed, not on the order of the rows.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from segmentation.clustering.assignment import Floats
 
-# Odd constants of Steele, Lea & Flood's SplitMix64 (2014), whose mixing the fingerprint follows.
+# Odd constants of SplitMix64 (Steele, Lea & Flood 2014), whose mixing the fingerprint follows.
 _GOLDEN, _MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
-# Rows mixed at a time: tens of millions leave no memory for copies of them all.
+# Rows mixed at a time: with tens of millions there is no memory for a copy of all.
 PART_ROWS = 1 << 18
 
 
@@ -26,7 +26,7 @@ class Rows:
     ----------
     X : ndarray of shape (n, d)
     w : ndarray of shape (n,) or None
-        None: each row counts once.
+        If None, each row counts once.
     """
 
     X: Floats
@@ -34,22 +34,22 @@ class Rows:
 
     @property
     def weights(self) -> Floats:
-        """The weights, whether they are all one or not."""
+        """The weights as an array, even if all are one."""
         return np.ones(len(self.X)) if self.w is None else self.w
 
 
 @dataclass(frozen=True)
 class Equals:
-    """Where equal rows are.
+    """The positions of equal rows.
 
     Attributes
     ----------
     keys : ndarray of shape (n,), uint64
         Fingerprint of each row.
     order : ndarray of shape (n,), int
-        Positions of the rows with equal rows side by side.
+        Positions of the rows, sorted so that equal rows are next to each other.
     repeats : ndarray of shape (r,), int
-        Where in `order` a row equals the one before it.
+        Positions in `order` at which a row equals the one before it.
     """
 
     keys: NDArray[np.uint64]
@@ -63,27 +63,28 @@ class Equals:
 
     @property
     def first(self) -> NDArray[np.intp]:
-        """Where in `order` each kind of row starts, shape (distinct,)."""
+        """Position in `order` of the first copy of each distinct row, shape (distinct,)."""
         starts = np.ones(len(self.keys), dtype=bool)
         starts[self.repeats] = False
         return np.flatnonzero(starts)
 
     def merged(self, rows: Rows) -> Rows:
-        """Each kind of row once, with the weights of its copies added."""
+        """Return each distinct row once, with the summed weights of its copies."""
         first = self.first
         w = np.add.reduceat(rows.weights[self.order], first)
         return Rows(rows.X[self.order[first]], w)
 
     @property
     def kinds(self) -> NDArray[np.uint64]:
-        """Fingerprint of each kind of row, in the order of `merged`."""
+        """Fingerprint of each distinct row, in the order of `merged`."""
         return self.keys[self.order[self.first]]
 
     @property
     def copies(self) -> NDArray[np.uint64]:
-        """Fingerprint of each row, the copies of a row numbered.
+        """Fingerprint of each row, different for each copy of a row.
 
-        Drawn all together or not at all, a frequent row would rule a sample.
+        With equal fingerprints a frequent row would be drawn either with all its copies or not at
+        all, and would dominate the sample.
         """
         if not len(self.repeats):
             return self.keys
@@ -95,7 +96,7 @@ class Equals:
 
 
 def lots(fingerprints: NDArray[np.uint64], seed: int) -> Floats:
-    """A uniform number in [0, 1) for each fingerprint."""
+    """Return a uniform number in [0, 1) for each fingerprint."""
     uniform = np.empty(len(fingerprints))
     salt = _mixed(np.array([seed], dtype=np.uint64))
     for start in range(0, len(fingerprints), PART_ROWS):
@@ -105,7 +106,7 @@ def lots(fingerprints: NDArray[np.uint64], seed: int) -> Floats:
 
 
 def find_equals(X: Floats) -> Equals:
-    """Find equal rows by one sort of their fingerprints.
+    """Find equal rows by sorting their fingerprints once.
 
     Parameters
     ----------
@@ -114,16 +115,16 @@ def find_equals(X: Floats) -> Equals:
     Returns
     -------
     Equals
-        Rows in one kind are equal. Should two different rows share a fingerprint, some copies of
-        theirs may count as kinds of their own, which changes no weighted sum.
+        Rows that it merges are equal. If two different rows share a fingerprint, some of their
+        copies may count as distinct rows, which does not change any weighted sum.
     """
     keys = _fingerprints(X)
-    # The row's number in the low bits: one sort of integers then gives the order as well.
+    # With the row's number in the low bits, one sort of integers gives the order as well.
     low = np.uint64((1 << max(len(X) - 1, 1).bit_length()) - 1)
     packed = keys & ~low
     packed |= np.arange(len(X), dtype=np.uint64)
     packed.sort()
-    # In place: tens of millions of rows leave no memory for copies.
+    # In place, because tens of millions of rows leave no memory for copies.
     order = (packed & low).view(np.int64)
     packed &= ~low
     alike = np.flatnonzero(packed[1:] == packed[:-1]) + 1
@@ -132,24 +133,24 @@ def find_equals(X: Floats) -> Equals:
 
 
 def coreset_chances(rows: Rows, origin: Floats) -> Floats:
-    """Chance of each row in one draw of a lightweight coreset.
+    """Return the chance of each row in one draw of a lightweight coreset.
 
-    That of Bachem, Lucic & Krause (2018, KDD, alg. 1). Half of it goes by weight, half by the share
-    of the sum of squares about the origin: a uniform sample of heavy-tailed customers misses the
-    few who make most of the WCSS. Measured on 1e6 rows of Student's t with three degrees of
-    freedom, for k = 4 and 5: solved on uniform samples the WCSS was 11 % and 10 % above the best,
-    on coresets of the same sizes less than 0.001 %.
+    The chances follow Bachem, Lucic & Krause (2018, KDD, alg. 1): half by weight, half by the share
+    of the sum of squares about the origin. A uniform sample of heavy-tailed customers would miss
+    the few who cause most of the WCSS. Measured on 1e6 rows of Student's t with three degrees of
+    freedom, for k = 4 and 5: solutions from uniform samples had a WCSS 11 % and 10 % above the
+    best, those from coresets of the same sizes less than 0.001 %.
 
     Parameters
     ----------
     rows : Rows
     origin : ndarray of shape (d,)
-        Their mean.
+        Mean of the rows.
 
     Returns
     -------
     ndarray of shape (n,)
-        Adds up to one.
+        Sums to one.
     """
     spread, squares = np.zeros(len(rows.X)), np.empty(len(rows.X))
     for column, middle in zip(rows.X.T, origin, strict=True):
@@ -168,7 +169,9 @@ def coreset_chances(rows: Rows, origin: Floats) -> Floats:
 
 
 def coreset(rows: Rows, chances: Floats, drawn: Floats, size: int) -> Rows:
-    """About `size` rows, each weighted by one over its chance; a smaller one lies within a larger.
+    """Draw about `size` rows, each weighted by one over its chance.
+
+    A smaller coreset is a subset of a larger one.
 
     Parameters
     ----------
@@ -176,7 +179,7 @@ def coreset(rows: Rows, chances: Floats, drawn: Floats, size: int) -> Rows:
     chances : ndarray of shape (n,)
         From `coreset_chances`.
     drawn : ndarray of shape (n,)
-        From `lots`, of `Equals.copies` or, when the rows are merged, `Equals.kinds`.
+        From `lots`, for `Equals.copies` or, if the rows are merged, for `Equals.kinds`.
     size : int
     """
     kept = np.concatenate(
@@ -187,19 +190,19 @@ def coreset(rows: Rows, chances: Floats, drawn: Floats, size: int) -> Rows:
         ]
     )
     w = (1.0 if rows.w is None else rows.w[kept]) / np.minimum(chances[kept] * size, 1.0)
-    # In an order of their own: sums, and what a seed draws from them, then depend on nothing else.
+    # Sorted by the drawn numbers, so that sums and seeded draws do not depend on the given order.
     order = np.argsort(drawn[kept])
-    # Adding zero: -0.0 and 0.0 are equal, and a sum of them shows which it was.
+    # Adding zero turns -0.0 into 0.0; they are equal, but sums would show which one it was.
     return Rows(rows.X[kept[order]] + 0.0, w[order])
 
 
 def _fingerprints(X: Floats) -> NDArray[np.uint64]:
-    """64 bits for each row, the same for equal rows."""
+    """Return 64 bits for each row, the same for equal rows."""
     keys = np.full(len(X), _GOLDEN)
     for start in range(0, len(X), PART_ROWS):
         part = keys[start : start + PART_ROWS]
         for column in X[start : start + PART_ROWS].T:
-            # Adding zero turns -0.0, equal to 0.0 but of other bits, into it.
+            # Adding zero turns -0.0 into 0.0, which is equal but has other bits.
             part ^= np.add(column, 0.0, dtype=np.float64).view(np.uint64)
             part[:] = _mixed(part)
     return keys

@@ -1,7 +1,7 @@
-"""The table of engines: for each its name, its class and its options.
+"""The table of engines: the name, class and options of each.
 
-Nothing heavy is imported here, so that a config can be checked against the table at once. The class
-of an engine, and scikit-learn or PySpark with it, is imported when the engine is first asked for.
+Nothing heavy is imported here, so a config can be checked against the table quickly. The class of
+an engine, and with it scikit-learn or PySpark, is imported when the engine is first used.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ def option(
     why: str = "",
     elsewhere: str = "engine.{key}={value} belongs to engine={owner}: add engine={owner}.",
 ) -> Any:
-    """A field of an engine's options.
+    """Define a field of an engine's options.
 
     Parameters
     ----------
     default : object
     words : str
-        Help text: what it does.
+        Help text: what the option does.
     allowed : tuple of str
-        The values it may have; empty: any.
+        The allowed values; empty if any value is allowed.
     least : int
-        The smallest number it may be.
+        The smallest allowed number.
     why : str
-        The end of the message for a smaller one.
+        The end of the error message for a smaller number.
     elsewhere : str
-        The message where an engine that has no such option, ``{engine}``, is given it.
+        The error message if the option is given for an engine without it, ``{engine}``.
     """
     limits = {"allowed": allowed, "least": least, "why": why, "elsewhere": elsewhere}
     return field(default=default, metadata={"help": words, **limits})
@@ -53,47 +53,48 @@ def option(
 _NO_SPARK = "engine.{key} has no meaning without Spark: add engine=spark."
 _EFFORT = "how hard to search for the best WCSS of every k"
 _POLISH = (
-    "how samples are settled on all rows: passes (until one gains next to nothing) or full "
-    "(until Lloyd's algorithm stands still)"
+    "how solutions of samples are refined on all rows: passes (until a pass gains almost nothing) "
+    "or full (until Lloyd's algorithm converges)"
 )
 
 
 @dataclass(frozen=True)
 class SklearnOptions:
-    """Options of the engine for rows in memory; each field's metadata has its help and limits."""
+    """Options of the engine for rows in memory. Field metadata hold the help texts and limits."""
 
     effort: str = option("default", _EFFORT, allowed=("fast", "default", "thorough"))
     path: str = option(
         "auto",
-        "many rows: exact (every candidate on all rows) or sampled (solve samples, then pass over "
-        "all rows)",
+        "for many rows: exact (every candidate on all rows) or sampled (solve samples, then pass "
+        "over all rows)",
         allowed=("auto", "exact", "sampled"),
-        elsewhere="engine.{key}={value} is for tables in memory; engine={engine} has one path.",
+        elsewhere="engine.{key}={value} only applies to tables in memory; engine={engine} has one "
+        "path.",
     )
     polish: str = option("passes", _POLISH, allowed=("passes", "full"))
 
 
 @dataclass(frozen=True)
 class SparkOptions:
-    """Options of the engine for rows in Spark; the last three say where the rows come from."""
+    """Options of the engine for rows in Spark; the last three define where the rows come from."""
 
     effort: str = option("default", _EFFORT, allowed=("fast", "default", "thorough"))
     polish: str = option("passes", _POLISH, allowed=("passes", "full"))
     master: str | None = option(None, "the Spark master; default local[*]", elsewhere=_NO_SPARK)
     partitions: int | None = option(
         None,
-        "partitions of the rows, at least; default 16",
+        "minimum number of partitions of the rows; default 16",
         least=1,
         why="is needed.",
         elsewhere=_NO_SPARK,
     )
     sample: int | None = option(
         None,
-        "customers that the search, the evidence, the figures and the profiles see; default 100000",
-        # A sample below this loses WCSS in silence.
+        "customers used for the search, the evidence, the figures and the profiles; default 100000",
+        # A smaller sample silently gives a worse WCSS.
         least=50_000,
-        why="customers are needed; a smaller sample leads to segments that are worse for all the "
-        "others.",
+        why="customers are needed; a smaller sample gives worse segments for all customers outside "
+        "it.",
         elsewhere=_NO_SPARK,
     )
 
@@ -107,12 +108,12 @@ class EngineLine:
     name : str
         As in ``engine=NAME``.
     home : str or callable
-        ``module:Class``, or the class itself: an `segmentation.clustering.base.Engine`, made from
-        its options.
+        ``module:Class`` or the class itself; calling it with the options returns a
+        `segmentation.clustering.base.Engine`.
     options : type
-        A frozen dataclass, its fields made with `option`.
+        A frozen dataclass whose fields are made with `option`.
     in_memory : bool
-        Whether it takes arrays; else only a command of its own can hand it rows.
+        Whether it takes arrays. If not, only a command of its own can pass it rows.
     """
 
     name: str
@@ -126,7 +127,7 @@ class EngineLine:
         return {each.name: each for each in fields(self.options)}
 
     def make(self, options: Any) -> Engine:
-        """The engine with these options; its module is imported now."""
+        """Import the engine's module and return the engine with these options."""
         if isinstance(self.home, str):
             module, _, name = self.home.partition(":")
             engine: Engine = getattr(import_module(module), name)(options)
@@ -135,7 +136,7 @@ class EngineLine:
 
 
 def changed(options: Options, changes: Mapping[str, Any]) -> Options:
-    """Options with some of them changed.
+    """Return a copy of the options with some changed.
 
     Raises
     ------
@@ -146,7 +147,8 @@ def changed(options: Options, changes: Mapping[str, Any]) -> Options:
     for name, value in changes.items():
         if name not in known:
             raise ConfigError(
-                f"this engine has no option engine.{name}; it has {', '.join(known) or 'none'}."
+                f"this engine has no option engine.{name}; its options are "
+                f"{', '.join(known) or 'none'}."
             )
         limits = known[name].metadata
         allowed, least = limits.get("allowed", ()), limits.get("least", 0)
@@ -158,7 +160,7 @@ def changed(options: Options, changes: Mapping[str, Any]) -> Options:
 
 
 class EngineTable(Mapping[str, "Engine"]):
-    """Engines by name; each is imported, with its default options, when first asked for.
+    """Engines by name. Looking one up imports it and returns it with its default options.
 
     Examples
     --------
@@ -193,11 +195,11 @@ class EngineTable(Mapping[str, "Engine"]):
         return len(self._lines)
 
     def register(self, line: EngineLine) -> None:
-        """Add an engine, or replace the one of that name."""
+        """Add an engine, or replace the one with the same name."""
         self._lines[line.name] = line
 
     def line(self, name: str) -> EngineLine:
-        """The line of one engine.
+        """Return the line of one engine.
 
         Raises
         ------
@@ -210,20 +212,20 @@ class EngineTable(Mapping[str, "Engine"]):
 
     @property
     def fields(self) -> dict[str, Field[Any]]:
-        """The options of all engines by name: the keys that ``engine`` may have in a config."""
+        """The options of all engines by name: the keys allowed under ``engine`` in a config."""
         every: dict[str, Field[Any]] = {}
         for line in self._lines.values():
             every = line.fields | every
         return every
 
     def options(self, name: str, given: Mapping[str, Any]) -> Any:
-        """The options of one engine from those of a config, checked; imports nothing.
+        """Return the checked options of one engine from a config, without importing the engine.
 
         Parameters
         ----------
         name : str
         given : mapping of str to object
-            Options of this engine, and of others as long as they are None or left at their default.
+            Options of this engine; options of other engines must be None or have their default.
 
         Raises
         ------
@@ -242,7 +244,7 @@ class EngineTable(Mapping[str, "Engine"]):
         return changed(self.line(name).options(), mine)
 
     def configured(self, name: str, given: Mapping[str, Any]) -> Engine:
-        """The engine with the options of a config, checked as by `options`."""
+        """Return the engine with the options of a config, checked as by `options`."""
         options = self.options(name, given)
         return self.line(name).make(options)
 

@@ -1,9 +1,9 @@
-"""Search for the best K-Means solution at every k together.
+"""Search for the best K-Means solutions of all k together.
 
-A small genetic search for each k (HG-means, Gribel & Vidal 2019: solutions are crossed by matching
-their centres, mutated by moving a centre, and improved by local search), on a path over k: on the
-way up solutions of k - 1 with one centre more are starts, on the way down those of k + 1 with one
-centre less.
+Each k has a small genetic search (HG-means, Gribel & Vidal 2019): solutions are crossed by matching
+their centres, mutated by moving a centre and improved by local search. The searches follow a path
+over k. On the way up, solutions of k - 1 plus one centre are starts for k; on the way down,
+solutions of k + 1 minus one centre.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from segmentation.clustering.seeding import draw, nearest
 
 @dataclass(frozen=True)
 class Found:
-    """The best distinct solutions of one k, best first, and the WCSS each independent start got."""
+    """The best distinct solutions of one k, best first, and the WCSS of each independent start."""
 
     pool: tuple[Solution, ...]
     starts: tuple[float, ...]
@@ -40,7 +40,7 @@ class Found:
 
 
 def search_range(rows: WeightedRows, k_max: int, effort: Effort, seed: int) -> dict[int, Found]:
-    """Search k = 1..k_max; no k has more WCSS than the k before it.
+    """Search k = 1..k_max. WCSS never rises with k.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def search_range(rows: WeightedRows, k_max: int, effort: Effort, seed: int) -> d
 def search_one(
     rows: WeightedRows, k: int, known: dict[int, Floats], effort: Effort, seed: int
 ) -> Found:
-    """Search one k >= 2, with the known centres of k - 1, k and k + 1 (where given) as starts."""
+    """Search one k >= 2, with the known centres of k - 1, k and k + 1 (if given) as starts."""
     rng = np.random.default_rng([seed, k, 3])
     found = local_search(rows, plus_plus(rows, k, effort.starts, rng))
     if k in known:
@@ -96,14 +96,14 @@ def search_one(
 def local(
     effort: Effort, rows: WeightedRows, centers: Floats, known: Sequence[Solution] = ()
 ) -> list[Solution]:
-    """`local_search` as hard as this effort."""
+    """Run `local_search` with the settings of this effort."""
     return local_search(rows, centers, known=known, hartigan=effort.hartigan, steps=effort.steps)
 
 
 def _bred(
     rows: WeightedRows, first: list[Solution], effort: Effort, rng: np.random.Generator
 ) -> Found:
-    """What comes of first solutions, the independent ones ahead."""
+    """Evolve a pool from the first solutions; the independent ones come first in the list."""
     pool, independent = merge(first), first[: effort.starts]
     if hits(independent, pool[0].wcss) < effort.settled * len(independent):
         pool = evolve(rows, pool, effort, rng)
@@ -111,7 +111,7 @@ def _bred(
 
 
 def merge(solutions: list[Solution]) -> tuple[Solution, ...]:
-    """The `GENERATIONS.pool` best solutions, each WCSS once, best first."""
+    """Return the `GENERATIONS.pool` best solutions with distinct WCSS, best first."""
     pool: list[Solution] = []
     for solution in sorted(solutions, key=lambda s: s.wcss):
         if not pool or not is_same(solution.wcss, pool[-1].wcss):
@@ -120,32 +120,32 @@ def merge(solutions: list[Solution]) -> tuple[Solution, ...]:
 
 
 def is_same(wcss: float, better: float) -> bool:
-    """Whether two WCSS, the second no larger, are those of one solution but for rounding."""
+    """Return whether two WCSS, the second no larger, differ by no more than rounding."""
     return wcss <= better * (1 + LOCAL_SEARCH.same)
 
 
 def hits(solutions: Sequence[Solution], best: float) -> int:
-    """How many of the solutions are the one with the WCSS `best`."""
+    """Count the solutions whose WCSS is `best`."""
     return sum(is_same(solution.wcss, best) for solution in solutions)
 
 
 def evolve(
     rows: WeightedRows, pool: tuple[Solution, ...], effort: Effort, rng: np.random.Generator
 ) -> tuple[Solution, ...]:
-    """Let the pool breed until its offspring agree, or rounds are over; it never gets worse."""
+    """Breed the pool until its offspring agree or the rounds run out; it never gets worse."""
     confirmed = 0
     for _ in range(effort.rounds):
         mothers, fathers = rng.integers(len(pool), size=(2, GENERATIONS.brood, 2)).min(axis=2)
         centers = np.stack([solution.centers for solution in pool])
         children, crossed = centers[mothers], mothers != fathers
         children[crossed] = cross(children[crossed], centers[fathers[crossed]], rng)
-        # A child of one parent is a copy: without a mutation it would end where it began.
+        # A child of one parent is a copy: without a mutation it would stay where it started.
         mutant = ~crossed | (rng.random(GENERATIONS.brood) < 0.5)
         children[mutant] = relocate(rows, children[mutant], rng)
         best = pool[0].wcss
         grown_up = local_search(rows, children, known=pool)
         pool = merge([*pool, *grown_up])
-        # A child of the best easily comes back to it, which says little.
+        # A child of the best solution easily returns to it, which is weak evidence.
         others = [grown_up[i] for i in np.flatnonzero((mothers > 0) & (fathers > 0))]
         confirmed = hits(others, pool[0].wcss) + (confirmed if is_same(best, pool[0].wcss) else 0)
         agreed = hits(grown_up, pool[0].wcss) >= effort.agreed * GENERATIONS.brood
@@ -157,7 +157,7 @@ def evolve(
 def cross(a: Floats, b: Floats, rng: np.random.Generator) -> Floats:
     """Match the centres of two solutions and take one of each pair (Gribel & Vidal 2019, 3.2).
 
-    Of many pairs of solutions at once: a, b and the children have shape (pairs, k, d).
+    Works on many pairs of solutions at once: a, b and the children have shape (pairs, k, d).
     """
     squared = ((a[:, :, None] - b[:, None]) ** 2).sum(axis=3)
     match = np.empty(a.shape[:2], dtype=np.intp)
@@ -168,10 +168,10 @@ def cross(a: Floats, b: Floats, rng: np.random.Generator) -> Floats:
 
 
 def relocate(rows: WeightedRows, centers: Floats, rng: np.random.Generator) -> Floats:
-    """Take one centre of each start (b, k, d), k >= 2, away and put it on a row drawn by D².
+    """Move one centre of each start (b, k, d), k >= 2, to a row drawn by D².
 
-    Of two random centres that one goes which is missed least: by how much the WCSS rises without it
-    while all others stay.
+    Of two random centres, the one whose removal raises the WCSS least is moved (with all others
+    fixed).
     """
     b, k, _ = centers.shape
     start = np.arange(b)
@@ -193,7 +193,7 @@ def relocate(rows: WeightedRows, centers: Floats, rng: np.random.Generator) -> F
 def grow(
     rows: WeightedRows, pool: tuple[Solution, ...], count: int, rng: np.random.Generator
 ) -> Floats:
-    """Starts of k + 1: half from the best solution, half from the others, and a row drawn by D²."""
+    """Build starts for k + 1 by adding a row drawn by D²: half to the best, half to the others."""
     parents = [pool[0] if i % 2 == 0 else pool[i // 2 % len(pool)] for i in range(count)]
     centers = np.stack([parent.centers for parent in parents])
     new = rows.X[draw(rows.squares_to(centers) * rows.w, rng)]
@@ -201,11 +201,11 @@ def grow(
 
 
 def shrink(solution: Solution) -> Floats:
-    """Starts of k - 1: the solution without each of its centres in turn."""
+    """Build starts for k - 1 by leaving out each centre of the solution in turn."""
     return np.stack([np.delete(solution.centers, j, axis=0) for j in range(solution.k)])
 
 
 def plus_plus(rows: WeightedRows, k: int, starts: int, rng: np.random.Generator) -> Floats:
-    """Starts by k-means++, shape (starts, k, d)."""
+    """Draw starts by k-means++, shape (starts, k, d)."""
     mass = np.broadcast_to(rows.w, (starts, rows.m))
     return seeding.plus_plus(rows, mass, k, rows.X.shape[1], rng)

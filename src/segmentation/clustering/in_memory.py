@@ -1,10 +1,10 @@
 """The engine for arrays in memory.
 
-Few rows are searched all together; somewhat more on a weighted sample whose best solutions
-scikit-learn polishes on all rows: the exact path. Beyond 50,000 distinct rows the large-data path
-of `segmentation.clustering.large_data` takes over. All work on distinct rows, or on draws by the
-values of the rows, so the answer depends neither on the order of the rows nor, up to rounding, on
-how often one is repeated instead of weighted.
+Up to 50,000 distinct rows take the exact path: few rows are searched directly, more rows on a
+weighted sample whose best solutions scikit-learn refines on all rows. Above that the large-data
+path of `segmentation.clustering.large_data` takes over. Every path works on distinct rows, or draws
+rows by their values. The result therefore does not depend on the order of the rows or, up to
+rounding, on whether a row is repeated or weighted.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from segmentation.runtime.threads import at_most
 
 @dataclass(frozen=True)
 class InMemoryEngine:
-    """K-Means for arrays; an `segmentation.clustering.base.Engine`.
+    """K-Means for arrays; a `segmentation.clustering.base.Engine`.
 
     Attributes
     ----------
@@ -57,11 +57,11 @@ class InMemoryEngine:
 
     @property
     def improves_chosen(self) -> bool:
-        """At the default effort: ``fast`` is not to be slow, ``thorough`` has searched hard."""
+        """True for the default effort: ``fast`` should stay fast, ``thorough`` needs no more."""
         return self.options.effort == "default"
 
     def with_options(self, **changes: Any) -> InMemoryEngine:
-        """The same engine with some options changed; see `SklearnOptions`."""
+        """Return the same engine with some options changed; see `SklearnOptions`."""
         return InMemoryEngine(changed(self.options, changes))
 
     def fit_k_range(
@@ -78,16 +78,17 @@ class InMemoryEngine:
         Parameters
         ----------
         rows : ndarray of shape (n, d)
-            Rows in the scaled space, finite.
+            Finite rows in the scaled space.
         ks : iterable of int
             Numbers of clusters, each at least 1. All k up to the largest are searched, because each
-            gives its neighbours starts.
+            k provides starts for its neighbours.
         seed : int
-            Non-negative. Same rows (in any order), weights, range, options and seed: same bits.
+            Non-negative. The same rows (in any order), weights, range, options and seed give the
+            same bits.
         sample_weight : ndarray of shape (n,), optional
             Non-negative weights. A row of weight 3 is exactly the same as three equal rows.
         **options : str
-            ``effort``, ``path`` and ``polish``: short for ``with_options(…)``.
+            ``effort``, ``path`` and ``polish``: a shorthand for ``with_options(…)``.
 
         Returns
         -------
@@ -97,7 +98,7 @@ class InMemoryEngine:
         Raises
         ------
         ConfigError
-            A k below 1 or above the number of distinct rows, or an option that is not allowed.
+            A k is below 1 or above the number of distinct rows, or an option is not allowed.
         DataError
             The rows or the weights cannot be used.
 
@@ -122,7 +123,7 @@ class InMemoryEngine:
             if table.large:
                 Z = table.Z
                 sampling = _samples(table, wanted[-1], seed)
-                # No longer needed: where equal rows are takes a quarter of the rows' memory.
+                # Free the positions of equal rows: they take a quarter of the rows' memory.
                 del table
                 with sampling as samples:
                     solved = large_data.solve_range(samples, wanted[-1], effort, full=full)
@@ -143,28 +144,29 @@ class InMemoryEngine:
         effort: str = "thorough",
         sample_weight: NDArray[np.float64] | None = None,
     ) -> dict[int, Clustering]:
-        """Search one k harder, from what is known of it and its neighbours.
+        """Search one k harder, starting from its known solution and those of its neighbours.
 
         Parameters
         ----------
         rows, seed, sample_weight
             As given to `fit_k_range`.
         clusterings : dict of int to Clustering
-            From `fit_k_range` on the same rows; left as it is.
+            From `fit_k_range` on the same rows; not modified.
         k : int
             One of its keys.
         effort : {"fast", "default", "thorough"}
-            Of this search.
+            Effort of this search.
 
         Returns
         -------
         dict of int to Clustering
-            The same keys; k has the better of the two searches and the starts of both. WCSS never
-            rises with k: should the new solution beat a larger k, that one is built upon it.
+            The same keys. k has the better of the two solutions and the starts of both searches.
+            WCSS never rises with k: if the new solution beats a larger k, that k is rebuilt from
+            it.
         """
         if k not in clusterings:
             raise ConfigError(
-                f"cannot improve k={k}: it was not fitted; fitted are {sorted(clusterings)}"
+                f"cannot improve k={k}: it was not fitted; the fitted k are {sorted(clusterings)}"
             )
         options = changed(self.options, {"effort": effort})
         check_seed(seed)
@@ -181,7 +183,7 @@ class InMemoryEngine:
                 with sampling as samples:
                     solved_one = large_data.solve_one(samples, k, near, effort, full=full)
                 new = clustering_of(solved_one, Z)
-                # A larger k that it beats keeps its solution: rebuilt, it would cost a fit.
+                # The new solution must not beat a larger k, because rebuilding that k costs a fit.
                 above = min((c.wcss for j, c in clusterings.items() if j > k), default=-np.inf)
                 best = new if above <= new.wcss < old.wcss else old
                 return {**clusterings, k: replace(best, starts=old.starts + new.starts)}
@@ -196,7 +198,7 @@ class InMemoryEngine:
 
 @dataclass(frozen=True)
 class _Data:
-    """The given rows and, for the search, the distinct ones (centred, scaled by a power of two)."""
+    """The given rows, and the distinct ones centred and scaled by a power of two for the search."""
 
     Z: Floats
     points: Floats
@@ -209,26 +211,26 @@ class _Data:
         points, w = table.merged.X, table.merged.weights
         mean = np.average(points, axis=0, weights=w)
         X = points - mean
-        # A power of two changes no digit and keeps squares away from overflow and underflow.
+        # A power of two does not change any digit and keeps squares from overflow and underflow.
         scale = float(np.exp2(-np.frexp(np.abs(X).max(initial=0.0))[1]))
         return cls(table.Z, points, WeightedRows(X * scale, w), mean, scale)
 
     def inward(self, centers: Floats) -> Floats:
-        """Centres in the coordinates of the search."""
+        """Return centres in the coordinates of the search."""
         return (centers - self.mean) * self.scale
 
     def finish(self, found: Found, sample: WeightedRows) -> Clustering:
-        """Clustering of all rows from what was found, on all rows or on a sample of them."""
+        """Return the clustering of all rows from a search on all rows or on a sample."""
         if sample.m == self.rows.m:
             centers = found.best.centers
         else:
             centers = polish(self.rows, [solution.centers for solution in found.pool])
-        # Starts of a sample keep their ratio to its best.
+        # Starts on a sample keep their ratio to the best WCSS of the sample.
         ratio = np.array(found.starts) / (found.best.wcss or 1.0)
         return self.clustering(centers, tuple(ratio.tolist()))
 
     def clustering(self, centers: Floats, ratio: tuple[float, ...]) -> Clustering:
-        """Clustering around the means, at full precision, of the clusters these centres make."""
+        """Return the clustering around the full-precision means of these centres' clusters."""
         outward = centers / self.scale + self.mean
         labels, _ = nearest_center(self.points, outward)
         exact = cluster_means(self.points, self.rows.w, labels, outward)
@@ -239,7 +241,7 @@ class _Data:
         return Clustering(len(exact), exact, wcss, starts, partial(labels_of, self.Z))
 
     def not_above(self, solved: dict[int, Clustering], k: int) -> Clustering:
-        """Return k's clustering, first rebuilt in ``solved`` if a smaller k has less WCSS."""
+        """Return k's clustering, after rebuilding it in ``solved`` if a smaller k has less WCSS."""
         below = min((solved[j] for j in solved if j < k), key=lambda c: c.wcss, default=None)
         if below is None or solved[k].wcss <= below.wcss:
             return solved[k]
@@ -249,7 +251,7 @@ class _Data:
             far = int((near * self.rows.w).argmax())
             centers = polish(self.rows, [np.vstack([centers, self.rows.X[far]])])
         grown = self.clustering(centers, ())
-        # What is left above is rounding: a row that leaves for its own centre cannot add WCSS.
+        # Any excess is rounding: giving a row its own centre cannot raise the WCSS.
         wcss = min(grown.wcss, below.wcss)
         solved[k] = replace(grown, wcss=wcss, starts=solved[k].starts)
         return solved[k]
@@ -260,11 +262,11 @@ def _samples(table: Table, k_max: int, seed: int) -> AbstractContextManager[Samp
 
 
 def polish(rows: WeightedRows, starts: list[Floats]) -> Floats:
-    """Run starts, each (k, d), to a local optimum on all rows; return the best one's centres."""
+    """Run starts, each (k, d), to local optima on all rows; return the centres of the best."""
     if rows.m <= EXACT_PATH.hartigan_rows:
         few = np.stack(starts[: EXACT_PATH.polished])
         return min(local_search(rows, few), key=lambda solution: solution.wcss).centers
-    # The sample ranks close rivals by its own luck; a few steps on all rows rank them rightly.
+    # A sample ranks close rivals by chance; a few steps on all rows rank them correctly.
     heats = [_lloyd(rows, centers, max_iter=EXACT_PATH.heat) for centers in starts]
     leader = min(heats, key=lambda fit: float(fit.inertia_))
     centers: Floats = _lloyd(rows, leader.cluster_centers_, max_iter=300).cluster_centers_
@@ -277,7 +279,7 @@ def _lloyd(rows: WeightedRows, centers: Floats, max_iter: int) -> KMeans:
 
 
 def cluster_means(points: Floats, w: Floats, labels: NDArray[np.int32], fallback: Floats) -> Floats:
-    """Weighted means taken from a row of each cluster, so that equal rows give exactly that row."""
+    """Return weighted means relative to a row of each cluster: equal rows give exactly that row."""
     means = fallback.copy()
     for j in range(len(means)):
         own = np.flatnonzero(labels == j)
@@ -288,13 +290,13 @@ def cluster_means(points: Floats, w: Floats, labels: NDArray[np.int32], fallback
 
 
 def _search_rows(rows: WeightedRows, k_max: int, seed: int) -> WeightedRows:
-    """All rows if they are few, else a lightweight coreset (Bachem, Lucic & Krause 2018, alg. 1).
+    """Return all rows if they are few, else a coreset (Bachem, Lucic & Krause 2018, alg. 1).
 
-    Half the draws go by weight, half by the share of the total sum of squares, so that a small
-    cluster far out is not missed; weights are divided by the chance of being drawn. Rows are drawn
-    with replacement, unlike those of `segmentation.clustering.coresets`: with these instead, 47 %
-    and not 42 % of 360 WCSS of 2,500 to 30,000 rows came to the best of both, for a tenth more CPU,
-    but no segmentation of that size would come out as it did before.
+    Half the draws are by weight, half by the share of the total sum of squares, so that a small,
+    distant cluster is not missed; weights are divided by the chance of being drawn. Unlike in
+    `segmentation.clustering.coresets`, rows are drawn with replacement. With those coresets 47 %
+    instead of 42 % of 360 WCSS of 2,500 to 30,000 rows reached the best of both, for a tenth more
+    CPU, but every segmentation of that size would change.
     """
     size = max(SAMPLES.search, 20 * k_max)
     if rows.m > size:

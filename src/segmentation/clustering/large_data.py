@@ -1,8 +1,8 @@
-"""The large-data path: the whole k range solved on samples, settled by a few passes over all rows.
+"""The large-data path: solve the whole k range on samples, then settle it on all rows.
 
-The samples lie each within the next: a small one for the engine's search; one that tells starts
-worth a try; one on which neighbours in k improve each other; an eighth of all rows that decides
-between rivals and is refined on. What is left to win is then less than a pass over all rows can.
+Each sample is a subset of the next: a small one for the engine's search; one that screens starts;
+one on which neighbours in k improve each other; and an eighth of all rows, which refines solutions
+and decides between rivals. A few passes over all rows are then enough.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class Solved:
     Attributes
     ----------
     settled : Settled
-        On all rows.
+        The solution on all rows.
     starts : tuple of float
         WCSS that independent starts reached on the smallest sample, scaled to all rows.
     sample_se : float
-        Standard error of the WCSS as the climb's sample tells it, relative: what a fit on that
-        sample alone would be off by.
+        Relative standard error of the WCSS estimated from the climb's sample: the typical error of
+        a fit on that sample alone.
     """
 
     settled: Settled
@@ -46,7 +46,7 @@ class Solved:
 
 
 def solve_range(samples: Samples, k_max: int, effort: str, *, full: bool) -> dict[int, Solved]:
-    """Solve k = 1..k_max; no k has more WCSS than the k before it.
+    """Solve k = 1..k_max. WCSS never rises with k.
 
     Parameters
     ----------
@@ -54,9 +54,10 @@ def solve_range(samples: Samples, k_max: int, effort: str, *, full: bool) -> dic
     k_max : int
     effort : {"fast", "default", "thorough"}
     full : bool
-        Run Lloyd's algorithm on all rows to its end, not only until a pass gains next to nothing.
+        Run Lloyd's algorithm on all rows to convergence, not only until a pass gains almost
+        nothing.
     """
-    # One k further, or the last would lack the starts that its neighbour gives it.
+    # One more k, so that the largest k gets starts from its neighbour too.
     found = search_range(samples.search_rows, k_max + 1, LARGE_DATA.search, samples.seed)
     starts = {k: [solution.centers + samples.origin for solution in found[k].pool] for k in found}
     settled: dict[int, Settled] = {}
@@ -66,7 +67,7 @@ def solve_range(samples: Samples, k_max: int, effort: str, *, full: bool) -> dic
     one = samples.origin[None]
     totals = samples.precise({1: one, **{k: each.centers for k, each in settled.items()}})
     solved = {k: each.measured(totals[k]) for k, each in settled.items()}
-    # The single cluster's centre is the mean, to the last digit.
+    # The centre of a single cluster is exactly the mean.
     solved[1] = Settled(one, totals[1], gain=0.0, passes=1)
     for k in range(2, k_max + 1):
         if solved[k].wcss > solved[k - 1].wcss:
@@ -77,7 +78,7 @@ def solve_range(samples: Samples, k_max: int, effort: str, *, full: bool) -> dic
 def solve_one(
     samples: Samples, k: int, known: Mapping[int, Floats], effort: str, *, full: bool
 ) -> Solved:
-    """Solve one k >= 2 again and harder, from the known centres of it and its neighbours."""
+    """Solve one k >= 2 again, and harder, from its known centres and those of its neighbours."""
     inward = {j: centers - samples.origin for j, centers in known.items()}
     found = search_one(samples.search_rows, k, inward, LARGE_DATA.search_harder, samples.seed)
     starts = {j: [centers] for j, centers in known.items()}
@@ -88,9 +89,9 @@ def solve_one(
 
 
 def _settled(samples: Samples, pools: Pools, *, full: bool) -> dict[int, Settled]:
-    """Refine the best of each k on the largest sample, then settle them on all rows.
+    """Refine the best solutions of each k on the largest sample, then settle them on all rows.
 
-    In single precision: a pass more tells their totals.
+    Single precision is enough here, because one more pass measures the totals.
     """
     spread = float(samples.climbing.weights @ squares(samples.climbing.X, samples.origin[None]))
     tightest = min(pool[0].wcss for pool in pools.values())
@@ -129,13 +130,13 @@ def _settled(samples: Samples, pools: Pools, *, full: bool) -> dict[int, Settled
 def _climb(
     samples: Samples, starts: Mapping[int, list[Floats]], wanted: Collection[int], rounds: int
 ) -> Pools:
-    """Let neighbours in k give each other starts until that lowers no WCSS."""
+    """Let neighbours in k exchange starts until no WCSS falls any more."""
     first = {(k, i): centers for k, each in starts.items() for i, centers in enumerate(each)}
     pools = _climbed(samples, first)
     rng = np.random.default_rng([samples.seed, max(starts)])
     for turn in range(rounds):
         best = {k: pool[0].wcss for k, pool in pools.items()}
-        # In turn the best, the second best, …: rivals lead to other places than the best does.
+        # Take the best, then the second best, and so on: rivals lead to other optima than the best.
         parents = {k: pool[turn % len(pool)] for k, pool in pools.items()}
         reach = {k: _reach(samples.climbing, parent.centers) for k, parent in parents.items()}
         tried = {
@@ -145,7 +146,7 @@ def _climb(
         }
         new = _climbed(samples, _screened(samples, tried, pools), pools)
         pools |= {k: _distinct([*pools[k], *new[k]]) for k in new}
-        # Of a range the last k is there for the one before it.
+        # The last k of a range is only there to help the one before it.
         asked = list(wanted)[:-1] or wanted
         if all(pools[k][0].wcss > best[k] * (1 - LARGE_DATA.climb_gain) for k in asked):
             break
@@ -155,7 +156,7 @@ def _climb(
 def _screened(
     samples: Samples, starts: Mapping[Start, Floats], known: Pools
 ) -> dict[Start, Floats]:
-    """The starts that two passes over a small sample leave near the best known of their k."""
+    """Return the starts that are near the best of their k after two passes over a small sample."""
     run = samples.over(samples.screening)
     ended = settle(run, starts, most=2)
     best = run({k: pool[0].centers for k, pool in known.items()})
@@ -185,7 +186,7 @@ def _offspring(
     k: int,
     rng: np.random.Generator,
 ) -> Iterator[Floats]:
-    """Starts for k: from k + 1 with two centres merged, from k - 1 with a row more, from k both."""
+    """Yield starts for k: merge two centres of k + 1, add a row to k - 1, or do both to k."""
     if k == 1:
         return
     if k + 1 in parents:
@@ -198,9 +199,9 @@ def _offspring(
 
 
 def _merged(parent: Settled) -> Iterator[Floats]:
-    """Its centres with two of them replaced by their mean; the pairs whose merger costs least.
+    """Yield the centres with two of them replaced by their mean, for the cheapest pairs.
 
-    A merger costs ``w_a w_b / (w_a + w_b) |a - b|²`` (Ward 1963).
+    Merging a and b costs ``w_a w_b / (w_a + w_b) |a - b|²`` (Ward 1963).
     """
     c, w = parent.centers, parent.totals.weights
     first, second = np.triu_indices(len(c), 1)
@@ -213,29 +214,30 @@ def _merged(parent: Settled) -> Iterator[Floats]:
 
 
 def _reach(rows: Rows, centers: Floats) -> Floats:
-    """What the rows up to each add to the WCSS."""
+    """Return the cumulative contribution of the rows to the WCSS."""
     reach: Floats = np.cumsum(squares(rows.X, centers) * rows.weights)
     return reach
 
 
 def _far_rows(rows: Rows, reach: Floats, rng: np.random.Generator) -> Floats:
-    """`LARGE_DATA.tries` rows drawn by their share of the WCSS (k-means++'s draw)."""
+    """Draw `LARGE_DATA.tries` rows by their share of the WCSS, as k-means++ does."""
     drawn = np.searchsorted(reach, rng.random(LARGE_DATA.tries) * reach[-1], side="right")
     far: Floats = rows.X[np.minimum(drawn, len(rows.X) - 1)]
     return far
 
 
 class Rivals:
-    """Gives up starts that lie too far above the best of their k, or end where others did.
+    """Gives up starts that are too far above the best of their k or reach a known solution.
 
     Parameters
     ----------
     margins : tuple of float
-        How far (relative) after 1, 2, 4, … passes, the last for all passes after.
+        How far above the best (relative) a start may be after 1, 2, 4, … passes; the last value
+        holds for all later passes.
     known : mapping of k to list of Settled, optional
-        Solutions known already.
+        Solutions found earlier.
     noise : float
-        How far (relative) above the best of its k a start is as good: it has to settle.
+        Within this relative distance of the best, a start counts as equally good and has to settle.
     """
 
     def __init__(
@@ -251,14 +253,14 @@ class Rivals:
         self.best |= {k: pool[0].wcss for k, pool in self.known.items()}
 
     def enough(self, start: Start, wcss: float) -> float:
-        """Gain of a step below which this start stops: it no longer comes near the best."""
+        """Return the gain below which this start stops because it cannot come near the best."""
         above = wcss / self.best[start[0]] - 1
         return LARGE_DATA.stop_share * above if above > self.noise else 0.0
 
     def hopeless(self, going: Mapping[Start, Settled], number: int) -> list[Start]:
-        """Those to give up after this pass."""
+        """Return the starts to give up after this pass."""
         for (k, i), start in going.items():
-            # A long stride may overshoot: the lowest counts, or the best itself could be given up.
+            # A long stride can overshoot. Compare the lowest WCSS, or the best might be dropped.
             self.lowest[k, i] = min(self.lowest[k, i], start.wcss)
             self.best[k] = min(self.best[k], start.wcss)
         margin = self.margins[min(number // 2, len(self.margins) - 1)]
@@ -266,7 +268,7 @@ class Rivals:
             (k, i)
             for (k, i), start in going.items()
             if self.lowest[k, i] > self.best[k] * (1 + margin)
-            # Most starts fall back to where their parents are, and slowly: no need to wait.
+            # Most starts slowly fall back to their parents' solutions: no need to wait for that.
             or any(same_solution(solution, start) for solution in self.known.get(k, ()))
         ]
 
@@ -279,7 +281,7 @@ def _by_k(found: Mapping[Start, Settled]) -> Pools:
 
 
 def _distinct(pool: Iterable[Settled]) -> list[Settled]:
-    """The `LARGE_DATA.pool` best, each solution once, best first."""
+    """Return the `LARGE_DATA.pool` best distinct solutions, best first."""
     kept: list[Settled] = []
     for settled in sorted(pool, key=lambda s: s.wcss):
         if not any(same_solution(known, settled) for known in kept):
@@ -288,17 +290,17 @@ def _distinct(pool: Iterable[Settled]) -> list[Settled]:
 
 
 def same_solution(a: Settled | Clustering, b: Settled | Clustering) -> bool:
-    """Whether two solutions for one k differ by no more than where they started from."""
+    """Return whether two solutions for one k are the same, not quite settled."""
     apart = ((a.centers[:, None] - b.centers[None]) ** 2).sum(axis=2).min(axis=1)
     sizes = a.sizes if isinstance(a, Clustering) else a.totals.weights
     return float(sizes @ apart) <= LARGE_DATA.same * a.wcss
 
 
 def _near_best(sample: Rows, pool: list[Settled]) -> list[Settled]:
-    """The best and those that the sample cannot tell from it, a few at most.
+    """Return the best solution and a few that the sample cannot distinguish from it.
 
-    The error of the difference of two WCSS is that of the rows' own differences: it is far below
-    the error of either.
+    The standard error of the difference of two WCSS comes from the differences per row, so it is
+    far smaller than the standard error of either WCSS.
     """
     best, *others = pool
     most = max(LARGE_DATA.rivals, LARGE_DATA.rival_numbers // sample.X.shape[1])
@@ -313,7 +315,7 @@ def _near_best(sample: Rows, pool: list[Settled]) -> list[Settled]:
 
 
 def _grown(samples: Samples, fewer: Settled) -> Settled:
-    """One centre more than a better k - 1 has: its WCSS is lower."""
+    """Add one centre to a better solution of k - 1, which lowers its WCSS."""
     rng = np.random.default_rng([samples.seed, len(fewer.centers)])
     reach = _reach(samples.climbing, fewer.centers)
     starts = {

@@ -1,4 +1,4 @@
-"""Lloyd's algorithm by passes over rows, each pass serving every start that still gains."""
+"""Lloyd's algorithm by passes over rows. Each pass serves all starts that still improve."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ class Pass(Protocol):
     """A pass over all rows: `segmentation.clustering.assignment.totals`, here or on executors."""
 
     def __call__(self, centers: Mapping[Key, Floats]) -> dict[Key, Totals]:
-        """Totals for each set of centres."""
+        """Return the totals for each set of centres."""
         ...
 
 
 @dataclass(frozen=True)
 class Settled:
-    """Where the passes left one start.
+    """The result of the passes for one start.
 
     Attributes
     ----------
     centers : ndarray of shape (k, d)
     totals : Totals
-        Of all rows, about exactly these centres.
+        Totals of all rows for exactly these centres.
     gain : float
-        Share of the WCSS that the last pass won over the one before.
+        Share of the WCSS that the last pass gained over the one before.
     passes : int
     """
 
@@ -39,7 +39,7 @@ class Settled:
     passes: int
 
     def measured(self, totals: Totals) -> Settled:
-        """The same centres with what one more pass added up."""
+        """Return the same centres with the totals of one more pass."""
         return replace(self, totals=totals, passes=self.passes + 1)
 
     @property
@@ -49,14 +49,14 @@ class Settled:
 
 
 class Rivalry(Protocol[Key]):
-    """Decides which starts for one k stop early: most fall behind the best before they settle."""
+    """Decides which starts stop early: most fall behind the best of their k before they settle."""
 
     def enough(self, start: Key, wcss: float) -> float:
-        """Gain of a step (share of the WCSS) below which this start cannot come near the best."""
+        """Return the gain (share of WCSS) below which this start cannot come near the best."""
         ...
 
     def hopeless(self, going: Mapping[Key, Settled], number: int) -> Collection[Key]:
-        """From where starts that go on stand after pass `number`: those to give up."""
+        """Return the starts to give up after pass `number`."""
         ...
 
 
@@ -68,11 +68,11 @@ def settle(
     most: int = PASSES.most,
     rivalry: Rivalry[Key] | None = None,
 ) -> dict[Key, Settled]:
-    """Move each set of centres to the means of its rows until that wins next to nothing.
+    """Move each set of centres to the means of its rows until that gains almost nothing.
 
-    Two passes at least: the first moves the centres, the second measures what that won. Those that
-    would still gain more than the tolerance go on, so that an easy k costs two passes however hard
-    another is.
+    There are at least two passes: the first moves the centres and the second measures the gain.
+    Only starts that would still gain more than the tolerance go on, so an easy k costs two passes
+    no matter how hard another k is.
 
     Parameters
     ----------
@@ -81,14 +81,14 @@ def settle(
     tolerance : float
         See `segmentation.clustering.search_settings.PassSettings`.
     most : int
-        Passes after which every start is done; at least 2.
+        Maximum number of passes; at least 2.
     rivalry : Rivalry, optional
-        Which starts stop before they settle, and which are given up.
+        Decides which starts stop before they settle, and which are given up.
 
     Returns
     -------
     dict
-        The keys of `starts` without those given up.
+        The keys of `starts`, except those given up.
     """
     done: dict[Key, Settled] = {}
     going = dict(starts)
@@ -100,11 +100,11 @@ def settle(
             centers, old = going[key], before.get(key)
             gain = math.inf if old is None else (old.wcss - now.wcss) / (now.wcss or 1.0)
             if old is not None and not now.weights.all():
-                # A centre lost its last row: the step before had rows for all of them.
+                # A centre lost its last row; before this step all centres had rows.
                 done[key] = old
                 continue
             before[key] = Settled(centers, now, gain, number)
-            # A long stride may overshoot: only what is below the pass before counts as settled.
+            # A long stride can overshoot: a start is settled only if it improved on the last pass.
             enough = rivalry.enough(key, now.wcss) if rivalry and number > 2 else 0.0
             settled = gain >= 0 and now.step_gain(centers) <= max(tolerance, enough)
             if old is not None and (settled or number == most):

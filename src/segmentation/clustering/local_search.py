@@ -1,8 +1,8 @@
 """Local search for K-Means from many starts at once: Lloyd steps, then Hartigan moves.
 
-On a few hundred rows one scikit-learn fit is nearly all call overhead, so a whole batch of starts
-is driven through each step together: arrays are laid out (k, starts, rows), and one matrix product
-gives every distance of every start.
+On a few hundred rows a scikit-learn fit is almost entirely call overhead. Here a whole batch of
+starts takes each step together: arrays have shape (k, starts, rows), and one matrix product gives
+all distances of all starts.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Solution:
 
 @dataclass(frozen=True)
 class WeightedRows:
-    """Distinct rows with positive weights: what the search works on.
+    """Distinct rows with positive weights, the input of the search.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class WeightedRows:
         Weight of each row.
     by_difference : bool
         Compute distances from coordinate differences. The matrix product is several times faster
-        but loses about ``|x|² eps``, which matters when the clusters are tiny beside the spread.
+        but loses about ``|x|² eps``, which matters if the clusters are tiny relative to the spread.
     """
 
     X: Floats
@@ -61,7 +61,7 @@ class WeightedRows:
 
     @cached_property
     def same_weight(self) -> bool:
-        """Whether all rows weigh the same: most tables hold no customer twice."""
+        """Whether all rows have the same weight; in most tables no row occurs twice."""
         return bool(np.all(self.w == self.w[0]))
 
     @cached_property
@@ -75,9 +75,9 @@ class WeightedRows:
         return np.column_stack([self.w, self.w[:, None] * self.X])
 
     def distances(self, centers: Floats) -> Floats:
-        """Squared distances to centres (b, k, d) as an array (k, b, m).
+        """Return squared distances to centres (b, k, d) as an array (k, b, m).
 
-        Of a row that is its own centre it may be less than zero by rounding.
+        For a row that is its own centre, rounding may give a value below zero.
         """
         b, k, d = centers.shape
         C = centers.transpose(1, 0, 2)
@@ -94,17 +94,17 @@ class WeightedRows:
         return product.reshape(k, b, self.m)
 
     def at(self, rows: NDArray[np.intp]) -> Floats:
-        """Some of the rows."""
+        """Return some of the rows."""
         return self.X[rows]
 
     def squares_to(self, centers: Floats) -> Floats:
-        """Squared distances to the nearest of the centres (b, k, d) of each start, (b, m)."""
+        """Return squared distances (b, m) to each start's nearest centre, of centres (b, k, d)."""
         D = self.distances(centers)
         near: Floats = D[0] if len(D) == 1 else D.min(axis=0)
         return near
 
     def means(self, labels: Labels, k: int) -> tuple[Floats, Floats]:
-        """Cluster means (b, k, d) and weights (b, k) of labels (b, m); NaN for an empty cluster."""
+        """Return means (b, k, d) and weights (b, k) for labels (b, m); NaN for an empty cluster."""
         b = len(labels)
         members = labels[:, None] == np.arange(k, dtype=labels.dtype)[:, None]
         sums = members.reshape(b * k, self.m).astype(np.float64) @ self._weighted
@@ -118,12 +118,12 @@ class WeightedRows:
         return float(self.w @ self._product[-1])
 
     def wcss(self, means: Floats, weights: Floats) -> Floats:
-        """WCSS (b,) of cluster means and weights; infinite where a cluster is empty."""
+        """Return the WCSS (b,) of cluster means and weights; infinite if a cluster is empty."""
         between = (weights * np.vecdot(means, means)).sum(axis=1)
         return np.where(np.isnan(between), np.inf, self._total - between)
 
 
-@np.errstate(invalid="ignore")  # Means of empty clusters: once here, not at each of the steps.
+@np.errstate(invalid="ignore")  # Means of empty clusters; set once here, not at every step.
 def local_search(
     rows: WeightedRows,
     centers: Floats,
@@ -132,20 +132,20 @@ def local_search(
     hartigan: bool = True,
     steps: int = LOCAL_SEARCH.max_steps,
 ) -> list[Solution]:
-    """Run every start to a local optimum that no single row can leave for a better WCSS.
+    """Run every start to a local optimum where moving a single row cannot lower the WCSS.
 
     Parameters
     ----------
     rows : WeightedRows
     centers : ndarray of shape (starts, k, d)
     known : sequence of Solution
-        From earlier searches: a start that settles at one of them has nothing to gain, one that
-        settles well above the best is left at its Lloyd optimum, and so are the last that go on
-        above it left where they are.
+        Solutions from earlier searches. A start that settles at one of them stops. A start that
+        settles well above the best stays at its Lloyd optimum. The last starts of a batch stop
+        early if all of them are above the best.
     hartigan : bool
-        Whether to go on from a Lloyd optimum by moves of single rows; else `known` plays no part.
+        Whether to continue from a Lloyd optimum by moving single rows. If not, `known` is ignored.
     steps : int
-        Steps after which a start is left where it is.
+        Maximum number of steps of a start.
 
     Returns
     -------
@@ -154,9 +154,9 @@ def local_search(
     """
     size = max(1, LOCAL_SEARCH.batch_entries // (centers.shape[1] * rows.m))
     solutions: list[Solution] = []
-    # Each batch adds where its starts ended.
+    # Each batch appends the WCSS its starts reached.
     ended = [solution.wcss for solution in known]
-    # More is made of solutions of Lloyd steps alone: none is left for being above a known one.
+    # Solutions from Lloyd steps alone are improved later, so none stops for being above the best.
     best = min(ended, default=np.inf) if hartigan else np.inf
     for first in range(0, len(centers), size):
         batch = centers[first : first + size]
@@ -194,7 +194,7 @@ def _search_batch(
                 apart = np.abs(np.subtract.outer(wcss[tried], ended)).min(axis=1)
                 tried = tried[apart > LOCAL_SEARCH.same * wcss[tried]]
             if len(tried) < len(active) / 2 and not settled.all():
-                # They wait for others: a call costs much the same for one start as for ten.
+                # They wait for others: a call costs about the same for one start as for ten.
                 settled[tried] = False
             elif len(tried):
                 moved = hartigan_moves(
@@ -219,17 +219,17 @@ def _search_batch(
 
 
 def own_places(labels: Labels) -> NDArray[np.intp]:
-    """Where each row's own cluster stands in a flat array (k, b, m), for labels (b, m)."""
+    """Return where each row's own cluster is in a flat array (k, b, m), for labels (b, m)."""
     b, m = labels.shape
     places: NDArray[np.intp] = labels.astype(np.intp) * (b * m) + np.arange(b * m).reshape(b, m)
     return places
 
 
 def fill_empty(labels: Labels, cost: Floats, k: int) -> None:
-    """Give each empty cluster the costliest row of a cluster that has several, in place.
+    """Move the costliest row of a cluster with several rows to each empty cluster, in place.
 
-    Works on labels rather than on centres, so it ends even where distances underflow to zero. The
-    WCSS cannot rise: a row leaves for a cluster of its own.
+    Working on labels instead of centres, it terminates even if distances underflow to zero. The
+    WCSS cannot rise, because the row gets a cluster of its own.
     """
     for own, price in zip(labels, cost, strict=True):
         counts = np.bincount(own, minlength=k)
@@ -243,21 +243,21 @@ def fill_empty(labels: Labels, cost: Floats, k: int) -> None:
 def hartigan_moves(
     rows: WeightedRows, D: Floats, labels: Labels, weights: Floats, wcss: Floats
 ) -> Labels:
-    """Labels after moving rows whose change of cluster lowers the WCSS; unchanged if there is none.
+    """Move rows whose change of cluster lowers the WCSS and return the labels, new or unchanged.
 
-    A row of weight w at squared distance d² leaves cluster a for b when
+    A row of weight w at squared distance d² moves from cluster a to b if
     ``W_a w / (W_a - w) d_a² > W_b w / (W_b + w) d_b²`` (Hartigan 1975, ch. 4; Telgarsky & Vattani
-    2010, sec. 2; here with weights). The gains hold for one move at a time, so all of them together
-    are tried first and kept only if they win more than the best single move; else the moves are
-    made best first, each pair of clusters touched once, which adds the gains up exactly.
+    2010, sec. 2; here with weights). The gains hold for one move at a time. All moves together are
+    therefore tried first and kept only if they gain more than the best single move. Otherwise the
+    moves are made best first and each cluster is touched only once, so the gains add up exactly.
 
     Parameters
     ----------
     rows : WeightedRows
     D : ndarray of shape (k, b, m)
-        Squared distances to the present cluster means.
+        Squared distances to the current cluster means.
     labels, weights, wcss : ndarrays of shape (b, m), (b, k), (b,)
-        The present clusters.
+        The current clusters.
     """
     k, b, _ = D.shape
     start = np.arange(b)

@@ -1,4 +1,4 @@
-"""The samples that large data is solved on."""
+"""The nested samples on which large data are solved."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from segmentation.clustering.workers import Crew
 
 @dataclass(frozen=True)
 class Samples:
-    """One table and the samples of it.
+    """A table and its samples.
 
     Attributes
     ----------
     rows : Rows
-        All rows, equal ones merged where that pays.
+        All rows; equal rows are merged if that saves time.
     origin : ndarray of shape (d,)
         Their mean.
     refining, climbing, screening, searching : Rows
-        Ever smaller coresets of them.
+        Coresets of the rows, from the largest to the smallest.
     seed : int
     crew : Crew
-        Adds up the passes over them.
+        Runs the passes over them.
     """
 
     rows: Rows
@@ -48,9 +48,9 @@ class Samples:
     def of(
         cls, rows: Rows, drawn: Floats, *, k_max: int, seed: int, processes: int
     ) -> Iterator[Samples]:
-        """Draw the samples by a uniform number for each row (`segmentation.clustering.coresets`).
+        """Draw the samples from a uniform number per row (`segmentation.clustering.coresets`).
 
-        Every cluster of the largest k should have some rows in each of them.
+        They are large enough that every cluster of the largest k should have rows in each sample.
         """
         origin = rows.X.mean(axis=0, dtype=np.float64)
         if rows.w is not None:
@@ -70,15 +70,15 @@ class Samples:
             yield cls(rows, origin, refining, climbing, screening, searching, seed, crew)
 
     def over(self, rows: Rows, dtype: type = np.float32) -> Pass:
-        """Passes over some of the rows."""
+        """Return a function that runs passes over these rows."""
         return partial(self.crew.totals, rows, dtype=dtype)
 
     def precise(self, centers: Mapping[Key, Floats]) -> dict[Key, Totals]:
-        """What a pass over all rows adds up at full precision, distances among it."""
+        """Run a pass over all rows in double precision, including the distances."""
         return self.crew.totals(self.rows, centers, dtype=np.float64, distances=True)
 
     @cached_property
     def search_rows(self) -> WeightedRows:
-        """The smallest sample as the search wants it."""
+        """The smallest sample in the form that the search needs."""
         X = self.searching.X - self.origin
         return WeightedRows(X, self.searching.weights)

@@ -1,4 +1,4 @@
-"""The rows given to an engine: check them, find equal ones, choose the path."""
+"""The rows given to an engine: check them, find equal rows, choose the path."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from segmentation.runtime import threads
 
 @dataclass(frozen=True)
 class Table:
-    """The given rows, and what decides which path is taken.
+    """The given rows and the path they take.
 
     Attributes
     ----------
     rows : Rows
-        All of them, those of weight zero left out.
+        All rows except those of weight zero.
     equals : Equals or None
-        None where the rows are few.
+        None if there are few rows.
     large : bool
         Whether the large-data path is taken.
     processes : int
-        For the passes over many rows: what the caller's limits leave, so that a worker of a
-        parallel sweep has its share of the cores.
+        Number of processes for the passes over many rows. It respects the caller's limits, so that
+        a worker of a parallel sweep uses only its share of the cores.
     Z : ndarray of shape (n, d)
-        As given, to be labelled.
+        The rows to label, as given.
     """
 
     rows: Rows
@@ -47,8 +47,8 @@ class Table:
     def of(
         cls, Z: NDArray[np.float64], sample_weight: NDArray[np.float64] | None, path: str
     ) -> Table:
-        """Check the rows; arguments as of `segmentation.clustering.in_memory.InMemoryEngine`."""
-        # On the large-data path single precision stays: rows are added up in double precision.
+        """Check the rows; arguments as for `segmentation.clustering.in_memory.InMemoryEngine`."""
+        # The large-data path keeps single precision: it sums the rows in double precision.
         is_single = Z.dtype == np.float32 and len(Z) > EXACT_PATH.sampled_rows
         Z = np.ascontiguousarray(Z, dtype=np.float32 if is_single else np.float64)
         w = None if sample_weight is None else np.asarray(sample_weight, float)
@@ -81,7 +81,10 @@ class Table:
         return Rows(*distinct_rows(merged.X, merged.weights))
 
     def drawn(self, seed: int) -> tuple[Rows, Floats]:
-        """The rows for the large-data path, distinct where that pays, and a uniform number each."""
+        """Return the rows for the large-data path and a uniform number for each.
+
+        Equal rows are merged if that saves time.
+        """
         assert self.equals is not None
         if self.distinct <= EXACT_PATH.merged_share * len(self.rows.X):
             return self.equals.merged(self.rows), lots(self.equals.kinds, seed)
@@ -89,7 +92,7 @@ class Table:
 
 
 def clustering_of(solved: Solved, Z: Floats) -> Clustering:
-    """What was solved on the large-data path, as every engine returns it; Z is to be labelled."""
+    """Return a solution of the large-data path as a `Clustering`; Z are the rows to label."""
     settled = solved.settled
     found = Clustering(
         k=len(settled.centers),
@@ -104,7 +107,7 @@ def clustering_of(solved: Solved, Z: Floats) -> Clustering:
 
 
 def distinct_rows(Z: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """Distinct rows in lexicographic order (m, d), and their weights summed."""
+    """Return the distinct rows in lexicographic order (m, d) and their summed weights."""
     # Adding zero turns -0.0 into 0.0; the weight as last key makes the sums independent of order.
     Z = Z + 0.0
     order = np.lexsort([weights, *Z.T[::-1]])
@@ -114,7 +117,7 @@ def distinct_rows(Z: Floats, weights: Floats) -> tuple[Floats, Floats]:
 
 
 def nearest_center(Z: Floats, centers: Floats) -> tuple[NDArray[np.int32], Floats]:
-    """Index of the nearest centre of each row and the squared distance, both of shape (n,)."""
+    """Return each row's nearest centre (index) and squared distance, both of shape (n,)."""
     labels = np.empty(len(Z), dtype=np.int32)
     d2 = np.empty(len(Z))
     for at in range(0, len(Z), EXACT_PATH.label_rows):
@@ -127,29 +130,29 @@ def nearest_center(Z: Floats, centers: Floats) -> tuple[NDArray[np.int32], Float
 def labels_of(
     Z: Floats, centers: Floats, rows: NDArray[np.intp] | None = None
 ) -> NDArray[np.int32]:
-    """Index of the nearest centre of each row, or of some rows alone."""
+    """Return the index of the nearest centre of each row, or only of the rows at `rows`."""
     return nearest_center(Z if rows is None else Z[rows], centers)[0]
 
 
 def check_ks(ks: list[int], distinct: int) -> None:
-    """Refuse a range of k, ascending, that needs more distinct rows than there are."""
+    """Refuse an ascending range of k that needs more distinct rows than there are."""
     if not ks or ks[0] < 1:
-        raise ConfigError(f"the k range must hold numbers of at least 1, got {ks}")
+        raise ConfigError(f"the k range must contain numbers of at least 1, got {ks}")
     if ks[-1] > distinct:
         raise ConfigError(
-            f"k={ks[-1]} asks for more clusters than there are distinct rows ({distinct}); "
-            f"set k.max to {distinct} or less, or add features that tell the rows apart"
+            f"k={ks[-1]} is more clusters than there are distinct rows ({distinct}); "
+            f"set k.max to {distinct} or less, or add features that distinguish the rows"
         )
 
 
 def check_seed(seed: int) -> None:
-    """Refuse a seed that no generator takes."""
+    """Refuse a negative seed, which NumPy's generators do not accept."""
     if seed < 0:
         raise ConfigError(f"seed must be 0 or greater, got {seed}")
 
 
 def check_rows(Z: Floats, weights: Floats | None = None) -> None:
-    """Refuse rows, and weights, that K-Means cannot be fitted to."""
+    """Refuse rows or weights that K-Means cannot be fitted to."""
     if Z.ndim != 2 or 0 in Z.shape:
         raise DataError(f"clustering needs a table with rows and columns, got shape {Z.shape}")
     if not np.isfinite(Z).all():
@@ -162,7 +165,7 @@ def check_rows(Z: Floats, weights: Floats | None = None) -> None:
         return
     if weights.shape != (len(Z),) or not np.isfinite(weights).all() or (weights < 0).any():
         raise DataError(
-            f"sample_weight must be {len(Z)} finite numbers of at least 0, one for each row"
+            f"sample_weight must contain {len(Z)} finite numbers, one per row, each at least 0"
         )
     if not weights.any():
-        raise DataError("sample_weight is 0 everywhere: at least one row must count")
+        raise DataError("sample_weight is 0 everywhere: at least one row needs a positive weight")

@@ -1,7 +1,7 @@
-"""k-means++ and its draw, for a batch of starts or of problems at once; and the nearest of centres.
+"""k-means++, its draw and the nearest centre, for a batch of starts or problems at once.
 
-What the search (`segmentation.clustering.local_search`: many starts on the same rows) and the many
-small fits of the evidence (`segmentation.clustering.batched`: many problems) have in common.
+Shared by the search (`segmentation.clustering.local_search`: many starts on the same rows) and the
+small fits of the evidence (`segmentation.clustering.batched`: many problems).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ class Space(Protocol):
     """The rows of B starts or problems."""
 
     def at(self, rows: NDArray[np.intp]) -> Floats:
-        """One row of each, shape (B, d)."""
+        """Return one row of each, shape (B, d)."""
         ...
 
     def squares_to(self, centers: Floats) -> Floats:
-        """Squared distances of all rows to the nearest of m centres (B, m, d), shape (B, n)."""
+        """Return squared distances (B, n) of all rows to the nearest of m centres (B, m, d)."""
         ...
 
 
@@ -37,7 +37,7 @@ def plus_plus(
     candidates: int = 1,
     known: Floats | None = None,
 ) -> Floats:
-    """Centres by k-means++ (Arthur & Vassilvitskii 2007).
+    """Choose centres by k-means++ (Arthur & Vassilvitskii 2007).
 
     Parameters
     ----------
@@ -46,9 +46,10 @@ def plus_plus(
         Weight of each row.
     k, d : int
     candidates : int
-        Rows drawn for each centre; the one that leaves the least sum of squares is taken.
+        Number of rows drawn for each centre; the one with the smallest resulting sum of squares is
+        taken.
     known : ndarray of shape (B, m, d), optional
-        Centres already there; the missing k - m are added.
+        Existing centres; the missing k - m are added.
 
     Returns
     -------
@@ -77,29 +78,29 @@ def plus_plus(
 
 
 def draw(mass: Floats, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Draw one row for each line of masses (B, n), in proportion to those above 0."""
+    """Draw one row for each line of masses (B, n), in proportion to the positive masses."""
     reach = np.cumsum(np.maximum(mass, 0.0), axis=1)
     mark = rng.random(len(mass)) * reach[:, -1]
-    # Where nothing is left to cover (every row is a centre) any row does.
+    # If every row is already a centre, any row will do.
     rows: NDArray[np.intp] = np.minimum((reach <= mark[:, None]).sum(axis=1), mass.shape[1] - 1)
     return rows
 
 
 def nearest(D: Floats, axis: int = 0) -> tuple[NDArray[np.int16], Floats]:
-    """Index of the smallest entry over the axis of the centres, 0 or 1 of three, and that entry.
+    """Return the index of the smallest entry along the centres' axis (0 or 1 of 3), and the entry.
 
-    The first of equals wins. Whole arrays are compared and counted in bytes, several times faster
-    than ``argmin``, which walks a short axis element by element.
+    Among equal entries the first wins. Whole arrays are compared and counted in bytes, which is
+    several times faster than ``argmin``, which walks a short axis element by element.
     """
     k = D.shape[axis]
     smallest: Floats = D.min(axis=axis)
-    # The first of equals has the highest count down from k.
+    # Counting down from k, the first of equal entries has the highest count.
     counts = (np.expand_dims(smallest, axis) == D) * _countdown(k, axis)
     return np.subtract(k, counts.max(axis=axis), dtype=np.int16), smallest
 
 
 @cache
 def _countdown(k: int, axis: int) -> NDArray[np.unsignedinteger[Any]]:
-    """k, k - 1, ..., 1 in as few bytes as will do, along one of three axes."""
+    """Return k, k - 1, ..., 1 in the smallest integer type, along one of three axes."""
     counts = np.arange(k, 0, -1, dtype=np.min_scalar_type(k))
     return np.expand_dims(counts, tuple({0, 1, 2} - {axis}))

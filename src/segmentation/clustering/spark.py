@@ -1,9 +1,9 @@
-"""The engine for rows in Spark: the range is solved on a sample, then polished over all rows.
+"""The engine for rows in Spark: it solves the range on a sample and polishes it over all rows.
 
-The search is the scikit-learn engine's. A pass over all rows is one Spark job for every k at once:
-each partition adds up `segmentation.clustering.assignment.Totals` with the kernel of one machine,
-and the driver adds the partitions' in their order. The encoded rows are kept on the executors as
-blocks.
+The in-memory engine does the search. A pass over all rows is one Spark job for every k at once:
+each partition computes `segmentation.clustering.assignment.Totals` with the same kernel as on one
+machine, and the driver adds the partitions in order. The encoded rows are kept as blocks on the
+executors.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ Start = tuple[int, int]
 
 @dataclass(frozen=True)
 class SparkRows:
-    """All rows, encoded, in Spark; and a sample of them here.
+    """All encoded rows in Spark, and a sample of them in this process.
 
     Attributes
     ----------
     blocks : pyspark DataFrame
-        Column ``rows``: the bytes of a block of encoded rows less `origin`, row by row.
+        Column ``rows``: the bytes of a block of encoded rows minus `origin`, row by row.
     sample : ndarray of shape (m, d)
         Encoded rows.
     origin : ndarray of shape (d,)
-        A point among the rows, so that little precision is lost where they lie far from zero.
+        A point among the rows, so that little precision is lost if they are far from zero.
     dtype : {"float32", "float64"}
-        Of the blocks.
+        Type of the blocks.
     whole : bool
-        The sample holds all rows.
+        Whether the sample holds all rows.
     say : callable
-        Takes lines of progress.
+        Receives lines of progress.
     """
 
     blocks: DataFrame
@@ -72,14 +72,14 @@ class SparkRows:
         rows: int,
         say: Callable[[str], None],
     ) -> SparkRows:
-        """Encode the rows of a table and keep them; `release` lets them go.
+        """Encode the rows of a table and keep them until `release` is called.
 
         Parameters
         ----------
         frame : pyspark DataFrame
-            What `encode` takes.
+            The columns that `encode` takes.
         encode : callable
-            From a pandas frame of n rows to an ndarray of shape (n, d); it is sent to executors.
+            Maps a pandas frame of n rows to an ndarray of shape (n, d); it is sent to executors.
         sample : ndarray of shape (m, d)
         rows : int
         say : callable
@@ -104,11 +104,11 @@ class SparkRows:
         return cls(kept, sample, origin, dtype, rows == len(sample), say)
 
     def release(self) -> None:
-        """Let the executors forget the blocks."""
+        """Remove the blocks from the executors."""
         self.blocks.unpersist()
 
     def totals(self, centers: Mapping[Key, Floats]) -> dict[Key, Totals]:
-        """Totals of all rows for each set of centres; a `segmentation.clustering.lloyd.Pass`."""
+        """Run one pass over all rows; implements `segmentation.clustering.lloyd.Pass`."""
         started = time.monotonic()
         shifted = {key: c - self.origin for key, c in centers.items()}
         kind, kernel = self.dtype, assignment.totals
@@ -132,7 +132,7 @@ class SparkRows:
         return found
 
     def silhouettes(self, settled: Mapping[int, Settled]) -> dict[int, float]:
-        """Mean silhouette of squared distances over all rows, for each k of two or more."""
+        """Return the mean silhouette of squared distances over all rows, for each k >= 2."""
         several = {k: one for k, one in sorted(settled.items()) if k > 1}
         if not several:
             return {}
@@ -154,7 +154,7 @@ class SparkRows:
         return {k: float(s / known[k].weights.sum()) for k, s in zip(centers, sums, strict=True)}
 
     def _summed(self, one: Callable[[NDArray[Any]], NDArray[np.float64]]) -> NDArray[np.float64]:
-        """Sum over all blocks of what `one` makes of a block, in the partitions' order."""
+        """Sum the results of `one` over all blocks, in the order of the partitions."""
         _send_by_value()
         d, kind = len(self.origin), self.dtype
 
@@ -182,23 +182,23 @@ class SparkRows:
 
 @dataclass(frozen=True)
 class SparkEngine:
-    """K-Means for rows in Spark; an `segmentation.clustering.base.Engine`.
+    """K-Means for rows in Spark; a `segmentation.clustering.base.Engine`.
 
     Attributes
     ----------
     options : SparkOptions
-        Its effort is that of the search on the sample.
+        Its effort applies to the search on the sample.
     """
 
     options: SparkOptions = field(default_factory=SparkOptions)
 
     @property
     def improves_chosen(self) -> bool:
-        """As of the engine for rows in memory."""
+        """As for the engine for rows in memory."""
         return self.options.effort == "default"
 
     def with_options(self, **changes: Any) -> SparkEngine:
-        """The same engine with some options changed; see `SparkOptions`."""
+        """Return the same engine with some options changed; see `SparkOptions`."""
         return SparkEngine(changed(self.options, changes))
 
     def fit_k_range(
@@ -211,16 +211,18 @@ class SparkEngine:
         rows : SparkRows
         ks : iterable of int
         seed : int
-            Same rows, cut into the same partitions, sample, range, options and seed: same bits.
+            The same rows in the same partitions, sample, range, options and seed give the same
+            bits.
 
         Returns
         -------
         dict of int to Clustering
-            Keys ascending. WCSS over all rows, never rising with k; labels are the sample's.
+            Keys ascending. WCSS is over all rows and never rises with k; labels are those of the
+            sample.
         """
         wanted = sorted({int(k) for k in ks})
         check_seed(seed)
-        # How many clusters there can be the search of the sample checks.
+        # The search on the sample checks k against the number of distinct rows.
         check_ks(wanted, max(wanted, default=0))
         rows.say(f"Searching k = {wanted[0]}..{wanted[-1]} on {len(rows.sample):,} customers …")
         found = _rivals(rows, wanted, seed, self.options.effort)
@@ -235,9 +237,9 @@ class SparkEngine:
     def improve(
         self, rows: SparkRows, clusterings: dict[int, Clustering], k: int, *, seed: int
     ) -> dict[int, Clustering]:
-        """Search one k harder on the sample, and keep what is better over all rows.
+        """Search one k harder on the sample, and keep the better solution over all rows.
 
-        Parameters and result as in `segmentation.clustering.in_memory.InMemoryEngine.improve`.
+        Parameters and result are as in `segmentation.clustering.in_memory.InMemoryEngine.improve`.
         """
         if k == 1:
             return dict(clusterings)
@@ -255,7 +257,7 @@ class SparkEngine:
 
 
 def _rivals(rows: SparkRows, ks: list[int], seed: int, effort: str) -> dict[int, list[Clustering]]:
-    """The best solutions of each k on the sample, best first: which of them wins, all rows say."""
+    """Return the sample's best solutions of each k, best first, to be compared on all rows."""
     turns = 1 if rows.whole else SPARK.searches
     engine = InMemoryEngine(SklearnOptions(effort=effort))
     seeds = [seed + turn * SPARK.seed_step for turn in range(turns)]
@@ -304,7 +306,7 @@ def _clusterings(
 
 
 def _never_rising(rows: SparkRows, solved: dict[int, Clustering]) -> dict[int, Clustering]:
-    """Rebuild each k that has more WCSS than a smaller one upon that one's centres."""
+    """Rebuild each k with a higher WCSS than a smaller k, from the centres of the smaller k."""
     ks = sorted(solved)
     for smaller, k in pairwise(ks):
         below = solved[smaller]
@@ -316,13 +318,13 @@ def _never_rising(rows: SparkRows, solved: dict[int, Clustering]) -> dict[int, C
             centers = np.vstack([centers, rows.sample[int(d2.argmax())]])
         settled = settle(rows.totals, {k: centers})
         grown = _clusterings(rows, settled, solved)[k]
-        # What is left above is rounding: a row that leaves for its own centre cannot add WCSS.
+        # Any excess is rounding: giving a row its own centre cannot raise the WCSS.
         solved[k] = replace(grown, wcss=min(grown.wcss, below.wcss))
     return solved
 
 
 def _same(rows: SparkRows, known: Clustering, centers: Floats) -> bool:
-    """Whether centres found on the sample are the known ones, but for what a sample is off."""
+    """Return whether centres found on the sample equal the known ones within sampling error."""
     assert known.totals is not None
     shift = ((centers[:, None] - known.centers) ** 2).sum(axis=2)
     nearest = shift.argmin(axis=1)
@@ -334,7 +336,7 @@ def _same(rows: SparkRows, known: Clustering, centers: Floats) -> bool:
 
 
 def _of_sample(rows: SparkRows, clusterings: Mapping[int, Clustering]) -> dict[int, Clustering]:
-    """The same centres with the WCSS of the sample, which the search compares."""
+    """Return the same centres with the WCSS of the sample, which the search compares."""
     own = {}
     for k, one in clusterings.items():
         _, d2 = nearest_center(rows.sample, one.centers)
@@ -343,12 +345,12 @@ def _of_sample(rows: SparkRows, clusterings: Mapping[int, Clustering]) -> dict[i
 
 
 def _scaled(found: Clustering, wcss: float) -> tuple[float, ...]:
-    """What the starts reached on the sample, in their ratio to its best, for all rows."""
+    """Scale the WCSS that starts reached on the sample to all rows."""
     return tuple(start / (found.wcss or 1.0) * wcss for start in found.starts)
 
 
 def _sample_se(sample: Floats, centers: Floats) -> float:
-    """Relative standard error of the WCSS as the sample tells it."""
+    """Return the relative standard error of the WCSS estimated from the sample."""
     squares = nearest_center(sample, centers)[1]
     return float(squares.std() / (squares.mean() or 1.0) / np.sqrt(len(sample)))
 
@@ -358,7 +360,7 @@ def _flat(found: Totals) -> NDArray[np.float64]:
 
 
 def _send_by_value() -> None:
-    """Let executors do without this package: what they run of it travels with the job."""
+    """Pickle these modules by value, so that executors do not need this package installed."""
     from pyspark import cloudpickle
 
     for module in (assignment, squared_silhouette, sys.modules[__name__]):

@@ -1,9 +1,9 @@
 """Silhouette of squared distances, exact over all rows in one pass.
 
 For squared Euclidean distance the mean distance of a row x to the members of a cluster is
-``|x - m|² + S / n`` (m its mean, S its sum of squares, n its size), so no pair of rows is looked
-at. It is another number than the silhouette of distances, and mostly a higher one: never compare
-the two. Imports NumPy alone, so that it can be sent to executors as it is.
+``|x - m|² + S / n`` (m its mean, S its sum of squares, n its size), so no pairwise distances are
+needed. It differs from the silhouette of distances and is usually higher: never compare the two.
+The module imports only NumPy, so it can be sent to executors as it is.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from segmentation.clustering.assignment import (
 def squared_silhouettes(
     X: NDArray[Any], centers: Mapping[Key, Floats], known: Mapping[Key, Totals]
 ) -> dict[Key, float]:
-    """Sum over the rows of each one's silhouette of squared distances, for each set of centres.
+    """Sum the silhouettes of squared distances over the rows, for each set of centres.
 
     ``(b - a) / max(a, b)`` as in Rousseeuw (1987), eq. 2, with mean squared distances: a to the
     other members of the own cluster, b to the nearest other cluster; 0 in a cluster of one.
@@ -38,9 +38,9 @@ def squared_silhouettes(
     ----------
     X : ndarray of shape (n, d)
     centers : mapping to ndarrays of shape (k, d), k >= 2
-        They say which cluster a row is in.
+        They define the cluster of each row.
     known : mapping to Totals
-        Of *all* rows, about these centres.
+        Totals of *all* rows for these centres.
     """
     parts = {key: _Parts.of(centers[key], known[key], X.dtype) for key in centers}
     d = X.shape[1]
@@ -57,7 +57,7 @@ def squared_silhouettes(
             score = np.matmul(own.nearest, x[: d + 1], out=scores[:k, :m])
             mine, _ = own_centers(score, members[:k, :m])
             mean = np.matmul(own.mean_distance, x, out=distances[:k, :m])
-            # Of the own cluster what is left once the row itself is not counted.
+            # For the own cluster, leave out the row itself.
             np.multiply(mean, mine, out=score)
             a = np.maximum(own.others @ score, 0.0)
             np.copyto(mean, np.inf, where=mine)
@@ -70,14 +70,14 @@ def squared_silhouettes(
 
 @dataclass(frozen=True)
 class _Parts:
-    """What one set of centres is multiplied by.
+    """The matrices and vectors for one set of centres.
 
     Attributes
     ----------
     nearest : ndarray of shape (k, d + 1)
-        Times [x, 1]: smallest for the centre of the row.
+        Multiplied by [x, 1], smallest for the centre nearest to x.
     mean_distance : ndarray of shape (k, d + 2)
-        Times [x, 1, |x|²]: mean squared distance to each cluster's members.
+        Multiplied by [x, 1, |x|²], the mean squared distance to each cluster's members.
     others : ndarray of shape (k,)
         n / (n - 1).
     several : ndarray of shape (k,), bool
@@ -96,7 +96,7 @@ class _Parts:
     def of(cls, centers: Floats, known: Totals, dtype: np.dtype[Any]) -> _Parts:
         full = known.weights > 0
         sizes, means, centers = known.weights[full], known.means(centers)[full], centers[full]
-        # The sum of squares about the mean, from that about a centre near it.
+        # Sum of squares about the mean, computed from the one about a centre near it.
         within = known.squares[full] - sizes * ((centers - means) ** 2).sum(axis=1)
         constant = (means**2).sum(axis=1) + np.maximum(within, 0.0) / sizes
         ones = np.ones(len(sizes))

@@ -1,7 +1,7 @@
 """Processes that share the passes over rows in memory.
 
-Threads would wait for each other: a pass goes by steps of some tens of microseconds, between which
-each needs Python's lock. Over 1e6 rows two threads took 149 ms where one took 108.
+Threads would wait for each other: a pass consists of steps of some tens of microseconds, and each
+needs Python's lock in between. Over 1e6 rows two threads took 149 ms, one thread 108 ms.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from segmentation.clustering.assignment import Asked, Chunk, Floats, Key, Totals
 from segmentation.clustering.coresets import Rows
 from segmentation.runtime.forks import Team, can_fork
 
-#: Processes at most: blocks of small samples are few.
+#: Maximum number of processes: small samples have few blocks.
 MOST = 8
-#: Numbers in a table that is kept as passes want it, in single precision. To turn it round costs as
-#: much as the work for five centres, and a slow k makes dozens of passes.
+#: Up to this many numbers, a table is kept transposed in single precision, as passes need it.
+#: Transposing costs as much as the work for five centres, and a slow k needs dozens of passes.
 KEPT = 16_000_000
 
 
 class Crew:
-    """This process and forks of it, each of which adds up every so many-th block of a pass.
+    """This process and its forks. With p processes, each sums every p-th block of a pass.
 
-    Forks share the memory of the tables. The answer is the same, bit for bit, for any number of
-    processes, and when one is killed: its share is then added up here.
+    Forks share the memory of the tables. The result is the same, bit for bit, for any number of
+    processes. If a fork is killed, this process computes its share.
 
     Parameters
     ----------
     tables : sequence of Rows
-        What passes can be asked for.
+        The tables that passes can run over.
     origin : ndarray of shape (d,)
-        A point amid the rows.
+        A point among the rows.
     processes : int
-        With this one. Where a process cannot be forked safely it is alone.
+        Number of processes including this one. If forking is not safe, only this one is used.
     """
 
     def __init__(self, tables: Sequence[Rows], origin: Floats, processes: int) -> None:
@@ -60,7 +60,7 @@ class Crew:
         dtype: DTypeLike,
         distances: bool = False,
     ) -> dict[Key, Totals]:
-        """One pass over one of the tables; see `segmentation.clustering.assignment.totals`."""
+        """Run one pass over one of the tables; see `segmentation.clustering.assignment.totals`."""
         table = next(i for i, known in enumerate(self._tables) if known is rows)
         asked = Asked.about(self._origin, centers.values(), dtype, distances)
         order = (table, asked)

@@ -132,7 +132,7 @@ def wcss(fit: Fit) -> float:
 
 
 def wcss_worst_start(fit: Fit) -> float | None:
-    """WCSS of the worst independent start; a single fit ends between `wcss` and this value."""
+    """WCSS of the worst independent start: a single start may end as high as this."""
     return max(fit.clustering.starts) if fit.clustering.starts else None
 
 

@@ -64,8 +64,8 @@ class Null:
 NULLS: dict[str, Null] = {
     "uniform": Null("evenly spread data", uniform_box),
     "gaussian": Null("Gaussian data", gaussian),
-    "permuted": Null("the same columns shuffled", permuted),
-    "copula": Null("the same columns with only their correlations kept", copula),
+    "permuted": Null("data with shuffled columns", permuted),
+    "copula": Null("data with only the same correlations", copula),
 }
 
 
