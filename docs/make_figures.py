@@ -19,7 +19,7 @@ FEATURES = FeatureSet(
 
 
 def main() -> None:
-    """Draw every figure of one run of the demo, and write the page that shows them."""
+    """Draw every figure of a run on the demo data, and write the page that shows them."""
     result = segment(generate_customers(), features=FEATURES)
     IMAGES.mkdir(exist_ok=True)
     for name, line in FIGURES.items():
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def page() -> str:
-    """The gallery: the title, the picture and the caption of every figure."""
+    """Return the gallery page: title, caption and picture of every figure."""
     lines = [
         "# Figures",
         "",

@@ -1,6 +1,6 @@
-"""Make the pictures of docs/mlflow-ui.md: a sweep of generated customers in MLflow's own UI.
+"""Take the screenshots of docs/mlflow-ui.md: a sweep of generated customers in the MLflow UI.
 
-python docs/make_screenshots.py        needs Chromium and playwright
+Run with ``python docs/make_screenshots.py``; needs Chromium and playwright.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def segment(*arguments: str) -> list[str]:
 
 @contextmanager
 def serving(store: str) -> Iterator[str]:
-    """The UI; gives the address `segment ui` prints."""
+    """Serve the UI; yield the address that `segment ui` prints."""
     process = subprocess.Popen(
         segment("ui", f"port={PORT}", "tracking.experiment=demo", store),
         stdout=subprocess.PIPE,

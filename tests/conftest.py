@@ -1,4 +1,4 @@
-"""Fixtures every test file may use."""
+"""Fixtures shared by all tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-# Before mlflow is imported anywhere.
+# Set before anything imports mlflow.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 REPO = Path(__file__).resolve().parents[1]
@@ -18,14 +18,14 @@ REPO = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests log to the stores they name, whatever the caller's environment says."""
+    """Unset variables that would redirect tests to the caller's own store."""
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "SEGMENT_SWEEP"):
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder of the real customer files; tests that need them skip when it is absent."""
+    """Folder of the real customer files; skip the test if it is missing."""
     folder = Path(os.environ.get("SEGMENT_TEST_DATA", REPO.parent / "shared" / "data"))
     if not (folder / "Mall_Customers_Gender.csv").exists():
         pytest.skip(f"real customer files not found in {folder} (set SEGMENT_TEST_DATA)")
@@ -34,7 +34,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new SQLite store, made once: MLflow takes seconds to make its tables."""
+    """A new SQLite store, created once, since MLflow takes seconds to create its tables."""
     from segmentation.tracking.store import open_store
 
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
@@ -44,7 +44,7 @@ def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def store_uri(fresh_store: Path, tmp_path: Path) -> str:
-    """A store of the test's own."""
+    """URI of a new store for a single test."""
     path = tmp_path / "store" / "mlflow.db"
     path.parent.mkdir()
     shutil.copy(fresh_store, path)
@@ -53,7 +53,7 @@ def store_uri(fresh_store: Path, tmp_path: Path) -> str:
 
 @pytest.fixture
 def customers_csv(tmp_path: Path) -> Path:
-    """A small file of generated customers."""
+    """A small CSV file of generated customers."""
     from segmentation.data.demo import generate_customers
 
     path = tmp_path / "customers.csv"
@@ -63,7 +63,7 @@ def customers_csv(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def write_csv(tmp_path: Path) -> Callable[[str], Path]:
-    """Write a text to a file and give its path."""
+    """Return a function that writes text to a CSV file and returns its path."""
 
     def write(text: str) -> Path:
         path = tmp_path / "input.csv"
@@ -75,7 +75,7 @@ def write_csv(tmp_path: Path) -> Callable[[str], Path]:
 
 @pytest.fixture
 def frame() -> pd.DataFrame:
-    """Generated customers without their ids."""
+    """Generated customers without the id column."""
     from segmentation.data.demo import generate_customers
 
     return generate_customers(120, seed=2).drop(columns="customer_id")

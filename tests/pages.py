@@ -1,4 +1,4 @@
-"""What the tests of the HTML pages share: a reader of pages, and a browser that shows them."""
+"""Helpers for tests of HTML pages: a parser, and a browser that renders them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 
 class Page(HTMLParser):
-    """Elements, attributes and text of a page."""
+    """Parsed elements, attributes and text of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -38,9 +38,9 @@ class Page(HTMLParser):
 
 
 def seen_in_chromium(html: str, folder: Path) -> Iterator[Any]:
-    """The page on a desk, a phone and paper, one after the other.
+    """Yield the page as rendered on a desktop, on a phone and on paper.
 
-    None of them may be wider than its window, complain, or ask the network for anything.
+    A page must fit its window, log no messages and make no network requests.
     """
     playwright = pytest.importorskip("playwright.sync_api")
     chromium = shutil.which("chromium") or shutil.which("google-chrome")

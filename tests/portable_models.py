@@ -40,7 +40,7 @@ def portable(
     categories: Mapping[str, Sequence[str | float]] | None = None,
     segment_ids: Sequence[int] | None = None,
 ) -> PortableModel:
-    """A model fitted on `frame`; its segments are named s0, s1, ... by id."""
+    """Return a model fitted on `frame`, with segments named s0, s1, ... by id."""
     categories = categories or {}
     plain = [name for name in numeric if name not in log1p]
     logarithm = FunctionTransformer(np.log1p, feature_names_out="one-to-one", inverse_func=np.expm1)
@@ -70,9 +70,9 @@ def portable(
 
 
 def new_store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """URI of a fresh SQLite store, set as MLflow's, and the id of an experiment in it."""
+    """Create a SQLite store, make it MLflow's, and return its URI and an experiment id."""
     empty = tmp_path_factory.getbasetemp() / "empty.db"
-    if not empty.exists():  # making the tables takes seconds, copying them does not
+    if not empty.exists():  # creating the tables takes seconds, copying does not
         mlflow.MlflowClient(f"sqlite:///{empty}").search_experiments()
     folder = tmp_path_factory.mktemp("store")
     shutil.copy(empty, folder / "mlflow.db")

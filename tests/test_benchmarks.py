@@ -1,4 +1,4 @@
-"""The benchmarks still run; what they measure is nobody's business here."""
+"""The benchmarks still run; their results are not checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every YAML file composes, every experiment runs, and the commands explain themselves."""
+"""Every YAML file composes, every experiment runs and every command has help."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def composed(*overrides: str) -> config.FitConfig:
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
         plain = OmegaConf.to_container(compose("fit", overrides=list(overrides)), resolve=True)
     assert isinstance(plain, dict)
-    # Values only a user can give.
+    # Values that only a user can set.
     plain["data"] = {k: v if v != "???" else "given.csv" for k, v in plain["data"].items()}
     plain["choice"] = {k: v if v != "???" else 5 for k, v in plain["choice"].items()}
     plain["tracking"] = {k: v if v != "???" else "http://x" for k, v in plain["tracking"].items()}
@@ -153,7 +153,7 @@ def test_a_local_master_needs_no_quotes() -> None:
 
 
 def test_a_second_command_keeps_no_garbage_of_the_first(store_uri: str) -> None:
-    """What is frozen is never collected: the imports may be, what a job made may not."""
+    """Frozen objects are never collected, so only imports may be frozen, not job results."""
     assert main.run(["clean", f"tracking.uri={store_uri}"]) == 0
     frozen = gc.get_freeze_count()
     assert frozen

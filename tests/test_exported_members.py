@@ -1,4 +1,4 @@
-"""What `import segmentation` offers, and the old paths that still work."""
+"""The public names of `segmentation`, and the old import paths that still work."""
 
 from __future__ import annotations
 

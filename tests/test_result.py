@@ -1,4 +1,4 @@
-"""`segment`: the answer a notebook gets, checked against known values of the mall file."""
+"""`segment` as called from a notebook, checked against known values of the mall file."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_wholesale_raw(shared_data) -> None:
     spends = ["Fresh", "Milk", "Grocery", "Frozen", "Detergents_Paper", "Delicassen"]
     frame = pd.read_csv(shared_data / "Wholesale customers data.csv")
     result = segment(frame, features=spends, scaling="none", choice="fixed", k=4, k_max=4)
-    # The k=4 in circulation, 64855545528, is not the best: the search finds 64855378337.
+    # The value usually quoted for k=4, 64855545528, is not optimal: the search finds 64855378337.
     expected = [157595857166, 113217528521, 80332413843, 64855378337]
     np.testing.assert_allclose(result.curve.wcss, expected, rtol=1e-9)
 
@@ -77,7 +77,7 @@ def test_evidence_on_mall(mall) -> None:
 
 
 def test_noise_has_no_segments() -> None:
-    """Uniform noise: the answer is one segment, whatever the smallest k asked for."""
+    """Uniform noise has one segment, even if k_min is larger."""
     frame = pd.DataFrame(np.random.default_rng(3).uniform(size=(300, 3)), columns=list("abc"))
     result = segment(frame, k_min=2)
     assert (result.k, result.structure, result.confidence) == (1, False, None)
@@ -120,14 +120,14 @@ def test_single_precision_changes_no_answer(monkeypatch) -> None:
     single = segment(frame, **options)
     assert (double.Z.dtype, single.Z.dtype) == (np.float64, np.float32)
     assert double.k == single.k == 3
-    # Rows rounded otherwise are drawn otherwise, and passes end a hair elsewhere.
+    # Other rounding changes the sample slightly, so passes end at slightly different centres.
     np.testing.assert_allclose(single.curve["wcss"], double.curve["wcss"], rtol=1e-5)
     centers = [each.clusterings[3].centers for each in (single, double)]
     np.testing.assert_allclose(*centers, atol=0.01)
     assert (single.labels != double.labels).mean() < 1e-4
     np.testing.assert_array_equal(single.labels, single.pipeline.predict(frame))
     assert [s.size for s in single.segments] == np.bincount(single.labels).tolist()
-    # Years lie far from zero: their digits are kept.
+    # Years lie far from zero, so they stay in double precision.
     years = segment(frame.assign(a=frame["a"] / 10 + 2000), scaling="none", **options)
     assert years.Z.dtype == np.float64
 
@@ -176,7 +176,7 @@ def test_what_it_refuses(frame) -> None:
 
 
 def test_chosen_k_is_searched_thoroughly(frame) -> None:
-    """At the default effort the chosen k is at least as good as the thorough search finds it."""
+    """At default effort, the chosen k is at least as good as with a thorough search."""
     default = segment(frame, choice="fixed", k=8)
     thorough = segment(frame, choice="fixed", k=8, effort="thorough")
     assert default.curve.wcss[8] <= thorough.curve.wcss[8] * (1 + 1e-9)

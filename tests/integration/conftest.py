@@ -1,4 +1,4 @@
-"""Servers the integration tests talk to: real ones, on free ports, stopped by process id."""
+"""Real servers for the integration tests, on free ports, stopped by process id."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def wait_for(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
 def mlflow_server(
     backend: str, folder: Path, *options: str, environment: dict[str, str] | None = None
 ) -> Iterator[str]:
-    """An MLflow server with proxied artifacts; gives its address."""
+    """Start an MLflow server with proxied artifacts; yield its address."""
     port = free_port()
     log = folder / "server.log"
     with log.open("wb") as sink:
@@ -72,7 +72,7 @@ def mlflow_server(
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """A PostgreSQL of the tests' own; gives the URL of an empty database."""
+    """Start a PostgreSQL server; yield the URL of an empty database."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     initdb = shutil.which("initdb") or (str(found[-1]) if found else None)
     if initdb is None:

@@ -100,8 +100,7 @@ def grid(ranked: pd.DataFrame) -> Figure | None:
     first = ranked.iloc[0]
     headline(
         figure,
-        f"{shorten(first['features'], 30)} with {shorten(first['scaling'], 20)} scaling "
-        "ranks first",
+        f"{shorten(first['features'], 30)} with {shorten(first['scaling'], 20)} ranks first",
         "ranked by structure, confidence, stability and gap",
     )
     return figure
