@@ -506,3 +506,15 @@ def test_the_gallery_shows_every_figure_with_its_caption() -> None:
     for name, figure in FIGURES.items():
         assert figure.caption in page
         assert (REPO / "docs" / "images" / f"{name}.png").is_file()
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_the_map_is_not_mirrored_when_the_rows_change_their_order(seed: int) -> None:
+    """Two standardised columns load equally, so the larger loading is a matter of rounding."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(50, 2)) @ np.array([[1.0, 0.4], [0.4, 1.0]])
+    Z = (X - X.mean(axis=0)) / X.std(axis=0)
+    _, _, loadings = principal_components(Z, 2)
+    _, _, shuffled = principal_components(Z[rng.permutation(len(Z))], 2)
+    np.testing.assert_allclose(loadings, shuffled, atol=1e-6)

@@ -1,7 +1,7 @@
 """Uses of MLflow and SQLAlchemy beyond their documented interfaces.
 
-Each comment says which public interface is missing. `tests/tracking/test_compat.py` fails when a
-version changes one of them.
+Each comment says which public interface is missing. `tests/tracking/test_tracking_compat.py` fails
+when a version changes one of them.
 """
 
 from __future__ import annotations

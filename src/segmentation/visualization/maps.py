@@ -76,7 +76,8 @@ def _principal_axes(
     variances, vectors = np.linalg.eigh(squares)
     order = np.argsort(variances)[::-1][:count]
     loadings = vectors[:, order].T
-    largest = np.abs(loadings).argmax(axis=1)
+    # Rounded: two standardised columns load equally, and the last digit depends on the row order.
+    largest = np.abs(loadings).round(9).argmax(axis=1)
     loadings *= np.sign(loadings[np.arange(len(loadings)), largest])[:, None]
     total = float(variances.sum())
     shares = variances[order] / total if total > 0 else np.zeros(len(order))
