@@ -2,5 +2,5 @@
 
 import os
 
-# Where tqdm is installed, MLflow shows a progress bar for every file it fetches.
+# If tqdm is installed, MLflow shows a progress bar for every file it fetches.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

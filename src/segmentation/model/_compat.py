@@ -1,8 +1,8 @@
-"""What the portable model rests on in MLflow beyond its documented interface.
+"""Uses of MLflow beyond its documented interface that the portable model needs.
 
-MLflow writes one flavour at a time. To write two into one folder, with no pickle and without paths
-of this machine, is nowhere documented: this module knows how an ``MLmodel`` file is made. That a
-model so written opens as both flavours is tested with the oldest and the newest version allowed.
+MLflow writes one flavour at a time. Writing two into one folder, without pickle and without paths
+of this machine, is not documented, so this module builds the ``MLmodel`` file itself. Tests with
+the oldest and the newest allowed version check that such a model opens as both flavours.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ import mlflow.pyfunc
 from mlflow.models import Model
 from mlflow.utils import environment
 
-# MLflow's look at the installed packages.
+# MLflow's check of the installed packages.
 _CHECK = "warn_dependency_requirement_mismatches"
 _VALIDATING = "Validating input example against model signature"
 
 
 class UnfiledModel(Model):
-    """A model that MLflow does not write down while it has one flavour of two."""
+    """A model whose ``MLmodel`` file is not written until it has both flavours."""
 
     def save(self, path: str) -> None:
-        """Write the ``MLmodel`` file, once both flavours are known."""
+        """Write the ``MLmodel`` file once both flavours are there."""
         if "sklearn" in self.flavors:
             super().save(path)
 
 
 def forget_origins(model: Model, code: str) -> None:
-    """Take out where MLflow found the files: folders of this machine mean nothing elsewhere.
+    """Remove the paths where MLflow found the files: they have no meaning on other machines.
 
     Parameters
     ----------
     model : Model
-        With the pyfunc flavour.
+        Has the pyfunc flavour.
     code : str
         Name of the code file.
     """
@@ -47,9 +47,9 @@ def forget_origins(model: Model, code: str) -> None:
 
 
 def add_sklearn_flavor(model: Model, version: str) -> None:
-    """Name the pyfunc flavour's pipeline, a skops file, as the sklearn flavour's too.
+    """Add the sklearn flavour, with the pyfunc flavour's pipeline (a skops file) as its model.
 
-    `mlflow.sklearn.save_model` would write it a second time, into a folder of its own.
+    `mlflow.sklearn.save_model` would write the pipeline a second time, into a separate folder.
     """
     pyfunc = model.flavors[mlflow.pyfunc.FLAVOR_NAME]
     model.add_flavor(
@@ -64,11 +64,11 @@ def add_sklearn_flavor(model: Model, version: str) -> None:
 
 @contextmanager
 def quiet_saving() -> Iterator[None]:
-    """Keep off the terminal what MLflow says of every model with an example, and only that.
+    """Silence MLflow's message about input examples and skip its check of requirements.
 
-    Nor does MLflow look whether what the model requires is installed: it requires the installed
-    versions, and looking reads the metadata of every installed package, half a second in each
-    process and 40 ms a model (measured with MLflow 3.17). There is no setting for either.
+    The check reads the metadata of every installed package, which takes half a second per process
+    and 40 ms per model (measured with MLflow 3.17). It is not needed, as the model requires the
+    installed versions. MLflow has no setting for the message or the check.
     """
     logger = logging.getLogger("mlflow.pyfunc")
     check = getattr(environment, _CHECK)
@@ -80,7 +80,7 @@ def quiet_saving() -> Iterator[None]:
     setattr(environment, _CHECK, lambda requirements: None)
     try:
         with warnings.catch_warnings():
-            # Pandas4Warning, of MLflow's own comparison of column names with a range.
+            # Pandas4Warning, caused by MLflow's own comparison of column names with a range.
             warnings.filterwarnings("ignore", message="Operation with range is deprecated")
             yield
     finally:

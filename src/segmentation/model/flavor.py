@@ -1,9 +1,9 @@
-"""Writes the portable model: one logged model that opens as ``pyfunc`` and as ``sklearn``.
+"""Write the portable model: one logged model that opens as ``pyfunc`` and as ``sklearn``.
 
-MLflow's documented way to a custom flavour is a module with a ``save_model``; this is that module.
-The pyfunc flavour is `segmentation.model.segment_model` copied as code, with the pipeline in skops
-format, so a logged model holds no pickle and needs nothing of this package. Signature, input
-example and requirements are given, not inferred: inferring them takes seconds a run.
+MLflow's documented way to add a custom flavour is a module with a ``save_model``; this is that
+module. The pyfunc flavour is a copy of the code of `segmentation.model.segment_model` with the
+pipeline in skops format, so a logged model holds no pickle and does not need this package.
+Signature, input example and requirements are set, not inferred: inference takes seconds per run.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ EXAMPLE_ROWS = 5
 
 @dataclass(frozen=True)
 class PortableModel:
-    """A fitted pipeline with all that other programs need to use it.
+    """A fitted pipeline with everything other programs need to use it.
 
     Attributes
     ----------
@@ -71,11 +71,11 @@ class PortableModel:
     radius : sequence of float
         99th percentile of the training customers' distance to the centre, by cluster index.
     example : DataFrame
-        The first rows are shown with the model as an input example; made-up customers will do.
+        Its first rows are stored with the model as an input example; invented customers will do.
     log1p : sequence of str
-        Numeric columns that the pipeline takes the logarithm of: they need values above -1.
+        Numeric columns of which the pipeline takes the logarithm; they need values above -1.
     reference : mapping, optional
-        What the training customers looked like, for monitoring: see
+        Description of the training customers for monitoring, see
         `segmentation.evaluation.drift.reference`.
     """
 
@@ -98,7 +98,7 @@ class PortableModel:
             raise ValueError(f"segment_ids are not unique: {list(self.segment_ids)}")
         strangers = {*self.categories, *self.log1p} - set(self.columns)
         if strangers:
-            raise ValueError(f"categories or log1p of no input column: {sorted(strangers)}")
+            raise ValueError(f"categories or log1p name unknown columns: {sorted(strangers)}")
 
 
 @dataclass(frozen=True)
@@ -109,11 +109,11 @@ class LoadedModel:
     ----------
     model : SegmentModel
     name : str
-        Of the registered model, else what was asked for.
+        Name of the registered model, else the requested URI.
     version : str or None
         Version of the registered model.
     run_id : str or None
-        The run it was logged by.
+        The run that logged the model.
     """
 
     model: SegmentModel
@@ -123,7 +123,7 @@ class LoadedModel:
 
     @property
     def title(self) -> str:
-        """Such as ``customer-segments version 3``."""
+        """Name and version, such as ``customer-segments version 3``."""
         return self.name if self.version is None else f"{self.name} version {self.version}"
 
 
@@ -137,9 +137,9 @@ def log(
 ) -> ModelInfo:
     """Log the model to a run of the client's store.
 
-    Not by MLflow's `Model.log`: it files the model of a run that is not the active one under the
-    default experiment, and copies each metric of the run to the model in calls of its own. Metrics
-    logged with the model's id are the model's too.
+    MLflow's `Model.log` is not used: it puts the model of a run that is not active into the default
+    experiment, and copies each metric of the run to the model in a separate call. Metrics logged
+    with the model's id belong to the model too.
 
     Parameters
     ----------
@@ -185,10 +185,10 @@ def log(
 
 
 def load(uri: str, *, tracking_uri: str) -> LoadedModel:
-    """Open a model of this project, to score with it.
+    """Open a model of this project for scoring.
 
-    The files of the model are read by this version's own `SegmentModel`, not by the copy of the
-    code that lies beside them.
+    The model's files are read by the `SegmentModel` of this version, not by the copy of the code
+    that is stored with them.
 
     Parameters
     ----------
@@ -196,12 +196,12 @@ def load(uri: str, *, tracking_uri: str) -> LoadedModel:
         ``models:/name@alias``, ``models:/name/version``, ``models:/m-…``, ``runs:/id/model`` or a
         folder.
     tracking_uri : str
-        The store to look in; it becomes the process's.
+        The store to look in; it becomes the tracking URI of this process.
 
     Raises
     ------
     RegistryError
-        There is no such model in the store, or it is not one of this project.
+        The store has no such model, or it is not a model of this project.
     """
     mlflow.set_tracking_uri(tracking_uri)
     named = re.fullmatch(r"models:/([^/@]+)(?:@([^/]+)|/(\d+))", uri)
@@ -220,7 +220,7 @@ def load(uri: str, *, tracking_uri: str) -> LoadedModel:
         raise RegistryError(
             f"model={uri}: there is no such model in {masked_url(tracking_uri)} "
             f"({str(error).splitlines()[0].strip()}). Make a champion with `segment promote`, or "
-            "name another one, such as model=models:/customer-segments/1"
+            "choose another one, such as model=models:/customer-segments/1"
         ) from error
     return LoadedModel(model, name, None if number is None else str(number), about.run_id)
 
@@ -232,8 +232,8 @@ def _read(folder: Path, about: Model) -> SegmentModel:
         return SegmentModel().read(*paths)
     except KeyError as error:
         raise RegistryError(
-            f"model={folder.name}: this model was not made by `segment fit`, its segments cannot "
-            "be read. Name another one, such as model=models:/customer-segments@champion"
+            f"model={folder.name}: this model was not made by `segment fit`, so its segments "
+            "cannot be read. Choose another one, such as model=models:/customer-segments@champion"
         ) from error
 
 
@@ -244,7 +244,7 @@ def save(portable: PortableModel, path: str | Path) -> None:
     ----------
     portable : PortableModel
     path : path
-        Must not exist yet, or be empty.
+        Must not exist yet, or must be empty.
     """
     save_model(str(path), UnfiledModel(), portable)
 
@@ -256,7 +256,7 @@ def save_model(path: str, mlflow_model: Model, portable: PortableModel) -> None:
     ----------
     path : str
     mlflow_model : Model
-        Receives the flavours; its ``MLmodel`` file is written.
+        Receives the flavours. Its ``MLmodel`` file is written.
     portable : PortableModel
     """
     example = portable.example[list(portable.columns)].head(EXAMPLE_ROWS).reset_index(drop=True)
@@ -272,7 +272,7 @@ def save_model(path: str, mlflow_model: Model, portable: PortableModel) -> None:
             signature=_signature(portable.columns),
             input_example=example,
             pip_requirements=_requirements(),
-            # A folder without a uv project: else a uv.lock of the current directory is copied in.
+            # A folder without a uv project; otherwise a uv.lock in the current directory is copied.
             uv_project_path=folder,
         )
     forget_origins(mlflow_model, CODE.name)
@@ -282,7 +282,7 @@ def save_model(path: str, mlflow_model: Model, portable: PortableModel) -> None:
 
 @cache
 def _version(package: str) -> str:
-    # Each asking parses all of the package's metadata.
+    # Each call parses all of the package's metadata.
     return version(package)
 
 
@@ -307,7 +307,7 @@ def _segments(portable: PortableModel) -> Segments:
 
 
 def _signature(columns: Sequence[str]) -> ModelSignature:
-    """Inputs of any type, as ``double`` would refuse integer columns; the model checks them."""
+    """Accept inputs of any type: ``double`` would refuse integer columns. The model checks them."""
     anything = AnyType()  # type: ignore[no-untyped-call]
     return ModelSignature(
         inputs=Schema([ColSpec(anything, column) for column in columns]),

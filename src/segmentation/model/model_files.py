@@ -1,7 +1,7 @@
-"""A logged model as a folder: read its segments, give them other ids, try it, log it again.
+"""A logged model as a folder: read its segments, change their ids, test it, log it again.
 
-A logged model cannot be changed, so promotion copies its files: pipeline, code, references and
-requirements stay what they were to the last bit, and only ids and names are written anew.
+A logged model cannot be changed, so promotion copies its files. Pipeline, code, references and
+requirements stay identical byte for byte; only ids and names are rewritten.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from segmentation.model.segment_model import PIPELINE_FILE, SEGMENTS_FILE, Segme
 
 #: Where MLflow keeps a model's own files.
 ARTIFACTS = "artifacts"
-#: MLflow notes here under which name a folder was fetched; that is not part of the model.
+#: MLflow records here under which name a folder was fetched; this is not part of the model.
 FETCH_NOTE = "registered_model_meta"
 FRESH_SECONDS = 180
-# -I: no PYTHONPATH, no current directory, so that nothing of this project is at hand by accident.
+# -I: no PYTHONPATH, no current directory, so that this project cannot be imported by accident.
 FRESH_PROCESS = """
 import json, sys
 import mlflow.pyfunc
@@ -55,7 +55,7 @@ class ModelFolder:
     ----------
     path : Path
     columns : tuple of str
-        Columns the model wants.
+        Columns the model needs.
     ids, names : tuples
         Segment id and name of each cluster index.
     """
@@ -66,18 +66,18 @@ class ModelFolder:
     names: tuple[str, ...]
 
     def pipeline(self) -> Pipeline:
-        """The fitted pipeline."""
+        """Load the fitted pipeline."""
         return skops.io.load(self.path / ARTIFACTS / PIPELINE_FILE)
 
     def answers(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """``segment`` and ``distance`` of each customer.
+        """Return ``segment`` and ``distance`` of each customer.
 
         Raises
         ------
         RegistryError
-            A column is missing, or a value is one the model cannot take.
+            A column is missing, or the model does not accept a value.
         """
-        # Unwrapped: MLflow's own check of the columns takes ten times as long as the answer.
+        # Unwrapped: MLflow's own check of the columns takes ten times as long as the prediction.
         model = mlflow.pyfunc.load_model(str(self.path)).unwrap_python_model()
         try:
             answer: pd.DataFrame = model.predict(None, frame)
@@ -86,7 +86,7 @@ class ModelFolder:
         return answer
 
     def indices(self, segments: pd.Series) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Cluster index of each segment id."""
+        """Return the cluster index of each segment id."""
         return np.asarray(pd.Index(self.ids).get_indexer(pd.Index(segments)), dtype=np.int64)
 
 
@@ -103,7 +103,7 @@ def fetch(uri: str, into: Path) -> ModelFolder:
     Raises
     ------
     RegistryError
-        Its files are gone, or it is not a model of this project.
+        The files are missing, or it is not a model of this project.
     """
     into.mkdir(parents=True)
     try:
@@ -115,14 +115,14 @@ def fetch(uri: str, into: Path) -> ModelFolder:
     (path / FETCH_NOTE).unlink(missing_ok=True)
     if not (path / ARTIFACTS / SEGMENTS_FILE).is_file():
         raise RegistryError(
-            f"{uri} is not a model that `segment fit` logged; choose another registered model "
+            f"{uri} is not a model logged by `segment fit`; choose another registered model "
             "with model=NAME"
         )
     return _read(path)
 
 
 def relabel(folder: ModelFolder, ids: Sequence[int], names: Sequence[str]) -> ModelFolder:
-    """Write other segment ids and names into the folder; nothing else changes."""
+    """Replace the segment ids and names in the folder; nothing else changes."""
     file = folder.path / ARTIFACTS / SEGMENTS_FILE
     known = Segments.read(file)
     known._replace(ids=tuple(int(id_) for id_ in ids), names=tuple(names)).write(file)
@@ -130,7 +130,7 @@ def relabel(folder: ModelFolder, ids: Sequence[int], names: Sequence[str]) -> Mo
 
 
 def fresh_process_problem(folder: ModelFolder) -> str | None:
-    """Load the folder in a new Python process with MLflow alone; why that failed, else None."""
+    """Load the folder in a new Python process with only MLflow; return the problem, or None."""
     model = Model.load(str(folder.path))
     example: Any = model.load_input_example(str(folder.path))
     expected = folder.answers(example)["segment"].tolist()
@@ -150,13 +150,13 @@ def fresh_process_problem(folder: ModelFolder) -> str | None:
         lines = done.stderr.strip().splitlines()
         return f"a fresh process could not use it: {lines[-1] if lines else done.returncode}"
     found = json.loads(done.stdout.strip().splitlines()[-1])
-    return None if found == expected else f"a fresh process gave {found} instead of {expected}"
+    return None if found == expected else f"a fresh process returned {found} instead of {expected}"
 
 
 def log(
     client: MlflowClient, folder: ModelFolder, run: Run, *, name: str, tags: dict[str, str]
 ) -> str:
-    """Log the folder as a new model of the run; returns its id.
+    """Log the folder as a new model of the run and return its id.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""From a result to the portable model that is logged."""
+"""Build the portable model of a result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from segmentation.result import SegmentationResult
 
 
 def portable_model(result: SegmentationResult) -> flavor.PortableModel:
-    """The model to log: the pipeline and what must be known beside it to score a customer."""
+    """Build the model to log: the pipeline and everything else needed to score customers."""
     columns = list(result.features.columns)
     frame = result.customers.frame[columns]
     encoder = result.pipeline.named_steps["features"]
@@ -38,7 +38,7 @@ def portable_model(result: SegmentationResult) -> flavor.PortableModel:
 
 
 def _typical_row(frame: pd.DataFrame) -> pd.DataFrame:
-    """Medians and most frequent categories: an example that shows no real customer."""
+    """Return medians and most frequent categories: an example that is not a real customer."""
     row = {
         name: np.median(column) if is_numeric_dtype(column) else column.mode()[0]
         for name, column in frame.items()

@@ -1,9 +1,9 @@
-"""The model that is logged: names the segment of new customers where this project is not installed.
+"""The logged model: finds the segments of new customers where this project is not installed.
 
-MLflow copies this one file into the logged model ("models from code") and runs it when the model
-is loaded, so it imports nothing of the package and ends with ``set_model``. The logged model also
-holds the fitted pipeline (`PIPELINE_FILE`) and what is known of its columns and segments
-(`SEGMENTS_FILE`), whose format is defined here and nowhere else.
+MLflow copies this file into the logged model ("models from code") and runs it when the model is
+loaded, so it imports nothing from this package and ends with ``set_model``. The logged model also
+holds the fitted pipeline (`PIPELINE_FILE`) and a description of its columns and segments
+(`SEGMENTS_FILE`), whose format is defined only here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SEGMENTS_FILE = "segments.json"
 # Squares of larger numbers overflow and every distance would be infinite.
 LARGEST = 1e150
 SHOWN = 3
-#: Rows whose distances to all centres are held at once.
+#: Rows whose distances to all centres are held in memory at once.
 ROWS = 1 << 16
 
 
@@ -44,10 +44,10 @@ class InputColumn(TypedDict):
 
 
 class Segments(NamedTuple):
-    """Content of `SEGMENTS_FILE`; ids, names and radii stand in the order of the cluster index.
+    """Content of `SEGMENTS_FILE`; ids, names and radii are in the order of the cluster index.
 
     `radius` is the 99th percentile of the training customers' distance to the centre. `reference`
-    says what the training customers looked like, see `segmentation.evaluation.drift.reference`.
+    describes the training customers, see `segmentation.evaluation.drift.reference`.
     """
 
     columns: list[InputColumn]
@@ -84,7 +84,7 @@ class Segments(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """What is wrong in a column; `bad` marks the rows, None when the column itself is."""
+    """A problem in a column; `bad` marks the wrong rows, None if the column itself is wrong."""
 
     column: str
     wanted: str
@@ -100,7 +100,7 @@ class SegmentModel(PythonModel):
         self.read(Path(context.artifacts["pipeline"]), Path(context.artifacts["segments"]))
 
     def read(self, pipeline: Path, segments: Path) -> SegmentModel:
-        """Read the pipeline (skops format) and the `Segments`; returns the model itself."""
+        """Read the pipeline (skops format) and the `Segments`; return the model itself."""
         self.pipeline = skops.io.load(pipeline)
         known = Segments.read(segments)
         self.columns, self.reference = known.columns, known.reference
@@ -115,16 +115,16 @@ class SegmentModel(PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """Name the segment of each customer.
+        """Predict the segment of each customer.
 
         Parameters
         ----------
         context
             Part of MLflow's interface; not used. (``mlflow.pyfunc.load_model`` returns an object
-            whose ``predict`` takes the customers, and ``params`` when wanted.)
+            whose ``predict`` takes the customers and, optionally, ``params``.)
         model_input : DataFrame of n rows
-            Holds at least the columns the model was trained on, in the customers' own units, in
-            any order. Numbers may be integers, floats, nullable or text that reads as a number.
+            Holds at least the columns the model was trained on, in their original units and in any
+            order. Numbers may be integers, floats, nullable, or text that reads as a number.
         params : dict, optional
             ``{"details": True}`` adds the columns that `assign` calls details.
 
@@ -137,9 +137,9 @@ class SegmentModel(PythonModel):
         Raises
         ------
         MlflowException
-            (INVALID_PARAMETER_VALUE, HTTP 400 of a scoring server.) A column is missing, a value is
-            no finite number or too small for log1p, or a category was not seen in training; the
-            message names column, rows and what is allowed.
+            (INVALID_PARAMETER_VALUE, HTTP 400 from a scoring server.) A column is missing, a value
+            is not a finite number or is too small for log1p, or a category was not seen in
+            training. The message names the column, the rows and the allowed values.
         """
         customers, faults = self.check(model_input)
         if faults:
@@ -154,7 +154,7 @@ class SegmentModel(PythonModel):
         return answer
 
     def check(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Fault]]:
-        """Only the model's columns, numbers as float64, and all that is wrong with them."""
+        """Return the model's columns, with numbers as float64, and all faults in them."""
         checked: dict[str, pd.Series] = {}
         faults: list[Fault] = []
         for column in self.columns:
@@ -164,7 +164,7 @@ class SegmentModel(PythonModel):
                 continue
             given = frame[name]
             if isinstance(given, pd.DataFrame):
-                times = f"column '{name}' is there {given.shape[1]} times"
+                times = f"column '{name}' appears {given.shape[1]} times"
                 faults.append(Fault(name, "", None, times))
                 continue
             if allowed is None:
@@ -184,23 +184,24 @@ class SegmentModel(PythonModel):
     def assign(
         self, customers: pd.DataFrame, *, details: bool = False
     ) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
-        """The segment of each checked customer.
+        """Assign a segment to each checked customer.
 
         Parameters
         ----------
         customers : DataFrame of n rows
             From `check`, without faults.
         details : bool
-            Also ``second_segment`` (int, the nearest other segment; missing when there is one
-            segment only), ``margin`` (float from 0, between two segments, to 1, at the centre: the
-            distance to the second centre less that to the own, over their sum) and ``in_range``
-            (bool: no farther from the centre than 99 % of the segment's training customers).
+            Also return ``second_segment`` (int, the nearest other segment; missing if there is only
+            one segment), ``margin`` (float from 0, midway between two segments, to 1, at the
+            centre: the distance to the second centre minus the distance to the own centre, divided
+            by their sum) and ``in_range`` (bool: no farther from the centre than 99 % of the
+            segment's training customers).
 
         Returns
         -------
         DataFrame of n rows, and an ndarray of n bool
-            The answer, and for which rows it means anything: values may be so far from the
-            training data that their distance is no finite number.
+            The answer, and the rows for which it is valid: values may be so far from the training
+            data that their distance is not finite.
         """
         n, k = len(customers), len(self.segment_ids)
         measured = np.ones(n, dtype=bool)
@@ -208,7 +209,7 @@ class SegmentModel(PythonModel):
         distance, other = np.zeros(n), np.full(n, np.nan)
         for start in range(0, n, ROWS):
             rows = slice(start, start + ROWS)
-            # A value that overflows makes numpy warn on the terminal; the caller says it better.
+            # numpy would print a warning for a value that overflows; the caller reports it better.
             with np.errstate(all="ignore"):
                 Z = np.asarray(self.pipeline[:-1].transform(customers.iloc[rows]), dtype=float)
                 measured[rows] = np.isfinite(np.square(Z).sum(axis=1))
@@ -221,7 +222,7 @@ class SegmentModel(PythonModel):
                 distances = kmeans.transform(Z)
                 distances[np.arange(len(Z)), index[rows]] = np.inf
                 second[rows] = distances.argmin(axis=1)
-                # Of a customer between two centres rounding may make the other one the nearer.
+                # Midway between two centres, rounding may make the second one appear nearer.
                 other[rows] = np.maximum(
                     np.linalg.norm(Z - centers[second[rows]], axis=1), distance[rows]
                 )
@@ -239,14 +240,14 @@ class SegmentModel(PythonModel):
                 ids[:] = pd.NA
             answer["second_segment"] = ids
             total = other + distance
-            # Both are 0 only where two centres coincide: then nothing tells the segments apart.
+            # Both are 0 only if two centres coincide: then the segments cannot be distinguished.
             answer["margin"] = (other - distance) / np.where(total == 0, 1.0, total)
             answer["in_range"] = distance <= self.radius[index]
         return answer, measured
 
 
 def _numbers(column: pd.Series, lowest: float) -> tuple[pd.Series, NDArray[np.bool_]]:
-    """The column as float64, and a mask of the values that are not a number above `lowest`."""
+    """Return the column as float64, and a mask of values that are not numbers above `lowest`."""
     if column.dtype.kind in "mMc":  # dates would silently count as nanoseconds
         return column, np.ones(len(column), dtype=bool)
     try:
@@ -261,7 +262,7 @@ def _numbers(column: pd.Series, lowest: float) -> tuple[pd.Series, NDArray[np.bo
 def _known(
     column: pd.Series, allowed: Sequence[str | float]
 ) -> tuple[pd.Series, NDArray[np.bool_]]:
-    """The column with the categories as trained, and a mask of the values that are none."""
+    """Return the column with the categories as trained, and a mask of unknown values."""
     if all(isinstance(category, str) for category in allowed):
         known = column.astype(object)
     else:
@@ -270,7 +271,7 @@ def _known(
 
 
 def _where(column: pd.Series, bad: NDArray[np.bool_]) -> str:
-    """How many rows are wrong, the first of them and what they hold."""
+    """Describe how many rows are wrong, with the index and value of the first ones."""
     rows = column[bad].iloc[:SHOWN]
     values = ", ".join(f"index {row!r}: {reprlib.repr(value)}" for row, value in rows.items())
     return f"{bad.sum()} of {len(bad)} rows do not ({values}{', …' if bad.sum() > SHOWN else ''})"

@@ -1,1 +1,1 @@
-"""Customers in a table that only Spark can hold: read, encoded, clustered, scored."""
+"""Read, encode, cluster and score customers in a table that only Spark can hold."""

@@ -1,8 +1,8 @@
-"""What the session knows of PySpark and py4j beyond their documented interfaces.
+"""Uses of PySpark and py4j beyond their documented interfaces.
 
-`SparkSession.stop` leaves the JVM to end with this process, and no public call ends it: a later
-session would inherit its settings, and after Ctrl-C it would stay behind. So `stop` ends the
-process that `SparkContext._gateway` holds and has PySpark forget it.
+`SparkSession.stop` lets the JVM run until this process ends, and no public call ends it: a later
+session would inherit its settings, and it would be left behind after Ctrl-C. So `stop` ends the
+process that `SparkContext._gateway` holds and makes PySpark forget it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def quiet_pandas() -> None:
-    """Drop what PySpark says of pandas 3 on every call; what is used of it is tested with both."""
+    """Ignore PySpark's warnings about pandas 3; all calls used here are tested with both."""
     for message in ("PySpark does not yet fully support pandas", "The copy keyword is deprecated"):
         warnings.filterwarnings("ignore", message=message)
 
@@ -28,7 +28,7 @@ def stop(spark: SparkSession, grace: float) -> None:
     from pyspark import SparkContext
 
     gateway = SparkContext._gateway
-    # After Ctrl-C, which a terminal sends to the JVM too, it may be gone; PySpark warns of that.
+    # A terminal sends Ctrl-C to the JVM too, so it may be gone; PySpark warns about that.
     with contextlib.suppress(Py4JError, OSError), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Unable to cleanly shutdown Spark JVM process")
         spark.stop()

@@ -1,4 +1,4 @@
-"""The encoder of all rows: stock scikit-learn steps, their parameters computed by Spark."""
+"""Fit the encoder to all rows: stock scikit-learn steps with parameters computed by Spark."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from segmentation.features.feature_set import MAX_CATEGORIES, FeatureSet
 from segmentation.spark.sample import SparkCustomers
 from segmentation.spark.table import RANK_ACCURACY, quantiles
 
-#: Rows of a stand-in; with 101 of them a percentile is the value of one row.
+#: Number of stand-in rows; with 101 of them each percentile is the value of one row.
 STAND_INS = 101
 
 
@@ -30,10 +30,11 @@ def fit_encoder(
     features: FeatureSet,
     scaling: str | Mapping[str, Any] | TransformerMixin,
 ) -> tuple[ColumnTransformer, str | None]:
-    """The encoder fitted to all rows, and what of it is not.
+    """Fit the encoder to all rows, as far as possible.
 
     Standard, min-max, max-abs and robust scalers are refitted to a few stand-in rows that have
-    exactly the statistics Spark found for all rows: population deviation, extremes, quartiles.
+    exactly the statistics Spark computed from all rows: mean, population standard deviation,
+    extremes, quartiles.
 
     Parameters
     ----------
@@ -46,7 +47,8 @@ def fit_encoder(
     Returns
     -------
     ColumnTransformer and str or None
-        The note says which parameters come from the sample, or approximately from all rows.
+        The fitted encoder, and a note on parameters that are estimated from the sample or only
+        approximate.
 
     Raises
     ------
@@ -83,7 +85,7 @@ def fit_encoder(
 def _stand_ins(
     scaler: TransformerMixin, customers: SparkCustomers, columns: list[str], *, log1p: bool
 ) -> tuple[NDArray[np.float64] | None, str | None]:
-    """Rows with the statistics of all rows that this scaler is made of; None: the sample's do."""
+    """Return rows with the statistics this scaler needs; None to keep the fit on the sample."""
     facts = [customers.facts[name] for name in columns]
     given = [sf.col(_quoted(name)) for name in columns]
     if log1p:
@@ -91,7 +93,7 @@ def _stand_ins(
             if known.low <= -1:
                 raise DataError(
                     f"{customers.sample.source}, column '{name}': log1p needs values above -1, the "
-                    f"smallest is {known.low:g}. Take it out of features.log1p."
+                    f"smallest is {known.low:g}. Remove it from features.log1p."
                 )
         given = [sf.log1p(column) for column in given]
     if isinstance(scaler, StandardScaler):
@@ -120,17 +122,17 @@ def _stand_ins(
         rows[: int(np.ceil(low)) + 1] = found[:, 0]
         rows[int(np.floor(high)) :] = found[:, 2]
         return rows, (
-            f"quartiles of the scaling are values whose rank is at most {RANK_ACCURACY:.4%} of "
-            "the rows off"
+            "the quartiles used for scaling are approximate: their ranks are off by at most "
+            f"{RANK_ACCURACY:.4%} of the rows"
         )
     kind = type(scaler).__name__
-    return None, f"{kind} is fitted on the sample: its parameters are no sums over all rows"
+    return None, f"{kind} is fitted on the sample: its parameters are not sums over all rows"
 
 
 def _categories(
     frame: DataFrame, columns: list[str], source: str
 ) -> dict[str, list[str] | list[int] | list[float]]:
-    """The categories of all rows of each column, in order."""
+    """Return the sorted categories of each column over all rows."""
     found = {}
     for name in columns:
         rows = frame.select(_quoted(name)).distinct().limit(MAX_CATEGORIES + 1).collect()
@@ -139,7 +141,7 @@ def _categories(
             raise DataError(
                 f"{source}, column '{name}' is text with more than {MAX_CATEGORIES} different "
                 f"values (at most {MAX_CATEGORIES} can be clustered on), e.g. {values[0]!r}. "
-                "Take it out of features.columns, or turn it into a number first."
+                "Remove it from features.columns, or turn it into a number first."
             )
         found[name] = values
     return found

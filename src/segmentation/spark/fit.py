@@ -1,4 +1,4 @@
-"""A Spark table becomes an ordinary `SegmentationResult`."""
+"""Segment a Spark table into an ordinary `SegmentationResult`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from segmentation.spark.encoder import fit_encoder
 from segmentation.spark.sample import SparkCustomers
 from segmentation.spark.table import Facts, spark_errors
 
-#: Rows of a table read here that make a task of their own.
+#: Rows per Spark task of a table that was read into memory.
 TASK_ROWS = 50_000
 
 
@@ -46,16 +46,16 @@ def segment_table(
     """Segment the customers of a Spark table; parameters as in `segmentation.pipeline.segment`.
 
     WCSS, sizes, explained variance, Calinski-Harabasz, Davies-Bouldin and the silhouette of
-    squared distances are of all rows; what needs single customers rests on the sample.
+    squared distances are computed from all rows; what needs single customers uses the sample.
 
     Parameters
     ----------
     customers : SparkCustomers
         From `segmentation.spark.sample.SparkSampler` or `from_memory`.
     options : SparkOptions, optional
-        Of the engine.
+        Options of the engine.
     say : callable
-        Takes lines of progress.
+        Receives lines of progress.
     """
     sample = customers.sample
     feature_set = resolve(features, sample)
@@ -87,7 +87,7 @@ def segment_table(
         except Exception:
             rows.release()
             raise
-        # Not after Ctrl-C, which ends the session with all it holds.
+        # Not released after Ctrl-C, which ends the session and everything in it.
         rows.release()
     return result
 
@@ -95,7 +95,7 @@ def segment_table(
 def from_memory(
     spark: SparkSession, customers: Customers, *, size: int, seed: int
 ) -> SparkCustomers:
-    """Customers read here, handed to Spark; the sample is theirs when they are few.
+    """Pass customers in memory to Spark; if they are few, they are all in the sample.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def from_memory(
     customers : Customers
         All of them.
     size : int
-        Rows of the sample.
+        Number of rows in the sample.
     seed : int
     """
     frame, ids = customers.frame, customers.ids
@@ -127,6 +127,6 @@ def from_memory(
             others=replace(customers.others, columns=others),
         )
     table = spark.createDataFrame(customers.frame)
-    # A task costs more than a small table does; how many depends on the rows alone.
+    # A task costs more than a small table; the number of tasks depends only on the rows.
     cut = max(1, min(table.rdd.getNumPartitions(), total // TASK_ROWS))
     return SparkCustomers(table.coalesce(cut), sample, facts)

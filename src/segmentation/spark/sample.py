@@ -1,4 +1,4 @@
-"""The customers of a Spark table: complete in the columns used, and a seeded sample of them."""
+"""Customers of a Spark table, without missing values, and a seeded sample of them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from segmentation.spark.table import Facts, SparkTable, known_facts, quantiles, 
 
 @dataclass(frozen=True)
 class SparkCustomers:
-    """Customers ready to be clustered: all of them in Spark, a sample of them here.
+    """Customers ready to be clustered: all of them in Spark, a sample of them in memory.
 
     Attributes
     ----------
     frame : pyspark DataFrame
-        All rows, with the columns of the sample's frame and no others.
+        All rows, with exactly the columns of the sample's frame.
     sample : Customers
-        Seeded; its `total` and `digest` are those of all rows.
+        Seeded; its `total` and `digest` describe all rows.
     facts : mapping of str to Facts
-        What is known of each column over all rows.
+        Statistics of each column over all rows.
     """
 
     frame: DataFrame
@@ -38,10 +38,10 @@ class SparkCustomers:
 
 
 class SparkSampler:
-    """A table in Spark that gives its customers with different columns, and a seeded sample each.
+    """A Spark table that returns its customers with the requested columns and a seeded sample.
 
-    The sample holds the customers whose ids have the smallest hashes, so it depends neither on how
-    the table is cut nor on its order. Without ids it is drawn by the rows' places in the files.
+    The sample holds the customers whose ids have the smallest hashes, so it does not depend on the
+    table's partitions or order. Without ids it depends on the rows' positions in the files.
 
     Parameters
     ----------
@@ -56,21 +56,21 @@ class SparkSampler:
         if missing not in MISSING:
             raise ConfigError(f"data.missing={missing} is not allowed; use {', '.join(MISSING)}.")
         self.table, self.missing, self.size, self.seed = table, missing, size, seed
-        # A pass over all rows each: most sets of columns have the same missing values, or none.
+        # Each costs a pass over all rows; most sets of columns share their missing values.
         self._drawn: dict[tuple[str, ...], tuple[SparkTable, pd.DataFrame]] = {}
 
     def customers(self, columns: Sequence[str] | None) -> SparkCustomers:
-        """The customers, complete in the columns used.
+        """Return the customers without missing values in the columns used.
 
         Parameters
         ----------
         columns : sequence of str, optional
-            Columns wanted; all of numbers when None. The others only describe, as far as they can.
+            Columns to use; None uses all numeric ones. The other columns only describe segments.
 
         Raises
         ------
         DataError
-            A column is not there, or holds values that cannot be used.
+            A column is missing, or holds values that cannot be used.
         """
         table = self.table
         require_columns(columns or (), list(table.facts), table.source)
@@ -82,7 +82,7 @@ class SparkSampler:
         if holes and self.missing == "error":
             told = ", ".join(f"{name} {count:,}" for name, count in holes.items())
             raise DataError(
-                f"{table.source}: missing values in {told}. Complete them, or set "
+                f"{table.source}: missing values in {told}. Fill them in, or set "
                 "data.missing=drop or data.missing=median."
             )
         complete, drawn = self._complete_and_drawn(tuple(holes))
@@ -96,8 +96,8 @@ class SparkSampler:
         notes = list(complete.notes)
         if len(drawn) < complete.rows:
             notes.append(
-                f"a seeded sample of {len(drawn):,} of the {complete.rows:,} customers stands for "
-                "all where single customers are needed"
+                f"a seeded sample of {len(drawn):,} of the {complete.rows:,} customers is used "
+                "where single customers are needed"
             )
         if table.id is None:
             notes.append("no id column: the customers of the sample are numbered")
@@ -109,14 +109,14 @@ class SparkSampler:
         )
 
     def _complete_and_drawn(self, holes: tuple[str, ...]) -> tuple[SparkTable, pd.DataFrame]:
-        """The table without missing values in these columns, and the sample of it."""
+        """Return the table without missing values in these columns, and its sample."""
         if holes not in self._drawn:
             with spark_errors(self.table.source):
                 complete = _complete(self.table, holes, self.missing)
                 if complete.rows < 2:
                     raise DataError(
-                        f"{self.table.source} has only {complete.rows} customer to use; at least "
-                        "2 are needed."
+                        f"{self.table.source} has only {complete.rows} customer that can be used; "
+                        "at least 2 are needed."
                     )
                 self._drawn[holes] = complete, _drawn(complete, self.size, self.seed)
         return self._drawn[holes]
@@ -135,7 +135,7 @@ def _check_values(name: str, table: SparkTable) -> None:
 
 
 def _complete(table: SparkTable, holes: tuple[str, ...], policy: str) -> SparkTable:
-    """The table with the policy applied to the columns with missing values."""
+    """Apply the policy to the columns with missing values."""
     if not holes:
         return table
     inside = {name: table.inside(name) for name in holes}
@@ -171,24 +171,24 @@ def _complete(table: SparkTable, holes: tuple[str, ...], policy: str) -> SparkTa
 
 
 def _facts(table: SparkTable, frame: DataFrame) -> tuple[dict[str, Facts], int]:
-    """Facts of a table's columns in another frame, and its number of rows."""
+    """Compute facts of a table's columns in another frame, and its number of rows."""
     columns = {table.inside(name): facts.type for name, facts in table.facts.items()}
     known, (rows,) = known_facts(frame, columns, [sf.count(sf.lit(1))])
     return {table.names[int(name[1:])]: facts for name, facts in known.items()}, rows
 
 
 def _drawn(table: SparkTable, size: int, seed: int) -> pd.DataFrame:
-    """The sample, all usable columns of it by their own names, in the order of the hashes."""
+    """Draw the sample, with all usable columns under their own names, ordered by hash."""
     what: list[Any] = [sf.monotonically_increasing_id()]
     if table.id is not None:
         what = [sf.col(table.inside(table.id))]
     hashed = table.frame.withColumn("hash", sf.xxhash64(sf.lit(seed), *what))
     if table.rows > size:
-        # Hashes are even: a bar a little above the wanted share leaves Spark little to sort.
+        # Hashes are uniform: a threshold just above the sample's share leaves Spark little to sort.
         share = (size + 6 * np.sqrt(size)) / table.rows
         if share < 1:
             hashed = hashed.where(sf.col("hash") < int(-(2.0**63) + share * 2.0**64))
-    # Rows with one id have one hash: their other values order them.
+    # Rows with the same id have the same hash: their other values break the tie.
     rest = [table.inside(name) for name in table.usable]
     drawn = hashed.orderBy("hash", *rest).limit(size).select(*rest).toPandas()
     return drawn.set_axis(table.usable, axis=1)

@@ -1,4 +1,4 @@
-"""Scoring a Spark table with a logged model: the table comes back with the segments beside it."""
+"""Score a Spark table with a logged model and write it with the segments as added columns."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ TOO_FAR = "too far from the training data to measure a distance"
 
 @dataclass(frozen=True)
 class Scored:
-    """What was written.
+    """Counts of the rows written.
 
     Attributes
     ----------
     segments : mapping of int to int
-        Rows by segment id.
+        Number of rows by segment id.
     rejected : mapping of str to int
-        Rows without a segment by reason.
+        Number of rows without a segment, by reason.
     seconds : float
-        Reading, scoring and writing.
+        Time for reading, scoring and writing.
     """
 
     segments: Mapping[int, int]
@@ -52,17 +52,17 @@ class Scored:
 
     @property
     def rows(self) -> int:
-        """Rows written."""
+        """Number of rows written."""
         return sum(self.segments.values()) + sum(self.rejected.values())
 
 
 def choose_folder(out: str, *, overwrite: bool) -> str:
-    """Check where the scored Parquet folder is to go, before any work is done.
+    """Check where the scored Parquet folder is to be written, before any work is done.
 
     Raises
     ------
     ConfigError
-        It cannot go there.
+        The folder cannot be written there.
     """
     if not out.rstrip("/").endswith(".parquet"):
         raise ConfigError(f"out={out}: with engine=spark the name must end in .parquet.")
@@ -73,7 +73,7 @@ def choose_folder(out: str, *, overwrite: bool) -> str:
         raise ConfigError(f"out={out}: there is no folder {path.parent}.")
     if path.is_file() or (path.exists() and not overwrite):
         raise ConfigError(
-            f"out={out}: {path} is there already. Name another folder, or replace it with "
+            f"out={out}: {path} already exists. Choose another name, or replace it with "
             "overwrite=true."
         )
     return str(path)
@@ -90,9 +90,9 @@ def score_table(
 ) -> Scored:
     """Score a table and write it as Parquet with the columns of `ADDED`.
 
-    A local folder is written under another name and renamed at the end; elsewhere Spark's own
-    committer sees to it that no half of it counts. The model travels to the executors, which need
-    mlflow, scikit-learn and skops, and not this package.
+    A local folder is written under a temporary name and renamed at the end; elsewhere Spark's
+    committer prevents partial results. The model is sent to the executors, which need mlflow,
+    scikit-learn and skops but not this package.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def score_table(
     Raises
     ------
     DataError
-        The table cannot be read or lacks a column, or not one row could be scored.
+        The table cannot be read, lacks a column, or has no row that can be scored.
     """
     started = time.monotonic()
     frame, source = open_table(spark, data)
@@ -123,8 +123,8 @@ def score_table(
     twice = [name for name in ADDED if name in frame.columns]
     if twice:
         raise DataError(
-            f"{source} has a column '{twice[0]}' already, which scoring adds: was it scored "
-            "before? Rename or leave out the column."
+            f"{source} already has a column '{twice[0]}', which scoring adds: was it scored "
+            "before? Rename or remove the column."
         )
     local = "://" not in out
     part = f"{out}.{os.getpid()}.part" if local else out
@@ -149,14 +149,14 @@ def score_table(
         shutil.rmtree(part, ignore_errors=True)
     if not segments:
         told = ", ".join(f"{reason} {count:,}" for reason, count in rejected.items())
-        raise DataError(f"{source}: not one row can be scored ({told or 'it has no rows'}).")
+        raise DataError(f"{source}: no row can be scored ({told or 'it has no rows'}).")
     return Scored(segments, rejected, time.monotonic() - started)
 
 
 def _scored(
     spark: SparkSession, frame: DataFrame, model: Path, headers: Mapping[str, str]
 ) -> DataFrame:
-    """The rows with the added columns; the model is loaded once a partition."""
+    """Return the rows with the added columns; the model is loaded once per partition."""
     spark.sparkContext.addFile(str(model), recursive=True)
     folder, names = model.name, list(headers)
     positions = [frame.columns.index(header) for header in headers.values()]
@@ -187,7 +187,7 @@ def _scored(
             answer, measured = loaded.assign(customers.iloc[good], details=True)
             reasons[good[~measured]] = far
             answer = answer[measured].reset_index(drop=True)
-            # Back to all rows: those without an answer take a null.
+            # Back to all rows: those without an answer get nulls.
             place = np.full(len(given), -1)
             place[good[measured]] = np.arange(len(answer))
             at = pa.array(place, mask=place < 0)

@@ -1,4 +1,4 @@
-"""The one Spark session of a process: opened when first asked for, and always stopped."""
+"""The Spark session of a process: opened on first use and always stopped."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from segmentation.spark._compat import quiet_pandas, stop
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-#: Partitions at least: a number of its own, because sums are added partition by partition and
-#: the answer must not depend on how many cores a machine happens to have.
+#: Minimum number of partitions: fixed, because sums are added partition by partition and the
+#: result must not depend on the machine's number of cores.
 PARTITIONS = 16
-#: Rows an executor's Python process is handed at a time.
+#: Rows passed to an executor's Python process at a time.
 BATCH_ROWS = 65_536
 QUIET = """\
 rootLogger.level = error
@@ -42,29 +42,29 @@ INSTALL = 'install it with: pip install "customer-segments[spark]"'
 
 @dataclass
 class _Opened:
-    """The session this process has opened, and what goes away with it."""
+    """The session this process has opened, and the folders to remove with it."""
 
     spark: SparkSession | None = None
     asked: tuple[object, ...] = ()
     folders: list[str] = field(default_factory=list)
 
 
-# A process can have one Spark session at a time, and has to stop the one it has opened.
+# A process can have one Spark session at a time and must stop the one it has opened.
 _opened = _Opened()
 
 
 def open_session(options: SparkOptions, say: Say) -> SparkSession:
-    """The Spark session of this process.
+    """Open the Spark session of this process, or return the open one.
 
-    A session that is there already, as in a Databricks notebook, is used as it is and not stopped.
+    An existing session, as in a Databricks notebook, is used as it is and not stopped.
 
     Parameters
     ----------
     options : SparkOptions
-        ``master`` and ``partitions``; everything else about Spark stands in ``spark-defaults.conf``
-        of ``SPARK_CONF_DIR``, as for any Spark program.
+        ``master`` and ``partitions``; all other Spark settings belong in ``spark-defaults.conf`` in
+        ``SPARK_CONF_DIR``, as for any Spark program.
     say : callable
-        Takes lines of progress.
+        Receives lines of progress.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def open_session(options: SparkOptions, say: Say) -> SparkSession:
     builder = SparkSession.builder.appName("segment").master(master)
     for name, value in settings.items():
         builder = builder.config(name, value)
-    # The driver's Python is the executors', unless their place for it is said.
+    # The executors use the driver's Python unless another one is set.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     try:
         spark = builder.getOrCreate()
@@ -105,17 +105,17 @@ def open_session(options: SparkOptions, say: Say) -> SparkSession:
         raise ConfigError(f"engine.master={master}: Spark does not start ({_cause(error)}).") from (
             error
         )
-    # What fails is said once, in our words; the executors' traces are for those who look for them.
+    # Failures are reported once, in our words; SEGMENT_DEBUG=1 shows the executors' traces too.
     spark.sparkContext.setLogLevel("ERROR" if os.environ.get("SEGMENT_DEBUG") == "1" else "OFF")
     if threading.current_thread() is threading.main_thread():
-        # PySpark's own handler asks the JVM first, which Ctrl-C may have ended.
+        # PySpark's own handler calls the JVM first, which Ctrl-C may have ended.
         interrupts.listen()
     _opened.spark, _opened.asked = spark, asked
     return spark
 
 
 def close() -> None:
-    """Stop the session this process has opened and remove its folders; none is fine too."""
+    """Stop the session this process has opened, if any, and remove its folders."""
     spark, _opened.spark, _opened.asked = _opened.spark, None, ()
     try:
         if spark is not None:
@@ -132,7 +132,7 @@ def _settings(master: str, partitions: int) -> dict[str, str]:
     options = {
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
-        # How a file is cut must depend on the file alone.
+        # The partitions of a file must depend on the file alone.
         "spark.default.parallelism": str(partitions),
         "spark.sql.shuffle.partitions": str(partitions),
         "spark.sql.files.minPartitionNum": str(partitions),
@@ -147,7 +147,7 @@ def _settings(master: str, partitions: int) -> dict[str, str]:
     folder = tempfile.mkdtemp(prefix="segment-spark-")
     _opened.folders.append(folder)
     if "SPARK_CONF_DIR" not in os.environ:
-        # Else Spark greets everybody with three lines on its logging.
+        # Otherwise Spark starts with three lines about its logging.
         log = Path(folder, "log4j2.properties")
         log.write_text(QUIET, encoding="utf-8")
         options["spark.driver.extraJavaOptions"] = f"-Dlog4j2.configurationFile={log.as_uri()}"

@@ -1,4 +1,4 @@
-"""The customers a config names, in Spark."""
+"""Read the customers that a config names with Spark."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from segmentation.runtime.progress import Say
 from segmentation.spark.sample import SparkSampler
 from segmentation.spark.table import read_table
 
-#: Rows that the search, the evidence, the figures and the profiles see.
+#: Number of rows used for the search, the evidence, the figures and the profiles.
 SAMPLE = 100_000
 
 
 def read(
     spark: SparkSession, data: DataConfig, options: SparkOptions, *, seed: int, say: Say
 ) -> SparkSampler:
-    """Read a table, of which samples are drawn.
+    """Read a table to draw samples from.
 
     Parameters
     ----------
@@ -25,9 +25,9 @@ def read(
     data : DataConfig
     options : SparkOptions
     seed : int
-        Of the sample.
+        Seed of the sample.
     say : callable
-        Takes lines of progress.
+        Receives lines of progress.
 
     Raises
     ------

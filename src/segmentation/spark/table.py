@@ -1,6 +1,6 @@
-"""A customer table that stays in Spark: read, identified, and looked at over all rows.
+"""Read a customer table that stays in Spark, and compute facts over all of its rows.
 
-Columns go by position inside Spark (``c0``, ``c1``, …), so that no name needs quoting.
+Columns are named by position inside Spark (``c0``, ``c1``, …), so that no name needs quoting.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from segmentation.config import DataConfig
 from segmentation.data.customers import ID_NAME, require_columns
 from segmentation.errors import ConfigError, DataError
 
-#: Quantiles are values whose rank is off by at most this share of the rows.
+#: The rank of a quantile is off by at most this share of the rows.
 RANK_ACCURACY = 1e-6
 
 _WHOLE = ("tinyint", "smallint", "int", "bigint", "boolean")
@@ -32,17 +32,17 @@ _BROKEN = ("float", "double", "decimal")
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a column over all rows.
+    """Statistics of a column over all rows.
 
     Attributes
     ----------
     kind : {"number", "text", "unusable"}
     type : str
-        Spark's name of it.
+        Spark's name of the type.
     missing : int
-        Rows without a value; not-a-number is none.
+        Number of rows without a value; NaN counts as missing.
     low, high, mean, std : float
-        Of a number; `std` is the population's.
+        Statistics of a numeric column; `std` is the population standard deviation.
     """
 
     kind: str
@@ -63,16 +63,16 @@ class SparkTable:
     frame : pyspark DataFrame
         The usable columns: numbers as bigint or double (NaN is null), text; the ids as text.
     names : tuple of str
-        Of all columns; that at position i is ``ci`` in `frame`.
+        Names of all columns; the one at position i is ``ci`` in `frame`.
     facts : mapping of str to Facts
-        Of every column but the ids.
+        Facts of every column except the ids.
     id : str or None
-        Name of the column that names the customers.
+        Name of the id column.
     rows : int
     digest : str
-        SHA-256 of names, types and the sum of a 64-bit hash of every row: it depends neither on
-        the order of the rows nor on how the table is cut. xxHash64 finds any change made by
-        accident; it is no defence against somebody who looks for two tables alike.
+        SHA-256 of names, types and the sum of a 64-bit hash of every row: it does not depend on
+        the order of the rows or on the partitions. xxHash64 detects accidental changes; it does
+        not protect against somebody who constructs two tables with the same digest.
     source : str
     notes : tuple of str
     """
@@ -87,23 +87,23 @@ class SparkTable:
     notes: tuple[str, ...]
 
     def inside(self, name: str) -> str:
-        """What a column is called in `frame`."""
+        """Return the name of a column in `frame`."""
         return f"c{self.names.index(name)}"
 
     @property
     def usable(self) -> list[str]:
-        """Columns of numbers or text, the ids first."""
+        """Columns of numbers or text, starting with the ids."""
         ids = [] if self.id is None else [self.id]
         return [*ids, *(n for n, facts in self.facts.items() if facts.kind != "unusable")]
 
 
 def read_table(spark: SparkSession, data: DataConfig) -> SparkTable:
-    """Read what ``data.path`` or ``data.table`` names, and look at all rows once.
+    """Read the table that ``data.path`` or ``data.table`` names, with one pass over all rows.
 
     Raises
     ------
     DataError
-        Spark cannot read it, or it holds no customers.
+        Spark cannot read the table, or it holds no customers.
     """
     raw, source = open_table(spark, data)
     with spark_errors(source):
@@ -120,7 +120,7 @@ def read_table(spark: SparkSession, data: DataConfig) -> SparkTable:
         typed = [_typed(name, kind) for name, kind in columns.items() if _kind(kind)]
         ids = [] if id_inside is None else [sf.trim(sf.col(id_inside).cast("string"))]
         frame = plain.select(*(text.alias(str(id_inside)) for text in ids), *typed)
-        # One job for everything that all rows are asked: most of its time is the reading.
+        # One job computes everything over all rows, since reading takes most of its time.
         hashed = _hash(plain, types).alias("hash")
         known, (rows, with_id, *sums) = known_facts(
             plain.select(hashed, *(text.alias("id") for text in ids or [sf.lit("")]), *typed),
@@ -131,8 +131,8 @@ def read_table(spark: SparkSession, data: DataConfig) -> SparkTable:
         raise DataError(f"{source} has {rows or 'no'} customers: at least 2 rows are needed.")
     if with_id < rows:
         raise DataError(
-            f"{source}, column '{id_}': missing ids ({rows - with_id:,}). Name the id column with "
-            "data.id if it is another one."
+            f"{source}, column '{id_}': missing ids ({rows - with_id:,}). If another column holds "
+            "the ids, set data.id."
         )
     facts = {names[int(name[1:])]: each for name, each in known.items()}
     content = repr([list(zip(names, types, strict=True)), rows, sums])
@@ -142,19 +142,19 @@ def read_table(spark: SparkSession, data: DataConfig) -> SparkTable:
 
 @contextlib.contextmanager
 def spark_errors(source: str) -> Iterator[None]:
-    """Turn a failure of Spark into a `DataError` that names the table."""
+    """Convert Spark's errors to a `DataError` that names the table."""
     try:
         yield
     except (PySparkException, Py4JJavaError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         cause = next((line for line in lines if "Caused by" in line), (lines or ["unknown"])[0])
-        raise DataError(f"{source}: Spark says: {cause.removeprefix('Caused by: ')}") from error
+        raise DataError(f"{source}: Spark reports: {cause.removeprefix('Caused by: ')}") from error
 
 
 def quantiles(
     frame: DataFrame, columns: Sequence[Column | str], probabilities: Sequence[float]
 ) -> NDArray[np.float64]:
-    """Quantiles over all rows, each a value with a rank at most `RANK_ACCURACY` of the rows off.
+    """Compute quantiles over all rows; their ranks are off by at most `RANK_ACCURACY` of the rows.
 
     Returns
     -------
@@ -166,19 +166,19 @@ def quantiles(
 
 
 def open_table(spark: SparkSession, data: DataConfig) -> tuple[DataFrame, str]:
-    """The table that ``data.path`` or ``data.table`` names as Spark reads it, and what to call it.
+    """Open the table that ``data.path`` or ``data.table`` names; return it and its display name.
 
     Raises
     ------
     ConfigError
-        Both are given, or neither.
+        Both are set, or neither.
     DataError
-        Spark cannot read it.
+        Spark cannot read the table.
     """
     if (data.table is None) == (data.path is None):
         raise ConfigError(
             "data=spark_table reads either a file or folder, data.path=…, or a table of Spark's "
-            "catalogue, data.table=…; give one of them."
+            "catalogue, data.table=…; set one of them."
         )
     source = data.table or Path(str(data.path)).name
     with spark_errors(source):
@@ -224,13 +224,13 @@ def _id_column(
 
 
 def _hash(plain: DataFrame, types: Sequence[str]) -> Column:
-    """A hash of a row, of all columns Spark can hash."""
+    """Hash a row over all columns that Spark can hash."""
     several = zip(plain.columns, types, strict=True)
     return sf.xxhash64(*(n for n, kind in several if "map<" not in kind and kind != "variant"))
 
 
 def _parts(name: str) -> list[Column]:
-    """A 64-bit number in parts, since a sum of such numbers overflows."""
+    """Split a 64-bit number into parts, since the sum of such numbers overflows."""
     return [sf.shiftrightunsigned(name, 24 * part).bitwiseAND(0xFFFFFF) for part in range(3)]
 
 
@@ -252,16 +252,16 @@ def _typed(name: str, kind: str) -> Column:
 def known_facts(
     frame: DataFrame, columns: Mapping[str, str], others: Sequence[Column] = ()
 ) -> tuple[dict[str, Facts], list[Any]]:
-    """Facts of columns over all rows, and other aggregates from the same job.
+    """Compute facts of columns over all rows, and other aggregates in the same job.
 
     Parameters
     ----------
     frame : pyspark DataFrame
-        Has the usable ones of the columns, as `SparkTable.frame`.
+        Holds those of the columns that are usable, as `SparkTable.frame` does.
     columns : mapping of str to str
-        From names in `frame` to the types the table has them in.
+        Types in the table by names in `frame`.
     others : sequence of Column
-        Aggregates.
+        Other aggregates.
     """
     asked: list[Column] = [sf.count(sf.lit(1)), *others]
     for name, kind in columns.items():
