@@ -357,4 +357,4 @@ def test_run_id_does_not_go_with_an_overlay(store_uri, client, capfd) -> None:
     assert fit(store_uri, "choice=silhouette", "k.max=3") == 0
     (run,) = runs(client)
     assert fit(store_uri, f"run_id={run.info.run_id}", "experiment=mall_classic") == 2
-    assert "Leave one of the two out" in capfd.readouterr().err
+    assert "Leave out one of the two" in capfd.readouterr().err

@@ -164,7 +164,7 @@ def smallest_share(found: Findings, least: float) -> Answer:
 
 
 def quality(found: Findings, loss: float) -> Answer:
-    """The segments are separated as well as the champion's."""
+    """The segments are separated about as well as the champion's."""
     if found.first:
         return Answer(NOTHING, NO_CHAMPION)
     if found.incomparable is not None:
