@@ -36,7 +36,7 @@ def test_an_unknown_member_is_an_attribute_error() -> None:
 )
 def test_an_old_path_works_with_a_warning(module: str, name: str, home: str) -> None:
     sys.modules.pop("segmentation.engines", None)
-    with pytest.warns(DeprecationWarning, match="write `from segmentation"):
+    with pytest.warns(DeprecationWarning, match="`from segmentation"):
         old = getattr(import_module(module), name)
     assert old is getattr(import_module(home), name)
 
