@@ -14,7 +14,14 @@ def promote_schema() -> type[PromoteConfig]:
     return _promote_schema(gates.rules_type())
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=8)
 def _promote_schema(rules: type) -> type[PromoteConfig]:
     promotion = ("promotion", rules, field(default_factory=rules))
-    return make_dataclass("PromoteConfig", [promotion], bases=(PromoteConfig,))
+    made = make_dataclass("PromoteSchema", [promotion], bases=(PromoteConfig,))
+    made.__module__ = __name__
+    return made
+
+
+#: By this name pickle finds the class again. Pickled by value, as loky would do it, a dataclass
+#: comes back without the sentinel that marks fields without a default.
+PromoteSchema = promote_schema()

@@ -270,7 +270,7 @@ def rules_type() -> type:
     return _rules_type(tuple(GATES.values()))
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=8)
 def _rules_type(gates: tuple[Gate, ...]) -> type:
     # Hydra identifies a config by its class: the same gates must give the same class.
     keys = [
@@ -278,7 +278,13 @@ def _rules_type(gates: tuple[Gate, ...]) -> type:
         for gate in gates
         if gate.key is not None
     ]
-    return make_dataclass("PromotionRules", keys)
+    made = make_dataclass("PromotionRules", keys)
+    made.__module__ = __name__
+    return made
+
+
+#: By this name pickle finds the class again, see `segmentation.cli.schemas`.
+PromotionRules = rules_type()
 
 
 def rules(**limits: bool | float | None) -> Any:
