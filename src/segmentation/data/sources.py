@@ -346,7 +346,7 @@ def open_stream(data: DataOptions) -> CustomerStream:
         return _whole(read(data)(columns=None))
     if data.missing != "error":
         raise ConfigError(
-            f"data.missing={data.missing} does not apply here: customers with missing values are "
+            f"data.missing={data.missing} does not apply here: rows with missing values are "
             "counted and listed as rejected, never dropped or filled in. Remove the option."
         )
     return stream(own_options(data), data)

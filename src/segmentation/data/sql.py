@@ -131,7 +131,9 @@ def _statement(query: str) -> str:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
             raise DataError(f"data.query: {file} cannot be read ({reason}).") from None
     if not text:
-        raise ConfigError("data.query is empty: set a SELECT or a file with one, customers.sql.")
+        raise ConfigError(
+            "data.query is empty: set it to a SELECT, or to a file with one, such as customers.sql."
+        )
     return text
 
 

@@ -36,7 +36,8 @@ def advice_on_numbers(decimal: str, *, other_mark: bool) -> str:
     mark = "," if decimal == "." else "."
     if other_mark:
         return (
-            f"Is '{mark}' the decimal mark? Set data.decimal='{mark}'; remove thousands separators."
+            f"Is '{mark}' the decimal mark? If so, set data.decimal='{mark}' and remove "
+            "thousands separators."
         )
     return (
         "Correct them and remove currency signs and thousands separators. An empty field counts "

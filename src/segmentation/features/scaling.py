@@ -22,7 +22,7 @@ from sklearn.preprocessing import (
 
 from segmentation.errors import ConfigError, DataError
 
-# scikit-learn's own default; beyond it the quantiles of a column no longer change visibly
+# scikit-learn's default; with more quantiles a column's values no longer change visibly
 _MAX_QUANTILES = 1000
 
 

@@ -82,7 +82,7 @@ class Team(Generic[Order, Answer]):
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for pipe in self._pipes.values():
             pipe.close()
-        # A member that waits for an order ends with its pipe.
+        # A member that waits for an order ends when its pipe is closed.
         if self._grace and kind is not None:
             for process in self._processes:
                 process.terminate()
@@ -139,7 +139,7 @@ class Team(Generic[Order, Answer]):
         )
         # Otherwise the member's end of the pipe would stay open here after the member dies.
         with theirs, warnings.catch_warnings():
-            # The threads of BLAS are idle, and start again after a fork.
+            # The threads of BLAS are idle and are restarted after a fork.
             warnings.filterwarnings("ignore", message=".*multi-threaded.*fork")
             process.start()
         self._processes.append(process)

@@ -36,7 +36,7 @@ def free_processes(customers: int) -> int:
 
 @functools.cache
 def _pools() -> ThreadpoolController:
-    # Found once: threadpoolctl reads the list of all loaded libraries each time, 3 ms.
+    # Cached: threadpoolctl reads the list of all loaded libraries on each call, which takes 3 ms.
     return ThreadpoolController()
 
 
