@@ -82,6 +82,23 @@ class Customers:
 
 
 def read_csv(
+    path: str | Path, *, columns: Sequence[str] | None = None, **options: Any
+) -> Customers:
+    """Read a CSV file (plain or gzipped) into checked customers.
+
+    Parameters
+    ----------
+    path
+        The file.
+    columns
+        Columns to check and keep, after renaming; `None` keeps all and checks the numeric ones.
+    **options
+        As in `open_csv`; errors too.
+    """
+    return _released(open_csv(path, **options)(columns=columns))
+
+
+def open_csv(
     path: str | Path,
     *,
     id: str | None = None,
@@ -90,9 +107,8 @@ def read_csv(
     encoding: str | None = None,
     missing: str = "error",
     rename: Mapping[str, str] | None = None,
-    columns: Sequence[str] | None = None,
-) -> Customers:
-    """Read a CSV file (plain or gzipped) into checked customers.
+) -> Select:
+    """Read a CSV file (plain or gzipped) once, to select columns from it.
 
     Parameters
     ----------
@@ -110,8 +126,6 @@ def read_csv(
         customer, or fill in the column's "median".
     rename
         Column name by header; headers that the file does not have are ignored.
-    columns
-        Columns to check and keep, after renaming; `None` keeps all and checks the numeric ones.
 
     Raises
     ------
@@ -120,30 +134,6 @@ def read_csv(
     ConfigError
         An option has a value that is not allowed.
     """
-    return _released(
-        open_csv(
-            path,
-            id=id,
-            delimiter=delimiter,
-            decimal=decimal,
-            encoding=encoding,
-            missing=missing,
-            rename=rename,
-        )(columns=columns)
-    )
-
-
-def open_csv(
-    path: str | Path,
-    *,
-    id: str | None = None,
-    delimiter: str | None = None,
-    decimal: str = ".",
-    encoding: str | None = None,
-    missing: str = "error",
-    rename: Mapping[str, str] | None = None,
-) -> Select:
-    """Read a CSV file once and select columns from it; parameters as in `read_csv`."""
     check_decimal(decimal)
     raw = read_typed_csv(
         path,
@@ -170,15 +160,10 @@ def _may_be_id(header: str, *, id: str | None, rename: Mapping[str, str]) -> boo
 
 
 def read_parquet(
-    path: str | Path,
-    *,
-    id: str | None = None,
-    missing: str = "error",
-    rename: Mapping[str, str] | None = None,
-    columns: Sequence[str] | None = None,
+    path: str | Path, *, columns: Sequence[str] | None = None, **options: Any
 ) -> Customers:
-    """Read a Parquet file into checked customers; parameters and errors as in `read_csv`."""
-    return _released(open_parquet(path, id=id, missing=missing, rename=rename)(columns=columns))
+    """Read a Parquet file into checked customers; parameters as in `read_csv`."""
+    return _released(open_parquet(path, **options)(columns=columns))
 
 
 def open_parquet(
@@ -188,7 +173,7 @@ def open_parquet(
     missing: str = "error",
     rename: Mapping[str, str] | None = None,
 ) -> Select:
-    """Read a Parquet file once and select columns from it; parameters as in `read_csv`."""
+    """Read a Parquet file once, to select columns from it; parameters as in `open_csv`."""
     return partial(_check, read_parquet_table(path), id=id, missing=missing, rename=rename)
 
 
@@ -201,7 +186,7 @@ def from_frame(
     columns: Sequence[str] | None = None,
     source: str = "DataFrame",
 ) -> Customers:
-    """Check a DataFrame; parameters and errors as in `read_csv`. A named index becomes a column."""
+    """Check a DataFrame; parameters and errors as in `open_csv`. A named index becomes a column."""
     if not isinstance(frame, pd.DataFrame):
         raise DataError(f"A pandas DataFrame is needed, not {type(frame).__name__}.")
     if isinstance(frame.columns, pd.MultiIndex):

@@ -51,7 +51,7 @@ def read_sql(
     query
         A SELECT that returns one row per customer, or the name of an ``.sql`` file that holds it.
     id, missing, rename, columns
-        As in `segmentation.data.customers.read_csv`.
+        As in `segmentation.data.customers.open_csv`; `columns` as in `read_csv`.
 
     Raises
     ------

@@ -9,6 +9,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,23 @@ Mask = npt.NDArray[np.bool_]
 
 
 def read_transactions(
+    path: str | Path, *, columns: Sequence[str] | None = None, **options: Any
+) -> Customers:
+    """Read a purchase log into customers.
+
+    Parameters
+    ----------
+    path
+        The log.
+    columns
+        Columns of the customers to check and keep; `None` keeps all.
+    **options
+        As in `open_transactions`; errors too.
+    """
+    return open_transactions(path, **options)(columns=columns)
+
+
+def open_transactions(
     path: str | Path,
     *,
     id: str = "customer_id",
@@ -54,9 +72,8 @@ def read_transactions(
     encoding: str | None = None,
     missing: str = "error",
     rename: Mapping[str, str] | None = None,
-    columns: Sequence[str] | None = None,
-) -> Customers:
-    """Read a purchase log (CSV, gzipped CSV or Parquet) into customers.
+) -> Select:
+    """Read a purchase log (CSV, gzipped CSV or Parquet) once, to select columns of its customers.
 
     `segmentation.data.rfm.summarise` lists their columns.
 
@@ -77,8 +94,8 @@ def read_transactions(
         20111231.
     missing
         What to do about lines without customer, date or amount: "error" or "drop".
-    delimiter, decimal, encoding, rename, columns
-        As in `segmentation.data.customers.read_csv`; `columns` names columns of the customers.
+    delimiter, decimal, encoding, rename
+        As in `segmentation.data.customers.open_csv`.
 
     Raises
     ------
@@ -87,42 +104,6 @@ def read_transactions(
     ConfigError
         An option has a value that is not allowed.
     """
-    return open_transactions(
-        path,
-        id=id,
-        date=date,
-        amount=amount,
-        price=price,
-        quantity=quantity,
-        as_of=as_of,
-        returns=returns,
-        date_format=date_format,
-        delimiter=delimiter,
-        decimal=decimal,
-        encoding=encoding,
-        missing=missing,
-        rename=rename,
-    )(columns=columns)
-
-
-def open_transactions(
-    path: str | Path,
-    *,
-    id: str = "customer_id",
-    date: str = "date",
-    amount: str | None = None,
-    price: str | None = None,
-    quantity: str | None = None,
-    as_of: str | None = None,
-    returns: str = "net",
-    date_format: str | None = None,
-    delimiter: str | None = None,
-    decimal: str = ".",
-    encoding: str | None = None,
-    missing: str = "error",
-    rename: Mapping[str, str] | None = None,
-) -> Select:
-    """Read a purchase log once; parameters as in `read_transactions`."""
     for key, value, allowed in (("returns", returns, RETURNS), ("missing", missing, MISSING)):
         if value not in allowed:
             raise ConfigError(
