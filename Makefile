@@ -26,7 +26,7 @@ test-oldest: $(OLDEST_INSTALLED)  ## run the quick tests on the oldest versions 
 	$(OLDEST)/python -m pytest $(PARALLEL) -W default -m "not slow"
 
 coverage: install  ## measure line and branch coverage of the quick tests and their child processes
-	$(PYTEST) -m "not slow" --cov --cov-report=term:skip-covered
+	COVERAGE_FILE=$(CURDIR)/.coverage $(PYTEST) -m "not slow" --cov --cov-report=term:skip-covered
 
 check: install  ## check lint, format, types and import contracts
 	$(BIN)/ruff check .

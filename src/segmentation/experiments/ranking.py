@@ -148,7 +148,7 @@ def advice(ranked: pd.DataFrame, *, sort: str | None = None) -> list[str]:
         order = f"Ranked by {', '.join(RANKED)}" if sort is None else f"Sorted by {sort}"
         own = [column.name for column in columns(TABLE) if column.scope == OWN]
         notes.append(
-            f"{order}. {', '.join(own)} are measured in each run's own space: "
+            f"{order}. The columns {', '.join(own)} are measured in each run's own space: "
             "compare them only between runs with the same features and scaling. The ref. columns "
             "are measured in one space for all runs, which favours runs that use its columns."
         )
