@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from segmentation.errors import ConfigError
@@ -128,11 +128,9 @@ class EngineLine:
 
     def make(self, options: Any) -> Engine:
         """Import the engine's module and return the engine with these options."""
-        if isinstance(self.home, str):
-            module, _, name = self.home.partition(":")
-            engine: Engine = getattr(import_module(module), name)(options)
-            return engine
-        return self.home(options)
+        home = resolve_name(self.home) if isinstance(self.home, str) else self.home
+        engine: Engine = home(options)
+        return engine
 
 
 def changed(options: Options, changes: Mapping[str, Any]) -> Options:
