@@ -162,33 +162,25 @@ def test_a_lost_worker_changes_nothing(parquet: Path, tmp_path: Path) -> None:
 def test_nothing_is_left_after_an_interrupt(parquet: Path, tmp_path: Path, store_uri: str) -> None:
     scratch = tmp_path / "tmp"
     scratch.mkdir()
-    process = subprocess.Popen(
-        [
-            *(
-                sys.executable,
-                "-m",
-                "segmentation",
-                "fit",
-                "engine=spark",
-                "engine.master=local[2]",
-            ),
-            *("data=parquet", f"data.path={parquet}", "k.max=6", f"tracking.uri={store_uri}"),
-        ],
-        stdout=subprocess.PIPE,
+    command = [sys.executable, "-m", "segmentation", "fit", "engine=spark"]
+    command += ["engine.master=local[2]", "data=parquet", f"data.path={parquet}", "k.max=6"]
+    said, started = [], []
+    with subprocess.Popen(
+        [*command, f"tracking.uri={store_uri}"],
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "TMPDIR": str(scratch)},
         start_new_session=True,
-    )
-    assert process.stderr is not None
-    said, started = [], []
-    for line in process.stderr:
-        said.append(line)
-        if PASS in line and not started:
-            started = psutil.Process(process.pid).children(recursive=True)
-            # As a terminal's Ctrl-C: everyone in the foreground gets it.
-            os.killpg(process.pid, signal.SIGINT)
-    process.wait(60)
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            said.append(line)
+            if PASS in line and not started:
+                started = psutil.Process(process.pid).children(recursive=True)
+                # As a terminal's Ctrl-C: everyone in the foreground gets it.
+                os.killpg(process.pid, signal.SIGINT)
+        process.wait(60)
     assert process.returncode == 130, "".join(said)[-3000:]
     assert "interrupted" in said[-1], "".join(said)[-3000:]
     assert started
