@@ -17,8 +17,9 @@ from sklearn.datasets import load_iris, make_blobs
 from segmentation.clustering import ENGINES, global_search
 from segmentation.clustering import local_search as local
 from segmentation.clustering.base import Clustering
-from segmentation.clustering.local_search import WeightedRows, local_search
+from segmentation.clustering.local_search import local_search
 from segmentation.clustering.search_settings import EFFORTS
+from segmentation.clustering.weighted_rows import WeightedRows
 from segmentation.errors import ConfigError, DataError
 
 engine = ENGINES["sklearn"]

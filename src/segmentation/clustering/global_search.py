@@ -8,22 +8,19 @@ solutions of k + 1 minus one centre.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from segmentation.clustering import seeding
 from segmentation.clustering.assignment import Floats
-from segmentation.clustering.local_search import (
-    Solution,
-    WeightedRows,
-    local_search,
-    own_places,
-)
+from segmentation.clustering.local_search import local_search
 from segmentation.clustering.search_settings import GENERATIONS, LOCAL_SEARCH, Effort
 from segmentation.clustering.seeding import draw, nearest
+from segmentation.clustering.weighted_rows import Solution, WeightedRows, own_places
 
 
 @dataclass(frozen=True)
@@ -39,39 +36,51 @@ class Found:
         return self.pool[0]
 
 
-def search_range(rows: WeightedRows, k_max: int, effort: Effort, seed: int) -> dict[int, Found]:
-    """Search k = 1..k_max. WCSS never rises with k.
+def search_range(
+    rows: WeightedRows, ks: Iterable[int], effort: Effort, seed: int
+) -> dict[int, Found]:
+    """Search some k, those up to `GENERATIONS.ladder` with all k below. WCSS never rises with k.
 
     Parameters
     ----------
     rows : WeightedRows
-        At least ``k_max`` of them.
-    k_max : int
+        At least as many as the largest k.
+    ks : iterable of int
     effort : Effort
     seed : int
+
+    Returns
+    -------
+    dict of int to Found
+        Every k that was searched, ascending.
     """
-    d = rows.X.shape[1]
-    only = local_search(rows, np.zeros((1, 1, d)))
+    wanted = set(ks)
+    steps = max((k for k in wanted if k <= GENERATIONS.ladder), default=1)
+    path = sorted({*range(1, steps + 1), *wanted})
+    only = local_search(rows, np.zeros((1, 1, rows.X.shape[1])))
     found = {1: Found(tuple(only), (only[0].wcss,))}
-    for k in range(2, k_max + 1):
+    for k in path[1:]:
         rng = np.random.default_rng([seed, k, 0])
-        independent = plus_plus(rows, k, effort.starts, rng)
-        grown = grow(rows, found[k - 1].pool, effort.grown, rng)
-        first = local(effort, rows, np.concatenate([independent, grown]))
-        found[k] = _bred(rows, first, effort, rng)
+        starts = plus_plus(rows, k, effort.starts, rng)
+        if k - 1 in found:
+            grown = grow(rows, found[k - 1].pool, effort.grown, rng)
+            starts = np.concatenate([starts, grown])
+        found[k] = _bred(rows, local(effort, rows, starts), effort.at(k, rows.m), rng)
     half = replace(effort, rounds=(effort.rounds + 1) // 2)
-    for k in range(k_max - 1, 1, -1):
+    for k in reversed(path[1:-1]):
+        if k + 1 not in found:
+            continue
         rng = np.random.default_rng([seed, k, 1])
         fewer = local(effort, rows, shrink(found[k + 1].best), found[k].pool)
         pool = merge([*found[k].pool, *fewer])
         if pool[0].wcss < found[k].best.wcss:
-            pool = evolve(rows, pool, half, rng)
+            pool = evolve(rows, pool, half.at(k, rows.m), rng)
         found[k] = Found(pool, found[k].starts)
-    for k in range(2, k_max + 1):
-        # The way down may have left k worse than an improved k - 1.
-        if found[k].best.wcss > found[k - 1].best.wcss:
+    for below, k in pairwise(path):
+        # The way down may have left k worse than an improved smaller k.
+        if k == below + 1 and found[k].best.wcss > found[below].best.wcss:
             rng = np.random.default_rng([seed, k, 2])
-            more = local_search(rows, grow(rows, found[k - 1].pool[:1], effort.grown, rng))
+            more = local_search(rows, grow(rows, found[below].pool[:1], effort.grown, rng))
             found[k] = Found(merge([*found[k].pool, *more]), found[k].starts)
     return found
 
@@ -90,7 +99,7 @@ def search_one(
     if k - 1 in known:
         fewer = local_search(rows, known[k - 1][None])
         found += local_search(rows, grow(rows, tuple(fewer), effort.grown, rng), known=found)
-    return _bred(rows, found, effort, rng)
+    return _bred(rows, found, effort.at(k, rows.m), rng)
 
 
 def local(
@@ -111,12 +120,13 @@ def _bred(
 
 
 def merge(solutions: list[Solution]) -> tuple[Solution, ...]:
-    """Return the `GENERATIONS.pool` best solutions with distinct WCSS, best first."""
+    """Return the best solutions with distinct WCSS, best first."""
+    many = solutions[0].k > GENERATIONS.usual_k
     pool: list[Solution] = []
     for solution in sorted(solutions, key=lambda s: s.wcss):
         if not pool or not is_same(solution.wcss, pool[-1].wcss):
             pool.append(solution)
-    return tuple(pool[: GENERATIONS.pool])
+    return tuple(pool[: GENERATIONS.pool_of_many if many else GENERATIONS.pool])
 
 
 def is_same(wcss: float, better: float) -> bool:

@@ -1,6 +1,6 @@
 """The engine for arrays in memory.
 
-Up to 50,000 distinct rows take the exact path: few rows are searched directly, more rows on a
+Up to 50,000 distinct rows take the exact path: up to 20,000 are searched directly, more on a
 weighted sample whose best solutions scikit-learn refines on all rows. Above that the large-data
 path of `segmentation.clustering.large_data` takes over. Every path works on distinct rows, or draws
 rows by their values. The result therefore does not depend on the order of the rows or, up to
@@ -29,7 +29,7 @@ from segmentation.clustering.global_search import (
     search_one,
     search_range,
 )
-from segmentation.clustering.local_search import WeightedRows, local_search
+from segmentation.clustering.local_search import local_search
 from segmentation.clustering.nested_samples import Samples
 from segmentation.clustering.rows import (
     Table,
@@ -39,7 +39,8 @@ from segmentation.clustering.rows import (
     labels_of,
     nearest_center,
 )
-from segmentation.clustering.search_settings import EFFORTS, EXACT_PATH, SAMPLES
+from segmentation.clustering.search_settings import EFFORTS, EXACT_PATH
+from segmentation.clustering.weighted_rows import WeightedRows
 from segmentation.errors import ConfigError
 from segmentation.runtime.threads import at_most
 
@@ -80,8 +81,8 @@ class InMemoryEngine:
         rows : ndarray of shape (n, d)
             Finite rows in the scaled space.
         ks : iterable of int
-            Numbers of clusters, each at least 1. All k up to the largest are searched, because each
-            k provides starts for its neighbours.
+            Numbers of clusters, each at least 1. Up to 20, all smaller k are searched too, because
+            each k provides starts for its neighbours. The large-data path searches every smaller k.
         seed : int
             Non-negative. The same rows (in any order), weights, range, options and seed give the
             same bits.
@@ -130,7 +131,7 @@ class InMemoryEngine:
                 return {k: clustering_of(solved[k], Z) for k in wanted}
             data = _Data.of(table)
             sample = _search_rows(data.rows, wanted[-1], seed)
-            found = search_range(sample, wanted[-1], EFFORTS[effort], seed)
+            found = search_range(sample, wanted, EFFORTS[effort], seed)
             finished = {k: data.finish(found[k], sample) for k in found}
             return {k: data.not_above(finished, k) for k in wanted}
 
@@ -290,25 +291,12 @@ def cluster_means(points: Floats, w: Floats, labels: NDArray[np.int32], fallback
 
 
 def _search_rows(rows: WeightedRows, k_max: int, seed: int) -> WeightedRows:
-    """Return all rows if they are few, else a coreset (Bachem, Lucic & Krause 2018, alg. 1).
-
-    Half the draws are by weight, half by the share of the total sum of squares, so that a small,
-    distant cluster is not missed; weights are divided by the chance of being drawn. Unlike in
-    `segmentation.clustering.coresets`, rows are drawn with replacement. With those coresets 47 %
-    instead of 42 % of 360 WCSS of 2,500 to 30,000 rows reached the best of both, for a tenth more
-    CPU, but every segmentation of that size would change.
-    """
-    size = max(SAMPLES.search, 20 * k_max)
-    if rows.m > size:
-        rng = np.random.default_rng([seed, rows.m])
-        spread = rows.w * (rows.X**2).sum(axis=1)
-        chance = 0.5 * rows.w / rows.w.sum() + 0.5 * spread / spread.sum()
-        drawn, times = np.unique(rng.choice(rows.m, size, p=chance), return_counts=True)
-        w = rows.w[drawn] * times / (size * chance[drawn])
-        rows = WeightedRows(rows.X[drawn], w)
+    """Return all rows, or a coreset if they are many, with distances that are precise enough."""
+    size = max(EXACT_PATH.searched_rows, 20 * k_max)
+    rows = rows.drawn(size, np.random.default_rng([seed, rows.m]))
     rng = np.random.default_rng([seed, k_max])
     careful = WeightedRows(rows.X, rows.w, by_difference=True)
     seeds = plus_plus(careful, min(k_max, rows.m), 1, rng)
     left = float(careful.squares_to(seeds)[0] @ rows.w)
-    total = float(rows.w @ (rows.X**2).sum(axis=1))
+    total = float(rows.w @ rows.squares)
     return careful if total * np.finfo(float).eps > 1e-10 * left else rows

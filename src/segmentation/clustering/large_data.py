@@ -58,7 +58,7 @@ def solve_range(samples: Samples, k_max: int, effort: str, *, full: bool) -> dic
         nothing.
     """
     # One more k, so that the largest k gets starts from its neighbour too.
-    found = search_range(samples.search_rows, k_max + 1, LARGE_DATA.search, samples.seed)
+    found = search_range(samples.search_rows, range(1, k_max + 2), LARGE_DATA.search, samples.seed)
     starts = {k: [solution.centers + samples.origin for solution in found[k].pool] for k in found}
     settled: dict[int, Settled] = {}
     if k_max > 1:

@@ -12,8 +12,8 @@ import numpy as np
 from segmentation.clustering.assignment import Floats, Key, Totals
 from segmentation.clustering.coresets import Rows, coreset, coreset_chances
 from segmentation.clustering.lloyd import Pass
-from segmentation.clustering.local_search import WeightedRows
 from segmentation.clustering.search_settings import SAMPLES
+from segmentation.clustering.weighted_rows import WeightedRows
 from segmentation.clustering.workers import Crew
 
 
