@@ -65,7 +65,8 @@ def search_range(
         if k - 1 in found:
             grown = grow(rows, found[k - 1].pool, effort.grown, rng)
             starts = np.concatenate([starts, grown])
-        found[k] = _bred(rows, local(effort, rows, starts), effort.at(k, rows.m), rng)
+        harder = effort.at(k, rows.m, alone=k - 1 not in found)
+        found[k] = _bred(rows, local(effort, rows, starts), harder, rng)
     half = replace(effort, rounds=(effort.rounds + 1) // 2)
     for k in reversed(path[1:-1]):
         if k + 1 not in found:
@@ -99,7 +100,7 @@ def search_one(
     if k - 1 in known:
         fewer = local_search(rows, known[k - 1][None])
         found += local_search(rows, grow(rows, tuple(fewer), effort.grown, rng), known=found)
-    return _bred(rows, found, effort.at(k, rows.m), rng)
+    return _bred(rows, found, effort.at(k, rows.m, alone=k - 1 not in known), rng)
 
 
 def local(

@@ -110,13 +110,13 @@ class Effort:
     hartigan: bool = True
     steps: int = MAX_STEPS
 
-    def at(self, k: int, m: int) -> Effort:
+    def at(self, k: int, m: int, *, alone: bool = False) -> Effort:
         """Return the effort for one k on m rows.
 
-        Many centres can be placed in more ways. Many rows make every start slower, and fewer rounds
-        have to do.
+        Many centres can be placed in more ways, which matters if the search of k - 1 gives no
+        starts: k is ``alone``. Many rows make every start slower, and fewer rounds have to do.
         """
-        more = max(1.0, k / GENERATIONS.usual_k) ** 1.5
+        more = max(1.0, k / GENERATIONS.usual_k) ** 1.5 if alone else 1.0
         less = min(1.0, (GENERATIONS.usual_rows / m) ** 0.5)
         return replace(
             self,
