@@ -113,10 +113,10 @@ class Effort:
     def at(self, k: int, m: int, *, alone: bool = False) -> Effort:
         """Return the effort for one k on m rows.
 
-        Many centres can be placed in more ways, which matters if the search of k - 1 gives no
+        Many centres can be placed in more ways, which matters most if the search of k - 1 gives no
         starts: k is ``alone``. Many rows make every start slower, and fewer rounds have to do.
         """
-        more = max(1.0, k / GENERATIONS.usual_k) ** 1.5 if alone else 1.0
+        more = max(1.0, k / GENERATIONS.usual_k) ** (1.5 if alone else 0.5)
         less = min(1.0, (GENERATIONS.usual_rows / m) ** 0.5)
         return replace(
             self,
