@@ -225,6 +225,10 @@ class CleanConfig:
     """`segment clean`."""
 
     tracking: TrackingConfig = MISSING
+    # Whether to watch runs on other hosts and in containers for two minutes.
+    wait: bool = True
+    # Whether to rewrite where a store that was moved says its artifacts are.
+    relocate: bool = False
 
 
 @dataclass

@@ -27,6 +27,8 @@ from segmentation.result import SegmentationResult
 from segmentation.runtime import interrupts
 from segmentation.tracking import process, runs
 from segmentation.tracking._compat import TABLES_TAG, tables_tag
+from segmentation.tracking.adoption import check_adoptable
+from segmentation.tracking.heartbeat import Heartbeat
 from segmentation.tracking.identity import code_version, config_hash, versions
 from segmentation.tracking.items import File, LogItem, Metric, Param, Table, Tag
 from segmentation.tracking.run_items import DrawnFigures, iter_log_items, run_name
@@ -111,10 +113,15 @@ def tracked_run(
         with interrupts.held(), store_errors(store.uri):
             run = _begin(store, name, tags or {}, run_id)
             begun = str(run.info.run_id)
-        with interrupts.kept():
-            yield run
+            heartbeat = Heartbeat(store, begun)
+            heartbeat.start()
+        try:
+            with interrupts.kept():
+                yield run
+        finally:
+            heartbeat.stop()
         with interrupts.held(), store_errors(store.uri):
-            store.client.set_terminated(begun, "FINISHED")
+            runs.finish(store, begun)
             begun = None
     except BaseException as error:
         if begun is not None:
@@ -126,6 +133,8 @@ def tracked_run(
 
 def _begin(store: Store, name: str, tags: Mapping[str, str], run_id: str | None) -> Run:
     if run_id is not None:
+        # Again, since the computation may have taken hours.
+        check_adoptable(store.client.get_run(run_id))
         reopen(store, run_id, tags)
         store.client.update_run(run_id, name=name)
         return store.client.get_run(run_id)

@@ -1,4 +1,4 @@
-"""Read runs from a store to rank, compare or rerun them, and end those left behind."""
+"""Read runs from a store to rank, compare or rerun them, and end runs."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from segmentation.errors import TrackingError
-from segmentation.tracking import process
 from segmentation.tracking.run_metrics import columns
-from segmentation.tracking.store import Store, store_errors
+from segmentation.tracking.store import Store
 
 #: Files of a run that others read.
 CONFIG_FILE = "config.yaml"
@@ -28,6 +27,9 @@ K_FILE = "tables/k.json"
 SEGMENTS_FILE = "tables/segments.json"
 REPORT_FILE = "report.html"
 
+#: Tag of a run that did not finish: the reason.
+ERROR = "error"
+
 _SETTINGS = ("seed", "choice", "k_min", "k_max", "engine", "effort", "data")
 
 
@@ -35,30 +37,25 @@ def end(store: Store, run_id: str, status: str, reason: str) -> None:
     """End a run that did not finish, with the reason as a tag."""
     # The store itself may have failed; the first error is the one to report.
     with contextlib.suppress(Exception):
-        store.client.set_tag(run_id, "error", reason[:5000])
+        store.client.set_tag(run_id, ERROR, reason[:5000])
         store.client.set_terminated(run_id, status)
 
 
-def mark_left_behind(store: Store) -> int:
-    """Mark the runs of this experiment KILLED whose process is gone; return how many.
-
-    A process must certainly have ended: same host, and no process with that id and start time.
-    """
-    with store_errors(store.uri):
-        running = _search(store, "attributes.status = 'RUNNING'")
-        left = [run.info.run_id for run in running if process.is_gone(run.data.tags)]
-    for run_id in left:
-        end(store, run_id, "KILLED", "its process ended before the run did (killed?)")
-    return len(left)
+def finish(store: Store, run_id: str) -> None:
+    """Mark a run FINISHED, also if another process has taken it for dead and marked it KILLED."""
+    store.client.set_terminated(run_id, "FINISHED")
+    # Most runs have no such tag.
+    with contextlib.suppress(MlflowException):
+        store.client.delete_tag(run_id, ERROR)
 
 
 def running_in_sweep(store: Store, sweep_id: str) -> bool:
     """Return whether a job of the sweep is still marked RUNNING; its parent run does not count."""
-    running = _search(store, f"attributes.status = 'RUNNING' and tags.sweep_id = '{sweep_id}'")
+    running = search(store, f"attributes.status = 'RUNNING' and tags.sweep_id = '{sweep_id}'")
     return any("mlflow.parentRunId" in run.data.tags for run in running)
 
 
-def _search(store: Store, where: str) -> list[Run]:
+def search(store: Store, where: str) -> list[Run]:
     """Return all matching active runs of the experiment, fetched page by page."""
     found: list[Run] = []
     token: str | None = None
@@ -180,7 +177,7 @@ def newly_finished(
 
 def _finished(store: Store, *conditions: str) -> list[dict[str, Any]]:
     where = ("attributes.status = 'FINISHED'", "metrics.k > 0", *conditions)
-    return [row_of(run) for run in _search(store, " and ".join(where))]
+    return [row_of(run) for run in search(store, " and ".join(where))]
 
 
 def customer_segments(store: Store, run_id: str, artifact_uri: str) -> pd.Series | None:

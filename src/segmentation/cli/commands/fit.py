@@ -16,13 +16,15 @@ from segmentation.cli.commands.call import Call
 from segmentation.cli.commands.output import say, ui_hint
 from segmentation.cli.commands.sweep import current_session, job_ended, job_started
 from segmentation.config import FitConfig, TrackingConfig
-from segmentation.errors import ConfigError
+from segmentation.errors import ConfigError, TrackingError
 from segmentation.experiments import run as configured
 from segmentation.experiments.read import customers_of
 from segmentation.experiments.sweep_session import FinishedJob, SweepSession
 from segmentation.runtime.threads import threads_for
+from segmentation.tracking.adoption import check_adoptable
 from segmentation.tracking.identity import config_hash
-from segmentation.tracking.runs import find_run, mark_left_behind, stored_config
+from segmentation.tracking.left_behind import mark_left_behind
+from segmentation.tracking.runs import find_run, stored_config
 from segmentation.tracking.store import Store, check_store
 
 
@@ -39,6 +41,7 @@ def run(config: FitConfig, call: Call) -> None:
 def _run_alone(config: FitConfig, call: Call) -> None:
     started = time.monotonic()
     check_store(call.store_uri(config.tracking))
+    adopted = _adopted(config.tracking, call)
     read = customers_of(config, say)
     customers = read.customers
     say(f"{customers.population:,} customers from {customers.source}")
@@ -53,9 +56,11 @@ def _run_alone(config: FitConfig, call: Call) -> None:
             say(f"Also described by {', '.join(features.profile)}")
         for name, reason in features.left_out.items():
             say(f"  left out {name}: {reason}")
-        store, adopted = _open(config.tracking, call)
+        store = adopted[0] if adopted else call.open_store(config.tracking)
+        mark_left_behind(store)
+        run_id = adopted[1] if adopted else None
         command = f"segment fit {shlex.join(call.overrides)}".rstrip()
-        logged = configured.log(result, read, store, config, command=command, run_id=adopted)
+        logged = configured.log(result, read, store, config, command=command, run_id=run_id)
     took = time.monotonic() - started
     print(f"{logged.name}: {result.verdict} ({took:.1f} s)")
     if result.importance is not None and result.importance.warning is not None:
@@ -122,11 +127,21 @@ def stored(plain: Mapping[str, Any], given: Iterable[str], call: Call) -> dict[s
     return {str(key): value for key, value in container.items()}
 
 
-def _open(tracking: TrackingConfig, call: Call) -> tuple[Store, str | None]:
-    """Open the store to log to; also return the id of a run that ``mlflow run`` created."""
+def _adopted(tracking: TrackingConfig, call: Call) -> tuple[Store, str] | None:
+    """Return the run that ``mlflow run`` created for us, with the store to log to, if any.
+
+    Raises
+    ------
+    TrackingError
+        There is no such run, or it holds a result.
+    """
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    if not run_id:
+        return None
     store = call.open_store(tracking)
-    mark_left_behind(store)
-    preset = os.environ.get("MLFLOW_RUN_ID")
-    if preset is None:
-        return store, None
-    return replace(store, experiment_id=find_run(store, preset).info.experiment_id), preset
+    try:
+        run = find_run(store, run_id)
+    except TrackingError as error:
+        raise TrackingError(f"MLFLOW_RUN_ID={run_id}: {error}") from error
+    check_adoptable(run)
+    return replace(store, experiment_id=run.info.experiment_id), run_id

@@ -26,6 +26,7 @@ from segmentation.runtime.forks import can_fork
 from segmentation.runtime.redaction import masked
 from segmentation.runtime.threads import processes_for, threads_for
 from segmentation.tracking import runs
+from segmentation.tracking.left_behind import mark_left_behind
 from segmentation.tracking.store import Store, release_connections
 
 #: Tells the jobs of a sweep, which may run in other processes, which sweep they belong to.
@@ -85,7 +86,7 @@ def start(sweep: SweepDefinition, call: Call) -> None:
         {"tracking": sweep.base["tracking"]}, schema.PromoteConfig
     ).tracking
     store = call.open_store(tracking_config)
-    left = runs.mark_left_behind(store)
+    left = mark_left_behind(store)
     varied = [
         override
         for override in sweep.overrides
@@ -211,7 +212,7 @@ def _reap(store: Store, job: SweepJob) -> None:
     """Wait for the sweep's other processes to end, and mark what they left behind."""
     deadline = time.monotonic() + GRACE_SECONDS
     while runs.running_in_sweep(store, job.sweep_id) and time.monotonic() < deadline:
-        if not runs.mark_left_behind(store):
+        if not mark_left_behind(store):
             time.sleep(0.2)
 
 
