@@ -165,7 +165,7 @@ def test_clean_marks_only_what_is_gone(store_uri: str, capfd) -> None:
     gone, here = finished(store_uri)
     for run in (gone, here):
         client.update_run(run.info.run_id, status="RUNNING")
-    client.set_tag(gone.info.run_id, "process.start", "1.00")
+    client.set_tag(gone.info.run_id, "process.ticks", "1")
     capfd.readouterr()
     assert main.run(["clean", f"tracking.uri={store_uri}"]) == 0
     assert capfd.readouterr().out.startswith("1 runs left behind")
@@ -224,6 +224,32 @@ def test_killed_at_any_moment_it_goes_on(
     unbroken = f"sqlite:///{tmp_path}/unbroken/mlflow.db"
     assert sweep(unbroken, *definition) == 0
     assert {run.data.tags["config_hash"]: run.data.metrics for run in finished(unbroken)} == done
+
+
+@pytest.mark.slow
+def test_the_same_sweep_started_twice_at_once_runs_once(store_uri: str) -> None:
+    definition = ("scaling=none,standard", "k.max=2")
+    for attempt in range(3):
+        both = [
+            subprocess.Popen(
+                command(store_uri, *definition, f"seed={attempt}"),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(2)
+        ]
+        errors = [process.communicate(timeout=300)[1] for process in both]
+        codes = [process.returncode for process in both]
+        # The second may be so late that everything is done.
+        assert sorted(codes) in ([0, 2], [0, 0]), errors
+        if 2 in codes:
+            assert "is running already (process" in errors[codes.index(2)]
+            assert "Traceback" not in errors[codes.index(2)]
+        done = [run.data.tags["config_hash"] for run in finished(store_uri)]
+        assert len(set(done)) == len(done) == 2 * (attempt + 1)
+        studies = [run for run in runs(store_uri) if run.data.tags.get("study") == "yes"]
+        assert [run.info.status for run in studies] == ["FINISHED"] * (attempt + 1)
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ import pandas as pd
 from joblib import cpu_count
 from mlflow.entities import Run
 
+from segmentation.errors import TrackingError
 from segmentation.evaluation.agreement import agreement, sentence
 from segmentation.experiments import ranking as compare
 from segmentation.experiments.read import CustomerTable
@@ -26,6 +27,8 @@ from segmentation.runtime import interrupts
 from segmentation.runtime.forks import aside
 from segmentation.runtime.threads import at_most
 from segmentation.tracking import process, run_logger, runs
+from segmentation.tracking.exclusive import exclusive
+from segmentation.tracking.heartbeat import Heartbeat
 from segmentation.tracking.identity import code_version, versions
 from segmentation.tracking.items import File, LogItem, Table, Tag
 from segmentation.tracking.store import Store, store_errors
@@ -72,14 +75,17 @@ def start(
         The customers that all runs share, whose figures are drawn once here; None if they differ.
     total : int
         Number of configurations of the sweep.
+
+    Raises
+    ------
+    TrackingError
+        The sweep is running already.
     """
     tags = {"sweep_id": identity, "study": "yes", "question": question, "command": command}
-    with store_errors(store.uri):
-        found = store.client.search_runs(
-            [store.experiment_id],
-            f"tags.sweep_id = '{identity}' and tags.study = 'yes'",
-            max_results=1,
-        )
+    # Otherwise two commands that start at once would both find no parent, or both reopen it.
+    with store_errors(store.uri), exclusive(store, f"sweep.{identity}"):
+        found = _parents(store, identity)
+        _refuse_if_running(found, identity)
         if found:
             run = found[0]
         else:
@@ -89,24 +95,51 @@ def start(
             )
         parent = str(run.info.run_id)
         run_logger.reopen(store, parent, tags)
-        if table is not None and not found:
-            customers = table.shared()
-            drawn, _ = describing(customers, (), (), None)
-            figures = data_figures(customers, drawn).items()
-            items = [File(f"figures/{name}.png", to_png(figure)) for name, figure in figures]
-            run_logger.write_items(store, run, items)
-    job = SweepJob(
-        sweep_id=identity,
-        parent_run_id=parent,
-        has_data_figures=table is not None,
-        total=total,
-        done=0,
-        started=time.time(),
-    )
-    session = SweepSession(store, job, table)
-    session.look()
+    heartbeat = Heartbeat(store, parent)
+    heartbeat.start()
+    try:
+        with store_errors(store.uri):
+            if table is not None and not found:
+                customers = table.shared()
+                drawn, _ = describing(customers, (), (), None)
+                figures = data_figures(customers, drawn).items()
+                items = [File(f"figures/{name}.png", to_png(figure)) for name, figure in figures]
+                run_logger.write_items(store, run, items)
+        job = SweepJob(
+            sweep_id=identity,
+            parent_run_id=parent,
+            has_data_figures=table is not None,
+            total=total,
+            done=0,
+            started=time.time(),
+        )
+        session = SweepSession(store, job, table, heartbeat=heartbeat)
+        session.look()
+    except BaseException as error:
+        heartbeat.stop()
+        runs.end(store, parent, "FAILED", f"{type(error).__name__}: {error}")
+        raise
     session.job = replace(job, done=len(session.rows))
     return session
+
+
+def _parents(store: Store, identity: str) -> list[Run]:
+    """Return the parent runs of a sweep, newest first: one, unless made by an earlier version."""
+    where = f"tags.sweep_id = '{identity}' and tags.study = 'yes'"
+    return list(store.client.search_runs([store.experiment_id], where))
+
+
+def _refuse_if_running(parents: Iterable[Run], identity: str) -> None:
+    for run in parents:
+        tags = run.data.tags
+        state = process.state(tags)
+        if run.info.status != "RUNNING" or state is process.State.GONE:
+            continue
+        unsure = " If that process is gone: segment clean" if state is process.State.HIDDEN else ""
+        raise TrackingError(
+            f"sweep {identity} is running already ({process.described(tags)}): wait for it, or "
+            f"stop it.{unsure}"
+        )
 
 
 def finish(
@@ -136,8 +169,13 @@ def finish(
             if not ranked.empty:
                 same, report = _summarise(store, ranked, job)
         finally:
+            if session.heartbeat is not None:
+                session.heartbeat.stop()
             with interrupts.held():
-                store.client.set_terminated(job.parent_run_id, status)
+                if status == "FINISHED":
+                    runs.finish(store, job.parent_run_id)
+                else:
+                    store.client.set_terminated(job.parent_run_id, status)
     if status != "FINISHED" and runs.finished_runs(store, sweep_id=job.sweep_id).empty:
         store.client.delete_run(job.parent_run_id)
     return ranked, same, report
