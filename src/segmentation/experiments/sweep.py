@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 import pandas as pd
 from joblib import cpu_count
@@ -272,9 +272,9 @@ def _curves(store: Store, ranked: pd.DataFrame) -> Callable[[], bytes | None]:
 
 def _relative(parent: str, run: str) -> str:
     """Return the address of a run's report relative to the sweep's; "" if they are not files."""
-    if any(urlsplit(place).scheme not in ("", "file") for place in (parent, run)):
+    here, there = runs.local_path(parent), runs.local_path(run)
+    if here is None or there is None:
         return ""
-    here, there = (unquote(urlsplit(place).path) for place in (parent, run))
     return quote(Path(os.path.relpath(there, here), runs.REPORT_FILE).as_posix())
 
 

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from segmentation.errors import TrackingError
+from segmentation.tracking import relocation
 from segmentation.tracking.run_metrics import columns
 from segmentation.tracking.store import Store
 
@@ -69,8 +69,8 @@ def search(store: Store, where: str) -> list[Run]:
 
 def local_path(artifact_uri: str) -> Path | None:
     """Return the local folder of the artifacts, or None if they are on a server."""
-    parts = urlsplit(artifact_uri)
-    return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
+    recorded = relocation.path_of(artifact_uri)
+    return None if recorded is None else relocation.find(recorded)
 
 
 def artifact_file(artifact_uri: str, name: str) -> str | None:

@@ -27,7 +27,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from segmentation.errors import TrackingError
 from segmentation.evaluation.metrics import OWN, REFERENCE, TABLE, VIEW
-from segmentation.tracking import _compat
+from segmentation.tracking import _compat, relocation
+from segmentation.tracking.relocation import Place
 from segmentation.tracking.run_metrics import RUN_METRICS, columns
 
 SQLITE = "sqlite:///"
@@ -51,12 +52,15 @@ class Store:
     client : MlflowClient
     experiment_id, experiment : str
         Id and name.
+    place : Place or None
+        Where the artifacts of a SQLite store are.
     """
 
     uri: str
     client: MlflowClient
     experiment_id: str
     experiment: str
+    place: Place | None = None
 
     @property
     def is_local(self) -> bool:
@@ -87,7 +91,7 @@ def resolve_uri(uri: str | None, home: Path) -> str:
     chosen = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{home / 'mlflow.db'}"
     scheme = urlsplit(chosen).scheme.split("+")[0]
     if chosen.startswith(SQLITE):
-        return f"{SQLITE}{Path(chosen.removeprefix(SQLITE)).absolute()}"
+        return f"{SQLITE}{_sqlite_path(chosen)}"
     if scheme in (*DATABASES, *SERVERS, "databricks"):
         return chosen
     raise TrackingError(
@@ -95,6 +99,18 @@ def resolve_uri(uri: str | None, home: Path) -> str:
         "sqlite:///path/to/mlflow.db, http://host:port, postgresql://…, mysql://… "
         "(MLflow no longer writes to a plain folder)."
     )
+
+
+def _sqlite_path(uri: str) -> Path:
+    """Return the absolute path of a SQLite file; a slash too many changes nothing."""
+    name, question, _ = uri.removeprefix(SQLITE).partition("?")
+    if question or name in ("", ":memory:"):
+        raise TrackingError(
+            f"tracking.uri={uri}: give the path of a file, without options after a '?', such as "
+            "sqlite:///path/to/mlflow.db."
+        )
+    # To SQLite //folder is /folder, to a file:// address it is the host `folder`.
+    return Path(f"/{name.lstrip('/')}" if name.startswith("/") else name).absolute()
 
 
 def open_store(uri: str, experiment: str) -> Store:
@@ -113,15 +129,17 @@ def open_store(uri: str, experiment: str) -> Store:
         The store is unreachable, unreadable, not a store or of another MLflow version.
     """
     artifacts: str | None = None
+    place: Place | None = None
     if uri.startswith(SQLITE):
         path = Path(uri.removeprefix(SQLITE))
-        _check_or_create(path)
-        artifacts = (path.parent / "artifacts").as_uri()
+        place = relocation.place_of(path, _check_or_create(path))
+        relocation.remember(uri, place)
+        artifacts = place.here.as_uri()
     elif urlsplit(uri).scheme in SERVERS:
         _check_server(uri)
     with store_errors(uri):
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        return Store(uri, client, _experiment(client, experiment, artifacts), experiment)
+        return Store(uri, client, _experiment(client, experiment, artifacts), experiment, place)
 
 
 def check_store(uri: str) -> None:
@@ -253,13 +271,14 @@ def _check_server(uri: str) -> None:
         ) from error
 
 
-def _check_or_create(path: Path) -> None:
+def _check_or_create(path: Path) -> list[str]:
+    """Return where the experiments of the store record their artifacts."""
     if path.is_file() and path.stat().st_size > 0:
-        _check_sqlite(path)
-        return
+        return _check_sqlite(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _create_sqlite(path)
+        return []
     except OSError as error:
         raise TrackingError(_cannot_be_made(path, error.strerror or str(error))) from error
 
@@ -271,14 +290,24 @@ def _cannot_be_made(path: Path, reason: str) -> str:
     )
 
 
-def _check_sqlite(path: Path) -> None:
-    """Reject a file that is not a database, or not an MLflow store, before MLflow touches it."""
+def _check_sqlite(path: Path) -> list[str]:
+    """Reject a file that is not a database, or not an MLflow store, before MLflow touches it.
+
+    Returns
+    -------
+    list of str
+        Where its experiments record their artifacts.
+    """
+    locations: list[str] = []
     try:
         # Not mode=ro: the next reader must roll back what a killed process had started.
         connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)
         with contextlib.closing(connection):
             rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             tables = {name for (name,) in rows}
+            if tables >= _compat.STORE_TABLES:
+                found = connection.execute("SELECT DISTINCT artifact_location FROM experiments")
+                locations = [location for (location,) in found if location]
     except sqlite3.Error as error:
         raise TrackingError(
             f"the store {path} cannot be read: {error}. Point tracking.uri at an MLflow SQLite "
@@ -293,6 +322,7 @@ def _check_sqlite(path: Path) -> None:
         raise TrackingError(
             f"the store {path} is read-only. Make it writable, or choose another tracking.uri."
         )
+    return locations
 
 
 def _create_sqlite(path: Path) -> None:
@@ -305,7 +335,7 @@ def _create_sqlite(path: Path) -> None:
         fresh = Path(folder) / path.name
         with store_errors(f"{SQLITE}{fresh}"):
             MlflowClient(tracking_uri=f"{SQLITE}{fresh}").search_experiments(max_results=1)
-        _compat.place_artifacts(fresh, (path.parent / "artifacts").as_uri())
+        _compat.place_artifacts(fresh, (path.parent / relocation.ARTIFACTS).as_uri())
         if path.exists() and path.stat().st_size == 0:
             path.unlink()
         # The first of several processes wins; the others use its store.

@@ -137,12 +137,16 @@ COMMANDS: dict[str, Command] = {
         ),
     ),
     "clean": Command(
-        "end the runs that a killed process left behind",
+        "end the runs that a killed process left behind; repair a store that was moved",
         run="segmentation.cli.commands.clean:run",
         schema="segmentation.config:CleanConfig",
         details="Marks runs of one experiment KILLED that are RUNNING without a live process.\n"
-        "Runs whose process is alive or on another host are left alone.",
-        examples=("segment clean", "segment clean tracking.experiment=demo"),
+        "Runs in other containers or on other hosts are watched for two minutes first.",
+        examples=(
+            "segment clean",
+            "segment clean wait=false tracking.experiment=demo",
+            "segment clean relocate=true tracking.uri=sqlite:///moved/mlflow.db",
+        ),
     ),
     "ui": Command(
         "open the MLflow UI on the store",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,10 +45,21 @@ class Call:
         return " ".join([command, *options])
 
     def open_store(self, tracking: TrackingConfig) -> Store:
-        """Open the store and experiment that a tracking config names."""
+        """Open the store and experiment that a tracking config names; say if it was moved."""
+        from segmentation.tracking import relocation
         from segmentation.tracking.store import open_store
 
-        return open_store(self.store_uri(tracking), tracking.experiment)
+        store = open_store(self.store_uri(tracking), tracking.experiment)
+        if store.place is not None:
+            command = self.next("segment clean relocate=true", tracking)
+            _say_once(relocation.note(store.place, command))
+        return store
+
+
+@functools.cache
+def _say_once(note: str | None) -> None:
+    if note is not None:
+        print(f"  {note}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)

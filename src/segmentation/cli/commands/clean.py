@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from segmentation.cli.commands.call import Call
 from segmentation.cli.commands.output import say
 from segmentation.config import CleanConfig
+from segmentation.errors import ConfigError
+from segmentation.tracking import relocation
 from segmentation.tracking.left_behind import mark_left_behind, mark_silent, unseen
+from segmentation.tracking.store import SQLITE, Store, without_password
 
 
 def run(config: CleanConfig, call: Call) -> None:
     """Mark the runs KILLED and print how many there were."""
     store = call.open_store(config.tracking)
+    if config.relocate:
+        _relocate(store)
     count = mark_left_behind(store)
     hidden = unseen(store)
     watched = len(hidden.watched)
@@ -37,6 +43,18 @@ def run(config: CleanConfig, call: Call) -> None:
         )
     if count:
         print("Run the sweep's command again to fit what is missing.")
+
+
+def _relocate(store: Store) -> None:
+    if store.place is None:
+        raise ConfigError(
+            f"relocate=true: {without_password(store.uri)} is not a SQLite file. Only those are "
+            "moved together with their artifacts."
+        )
+    rewritten, kept = relocation.relocate(Path(store.uri.removeprefix(SQLITE)), store.place)
+    print(f"{rewritten} addresses of artifacts rewritten: they are in {store.place.here}.")
+    if kept:
+        print(f"{kept} were kept, since their files are not there; move these files first.")
 
 
 def _on_terminal(line: str) -> None:
