@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,9 +61,9 @@ class Clock:
 
 
 @contextlib.contextmanager
-def writers(store: Store, count: int) -> Iterator[dict[str, subprocess.Popen[str]]]:
+def writers(store: Store, count: int, *prefix: str) -> Iterator[dict[str, subprocess.Popen[str]]]:
     """Processes that each keep a run open; yield them by run id."""
-    command = [sys.executable, "-c", OPEN_A_RUN, store.uri]
+    command = [*prefix, sys.executable, "-c", OPEN_A_RUN, store.uri]
     pipe = subprocess.PIPE
     started = [
         subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
@@ -85,6 +86,29 @@ def test_of_four_writers_the_killed_ones_are_marked(store: Store) -> None:
         assert [status(store, run_id) for run_id in living] == ["RUNNING"] * 2
     assert [status(store, run_id) for run_id in living] == ["FINISHED"] * 2
     assert [status(store, run_id) for run_id in (first, second)] == ["KILLED"] * 2
+
+
+@pytest.mark.slow
+def test_a_run_in_another_pid_namespace(store: Store) -> None:
+    """As in a container with the same host name."""
+    inside = ["unshare", "-pf", "--kill-child", "--mount-proc"]
+    if shutil.which("unshare") is None or subprocess.run([*inside, "true"]).returncode:
+        pytest.skip("this user may not make a PID namespace (unshare -pf --mount-proc)")
+    here = begun(store)
+    clock = Clock()
+    with writers(store, 1, *inside) as processes:
+        ((there, process_there),) = processes.items()
+        clean = ["clean", "wait=false", f"tracking.uri={store.uri}", "tracking.experiment=living"]
+        command = [*inside, sys.executable, "-m", "segmentation", *clean]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert "0 runs left behind" in done.stdout
+        assert mark_left_behind(store) == 0
+        assert [status(store, each) for each in (here, there)] == ["RUNNING"] * 2
+        assert [run.info.run_id for run in unseen(store).watched] == [there]
+        process_there.kill()
+        process_there.wait()
+        assert mark_silent(store, unseen(store).watched, clock=clock, sleep=clock.sleep) == 1
+    assert [status(store, each) for each in (here, there)] == ["RUNNING", "KILLED"]
 
 
 def test_a_silent_heartbeat_is_death_after_two_minutes(store: Store) -> None:

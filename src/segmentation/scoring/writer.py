@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pa_parquet
 
+from segmentation.data.names import kept_names
 from segmentation.data.streaming import CustomerStream
 from segmentation.errors import ConfigError, DataError
 from segmentation.scoring.chunks import Progress, Reject, Tally, scored_chunks
@@ -95,6 +96,7 @@ def score_file(
     output: Output,
     *,
     decimal: str = ".",
+    id: str | None = None,
 ) -> Tally:
     """Score a file: write every row to the scored file or, with the reason, to the rejects file.
 
@@ -110,6 +112,8 @@ def score_file(
         The rejects file is only written if there are any.
     decimal : {".", ","}
         Decimal mark of numbers in text.
+    id : str, optional
+        Header of the column that identifies customers.
 
     Raises
     ------
@@ -117,17 +121,12 @@ def score_file(
         The file has no customers, already has one of the added columns or cannot be read to its
         end; no row could be scored; or the disk is full.
     """
-    twice = [name for name in ADDED if name in stream.names]
-    if twice:
-        raise DataError(
-            f"{stream.source} already has a column '{twice[0]}', which scoring adds: was it scored "
-            "before? Rename or remove the column."
-        )
+    kept = kept_names(stream.names, ADDED, source=stream.source, features={*found.values()}, id=id)
     progress, tally = Progress(), Tally()
     try:
         with _part(output.scored) as scored, _part(output.rejects) as rejected:
             with (
-                _scored_writer(stream, output, scored, decimal) as write,
+                _scored_writer(stream, output, scored, decimal, kept) as write,
                 rejected.open("w", encoding="utf-8", newline="") as rejects,
             ):
                 refuse = _reject_writer(rejects, stream)
@@ -177,13 +176,14 @@ def _part(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _scored_writer(
-    stream: CustomerStream, output: Output, path: Path, decimal: str
+    stream: CustomerStream, output: Output, path: Path, decimal: str, kept: Mapping[str, str]
 ) -> Iterator[Any]:
-    """Yield a function that writes scored rows."""
+    """Yield a function that writes scored rows, the file's own columns named as in `kept`."""
     if output.parquet:
         writers: list[pa_parquet.ParquetWriter] = []
 
         def write_parquet(rows: pa.Table, answer: pd.DataFrame) -> None:
+            rows = rows.rename_columns([kept[name] for name in rows.column_names])
             for name, kind in ADDED.items():
                 rows = rows.append_column(pa.field(name, kind), _column(answer, name))
             if not writers:
@@ -199,7 +199,7 @@ def _scored_writer(
     packed = output.scored.suffix == ".gz"
     with gzip.open(path, "wb", compresslevel=6) if packed else path.open("wb") as file:
         sink: IO[bytes] = file  # type: ignore[assignment]
-        header = [pa.array([name], pa.large_string()) for name in (*stream.names, *ADDED)]
+        header = [pa.array([name], pa.large_string()) for name in (*kept.values(), *ADDED)]
         sink.write(csv_lines(header, stream.delimiter))
 
         def write_csv(rows: pa.Table, answer: pd.DataFrame) -> None:

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.csv
 from pyarrow.csv import WriteOptions
 
+from segmentation.data.names import free_name
+from segmentation.features.encoding import changed_names
 from segmentation.reporting.run_report import render_report
 from segmentation.result import SegmentationResult
 from segmentation.runtime.blocks import parts
@@ -20,6 +22,8 @@ from segmentation.visualization import FIGURES, styled, to_png
 
 #: Figures that show only the data, as PNG, by name and the data's digest.
 DrawnFigures = dict[tuple[str, str], bytes | None]
+#: Columns of the customer -> segment table after the id.
+CUSTOMER_COLUMNS = ("segment", "segment_name", "distance")
 #: MLflow keeps 8,000 characters of a tag.
 LONGEST_NOTE = 7900
 
@@ -58,6 +62,9 @@ def iter_log_items(
     yield Table("tables/k.json", result.curve.reset_index())
     yield Table("tables/segments.json", segment_table(result))
     yield Table("tables/profile.json", result.profile)
+    renamed = changed_names(result.pipeline["features"])
+    if renamed is not None:
+        yield Table("tables/encoded_names.json", renamed)
     if result.choice.evidence is not None:
         text = json.dumps(result.choice.evidence.as_dict(), indent=2)
         yield File("evidence.json", text.encode())
@@ -216,7 +223,8 @@ def typical_table(result: SegmentationResult) -> pd.DataFrame:
         {name: customers.column(name).iloc[rows] for name in result.features.described}
     ).reset_index(drop=True)
     # A column of the customers may have the same name as one of ours.
-    own.columns = pd.Index([f"{c} (column)" if c in told else c for c in own.columns])
+    taken = {*told, *own}
+    own.columns = pd.Index([free_name(c, "column", taken) if c in told else c for c in own.columns])
     return pd.concat([told, own], axis=1)
 
 
@@ -228,14 +236,18 @@ def customer_csv(result: SegmentationResult) -> Iterator[bytes]:
     """
     names = np.array([s.name for s in result.segments])
     ids = result.customers.ids
+    id_name = str(ids.name)
+    if id_name in CUSTOMER_COLUMNS:
+        id_name = free_name(id_name, "id", CUSTOMER_COLUMNS)
+    segment, segment_name, distance = CUSTOMER_COLUMNS
     for part in parts(len(ids)):
         labels = result.labels[part]
         table = pa.table(
             {
-                str(ids.name): pa.array(ids.iloc[part].astype(str)),
-                "segment": labels,
-                "segment_name": names[labels],
-                "distance": result.distances[part],
+                id_name: pa.array(ids.iloc[part].astype(str)),
+                segment: labels,
+                segment_name: names[labels],
+                distance: result.distances[part],
             }
         )
         sink = pa.BufferOutputStream()

@@ -186,6 +186,9 @@ def customer_segments(store: Store, run_id: str, artifact_uri: str) -> pd.Series
         if path is None:
             return None
         table = pd.read_csv(path, dtype={0: "str"})
+    if "segment" not in table.columns[1:] or len(table.columns) < 4:
+        # Earlier versions lost an id column that had the name of one of the others.
+        return None
     return table.set_index(table.columns[0])["segment"]
 
 

@@ -123,6 +123,7 @@ COMMANDS: dict[str, Command] = {
         notes="The output has the same rows with these columns added: segment, segment_name,\n"
         "distance (to the segment's centre), second_segment, margin (0 between two segments,\n"
         "1 at the centre) and in_range (not farther out than 99 % of the training customers).\n"
+        "A feature, or data.id, with one of these names is written as in 'segment (id)'.\n"
         "Rows that cannot be scored are written to scored.rejects.csv with the reason.",
     ),
     "monitor": Command(

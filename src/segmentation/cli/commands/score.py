@@ -35,7 +35,11 @@ def run(config: ScoreConfig, call: Call) -> None:
     print(f"{stream.source}: scoring with {loaded.title}", file=sys.stderr, flush=True)
     for note in stream.notes:
         print(f"  {note}", file=sys.stderr, flush=True)
-    tally = score_file(stream, model, found, output, decimal=config.data.decimal or ".")
+    renamed = {h: config.data.rename.get(h.strip(), h.strip()) for h in stream.names}
+    ids = [h for h in stream.names if config.data.id in (h.strip(), renamed[h])]
+    tally = score_file(
+        stream, model, found, output, decimal=config.data.decimal or ".", id=next(iter(ids), None)
+    )
     for id_, name in sorted(zip(model.segment_ids.tolist(), model.segment_names, strict=True)):
         size = tally.segments[id_]
         print(f"  {id_}  {size:>8,}  {size / tally.scored:6.1%}  {name}")
