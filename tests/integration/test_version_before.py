@@ -89,6 +89,20 @@ def test_its_champion_scores(old_store: str, tmp_path: Path) -> None:
     assert len(pd.read_csv(out)) == 50
 
 
+def test_it_may_have_been_moved(tmp_path: Path) -> None:
+    """Its records still name the folder where it was made."""
+    with tarfile.open(ASSET) as packed:
+        packed.extractall(tmp_path, filter="data")
+    uri = f"sqlite:///{tmp_path / 'store' / 'mlflow.db'}"
+    out, customers = tmp_path / "scored.csv", tmp_path / "customers.csv"
+    generate_customers(50, seed=3).to_csv(customers, index=False)
+    to = f"tracking.uri={uri}"
+    assert cli.run(["score", "data=csv", f"data.path={customers}", f"out={out}", to]) == 0
+    assert cli.run(["clean", "relocate=true", to]) == 0
+    mlflow.set_tracking_uri(uri)
+    mlflow.pyfunc.load_model("models:/customer-segments@champion")
+
+
 @pytest.mark.slow
 def test_its_champion_is_monitored(old_store: str, tmp_path: Path) -> None:
     customers = tmp_path / "customers.csv"

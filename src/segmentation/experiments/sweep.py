@@ -57,6 +57,7 @@ def start(
     command: str,
     table: CustomerTable | None,
     total: int,
+    clean: str = "segment clean",
 ) -> SweepSession:
     """Open the parent run, or reopen it if the same sweep ran before.
 
@@ -75,6 +76,8 @@ def start(
         The customers that all runs share, whose figures are drawn once here; None if they differ.
     total : int
         Number of configurations of the sweep.
+    clean : str
+        The command that ends the runs a killed process left in this store.
 
     Raises
     ------
@@ -85,7 +88,7 @@ def start(
     # Otherwise two commands that start at once would both find no parent, or both reopen it.
     with store_errors(store.uri), exclusive(store, f"sweep.{identity}"):
         found = _parents(store, identity)
-        _refuse_if_running(found, identity)
+        _refuse_if_running(found, identity, clean)
         if found:
             run = found[0]
         else:
@@ -129,13 +132,13 @@ def _parents(store: Store, identity: str) -> list[Run]:
     return list(store.client.search_runs([store.experiment_id], where))
 
 
-def _refuse_if_running(parents: Iterable[Run], identity: str) -> None:
+def _refuse_if_running(parents: Iterable[Run], identity: str, clean: str) -> None:
     for run in parents:
         tags = run.data.tags
         state = process.state(tags)
         if run.info.status != "RUNNING" or state is process.State.GONE:
             continue
-        unsure = " If that process is gone: segment clean" if state is process.State.HIDDEN else ""
+        unsure = f" If that process is gone: {clean}" if state is process.State.HIDDEN else ""
         raise TrackingError(
             f"sweep {identity} is running already ({process.described(tags)}): wait for it, or "
             f"stop it.{unsure}"

@@ -21,6 +21,7 @@ WAIT_SECONDS = 5.0
 # Held while a heartbeat is written. A fork made then would inherit locks and a connection in use.
 _writing = threading.Lock()
 _has_written = False
+_held_by_fork = False
 
 
 class Heartbeat:
@@ -76,9 +77,9 @@ class Heartbeat:
 
 
 def _before_fork() -> None:
-    global _has_written
+    global _has_written, _held_by_fork
     # With a server that does not answer, the fork goes on: what it inherits is rarely in its way.
-    _writing.acquire(timeout=WAIT_SECONDS)
+    _held_by_fork = _writing.acquire(timeout=WAIT_SECONDS)
     if _has_written:
         # The caller has done so too, but a heartbeat may have opened a connection since.
         release_connections()
@@ -86,7 +87,9 @@ def _before_fork() -> None:
 
 
 def _after_fork_in_parent() -> None:
-    with contextlib.suppress(RuntimeError):
+    global _held_by_fork
+    if _held_by_fork:
+        _held_by_fork = False
         _writing.release()
 
 

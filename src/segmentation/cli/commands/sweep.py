@@ -104,6 +104,7 @@ def start(sweep: SweepDefinition, call: Call) -> None:
             command=_command(sweep),
             table=table,
             total=sweep.total,
+            clean=call.next("segment clean", tracking_config),
         )
         _opened = _Opened(session, call, tracking_config)
     job = session.job
