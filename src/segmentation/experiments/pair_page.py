@@ -12,10 +12,11 @@ from segmentation.experiments.run_pair import RunPair, aligned_ids, segment_rows
 from segmentation.reporting.page import picture, render
 from segmentation.visualization import to_png
 from segmentation.visualization.migration import Sides, bands
-from segmentation.visualization.style import segment_color, shorten
+from segmentation.visualization.style import segment_color, shorten, text_columns
 
 FIGURE_TEXT = "Bands of customers from each segment of A to the segments of B"
-MOST_HEADING = 28
+#: Columns of text above the two sides of the figure together.
+HEADINGS = 56
 
 
 def pair_figure(pair: RunPair) -> bytes | None:
@@ -31,7 +32,7 @@ def pair_figure(pair: RunPair) -> bytes | None:
         for letter, run in pair.sides.items()
     }
     sides = Sides(
-        headings=(_heading(A, pair), _heading(B, pair)),
+        headings=_headings(pair),
         labels=(
             {int(segment): f"{A}{segment} {name}" for segment, name in names[A].items()},
             {aligned[segment]: f"{B}{segment} {name}" for segment, name in names[B].items()},
@@ -42,9 +43,14 @@ def pair_figure(pair: RunPair) -> bytes | None:
     return to_png(bands(pair.common.counts.rename(columns=aligned), sides))
 
 
-def _heading(letter: str, pair: RunPair) -> str:
-    # The two must not meet in the middle of the figure.
-    return shorten(f"{letter}: {pair.sides[letter].row['run']}", MOST_HEADING)
+def _headings(pair: RunPair) -> tuple[str, str]:
+    """Return what stands above the two sides; the two must not meet in the middle."""
+    full = [f"{letter}: {run.row['run']}" for letter, run in pair.sides.items()]
+    first, second = (
+        shorten(text, max(HEADINGS // 2, HEADINGS - text_columns(other)))
+        for text, other in (full, reversed(full))
+    )
+    return first, second
 
 
 def render_pair_page(pair: RunPair, *, command: str) -> str:

@@ -9,8 +9,6 @@ from typing import Any
 from segmentation.runtime.redaction import masked
 from segmentation.tracking.run_lookup import LoggedSegmentation
 
-#: Values that mean "default" in a config; an earlier version may lack the key.
-_UNSET: tuple[Any, ...] = (None, {}, [])
 #: Keys of a config that do not affect the result.
 _OTHER_KEYS = ("tracking", "run_id", "force")
 #: Settings that every run logs, also without a config.
@@ -91,8 +89,15 @@ def _unequal_keys(
         one, other = a.get(key), b.get(key)
         if isinstance(one, Mapping) and isinstance(other, Mapping) and one.keys() & other.keys():
             yield from _unequal_keys(one, other, f"{prefix}{key}.")
-        elif one != other and not (one in _UNSET and other in _UNSET):
+        elif one != other and not (_is_unset(one) and _is_unset(other)):
             yield f"{prefix}{key}", one, other
+
+
+def _is_unset(value: Any) -> bool:
+    """Return whether a value means "default"; an earlier version may lack the key."""
+    if isinstance(value, Mapping):
+        return all(_is_unset(each) for each in value.values())
+    return value is None or value == []
 
 
 def _text(value: Any) -> str | None:

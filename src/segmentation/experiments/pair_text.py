@@ -92,14 +92,14 @@ def _table(table: PairTable) -> list[str]:
     ]
     words, numbers = range(table.words), list(range(table.words, len(columns)))
     room = max(WIDTH - sum(widths[n] + len(GAP) for n in numbers), LEAST_ROOM)
-    while sum(widths[w] + len(GAP) for w in words) - len(GAP) > room:
+    while sum(widths[w] + len(GAP) for w in words) > room:
         widest = max(words, key=widths.__getitem__)
         widths[widest] -= 1
     lines: list[str] = []
     block = list(words)
     for place in [*numbers, None]:
         used = sum(widths[c] + len(GAP) for c in block)
-        if place is None or used + widths[place] > WIDTH:
+        if place is None or used + widths[place] + len(GAP) > WIDTH:
             lines += ([""] if lines else []) + _block(table, columns, widths, block)
             block = [0]
         if place is not None:
