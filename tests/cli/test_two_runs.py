@@ -108,7 +108,7 @@ def test_without_logged_customers_only_the_segments_are_compared(store: str, ids
         text = text_of(store, capsys, f"runs=[{ids['first']},{ids['features']}]")
     finally:
         hidden.rename(path)
-    assert "Run B did not log which segment each customer is in." in text
+    assert "Run B did not log which segment each customer is in" in text
 
 
 def test_the_last_line_writes_the_page(store: str, ids, capsys, tmp_path, monkeypatch) -> None:

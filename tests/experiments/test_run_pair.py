@@ -61,6 +61,13 @@ def test_a_password_in_a_config_is_masked() -> None:
     assert "secret" not in str(pair.differences)
 
 
+def test_a_stored_config_is_not_resolved(monkeypatch) -> None:
+    monkeypatch.setenv("SECRET", "hunter2")
+    other = config(naming={"names": {0: "${oc.env:SECRET}"}})
+    pair = pair_of([0, 1, 1], [0, 1, 1], config=other)
+    assert settings_of(pair) == {"naming": (None, "{names: {0: ${oc.env:SECRET}}}")}
+
+
 def test_packages_are_compared_if_both_are_known() -> None:
     one, other = {"numpy": "2.0", "scipy": "1.1"}, {"numpy": "2.1", "scipy": "1.1"}
     a, b = logged([0, 1, 1], packages=one), logged([0, 1, 1], packages=other)

@@ -115,9 +115,8 @@ def common_customers(
     """Match the customers of both runs by id; else say why that is not possible."""
     lacking = [letter for letter, run in ((A, a), (B, b)) if run.customers is None]
     if a.customers is None or b.customers is None:
-        who = "Neither run" if len(lacking) == 2 else f"Run {lacking[0]} did not log"
-        logged = " logged" if len(lacking) == 2 else ""
-        return None, f"{who}{logged} which segment each customer is in."
+        who = "Neither run logged" if len(lacking) == 2 else f"Run {lacking[0]} did not log"
+        return None, f"{who} which segment each customer is in (tracking.log_customers=true does)."
     if not same_data and _ROW in (a.customers.index.name, b.customers.index.name):
         return None, (
             "The data sets differ, and without an id column it is not known which customers are in "

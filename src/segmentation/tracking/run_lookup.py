@@ -122,8 +122,10 @@ def read_segmentation(store: Store, run: Run) -> LoggedSegmentation:
     with contextlib.suppress(TrackingError):
         config = stored_config(store, run_id)
     customers = customer_segments(store, run_id, artifacts)
-    if customers is not None and not customers.isin(segments["segment"]).all():
-        # Not the segments of this table, so nothing can be said about these customers.
+    # A file that others have changed may name other segments, or a customer twice.
+    if customers is not None and not (
+        customers.index.is_unique and customers.isin(segments["segment"]).all()
+    ):
         customers = None
     return LoggedSegmentation(
         row=row_of(run),
