@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import adjusted_rand_score
 
-from segmentation.evaluation.agreement import agreement
 from segmentation.tracking.run_lookup import LoggedSegmentation
 
 #: What the runs are called in everything that shows them.
@@ -135,7 +135,7 @@ def common_customers(
         counts=counts,
         only_a=len(a.customers) - len(both),
         only_b=len(b.customers) - len(both),
-        rand=float(agreement({A: labels[A], B: labels[B]}).to_numpy()[0, 1]),
+        rand=float(adjusted_rand_score(labels[A], labels[B])),
         matches=matches,
         moves=_moves(labels, counts, matches),
     ), ""
