@@ -16,7 +16,7 @@ from segmentation.visualization.style import segment_color, shorten, text_column
 
 FIGURE_TEXT = "Bands of customers from each segment of A to the segments of B"
 #: Columns of text above the two sides of the figure together.
-HEADINGS = 56
+HEADINGS = 50
 
 
 def pair_figure(pair: RunPair) -> bytes | None:

@@ -181,7 +181,8 @@ def _by_segment(pair: RunPair) -> list[str]:
 
 
 def _wrapped(text: str) -> str:
-    return textwrap.fill(shorten(text, MOST_TEXT), WIDTH)
+    # `shorten` makes a plain blank of the one that keeps a number and its sign together.
+    return textwrap.fill(shorten(text, MOST_TEXT).replace(" %", "\N{NO-BREAK SPACE}%"), WIDTH)
 
 
 def _markdown(pair: RunPair) -> str:
