@@ -190,6 +190,10 @@ class CompareConfig:
     """`segment compare`."""
 
     tracking: TrackingConfig = MISSING
+    # Untyped: Hydra reads the id 12e45678 as a number, and a list of str would keep that number.
+    runs: Any = None
+    out: str | None = None
+    overwrite: bool = False
     sweep_id: str | None = None
     filter: str | None = None
     sort: str | None = None

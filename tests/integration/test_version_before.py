@@ -80,6 +80,17 @@ def test_its_runs_are_compared(old_store: str, capsys: pytest.CaptureFixture[str
     assert all(name in shown for name in runs["run"])
 
 
+def test_two_of_its_runs_are_compared(old_store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    quantile = run_named(old_store, "income_spending·quantile·k5")
+    other = next(each for each in runs_of(old_store).index if each != quantile)
+    runs = f"runs=[{quantile[:12]},{other[:12]}]"
+    assert cli.run(["compare", runs, f"tracking.uri={old_store}"]) == 0
+    shown = capsys.readouterr().out
+    assert "of 120 customers" in shown
+    assert "Settings that differ" in shown
+    assert all(f"A{i} " in shown for i in range(5))
+
+
 def test_its_champion_scores(old_store: str, tmp_path: Path) -> None:
     out = tmp_path / "scored.csv"
     customers = tmp_path / "customers.csv"

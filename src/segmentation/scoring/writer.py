@@ -73,20 +73,39 @@ def choose_output(out: str, data_path: str | None, *, overwrite: bool) -> Output
     if ending is None or scored.name == ending:
         raise ConfigError(f"out={out}: the name must end in {', '.join(_ENDINGS)}.")
     rejects = scored.with_name(scored.name.removesuffix(ending) + ".rejects.csv")
-    if not scored.parent.is_dir():
-        raise ConfigError(f"out={out}: there is no folder {scored.parent}.")
     source = Path(data_path).expanduser().resolve() if data_path else None
     for path in (scored, rejects):
         if path.resolve() == source:
             raise ConfigError(f"out={out}: {path.name} is the input file; choose another name.")
-        if path.is_dir():
-            raise ConfigError(f"out={out}: {path} is a folder; give a file name.")
-        if path.exists() and not overwrite:
-            raise ConfigError(
-                f"out={out}: {path} already exists. Choose another name, or replace it with "
-                "overwrite=true."
-            )
+        check_free(path, out, overwrite=overwrite)
     return Output(scored, rejects)
+
+
+def check_free(path: Path, out: str, *, overwrite: bool) -> None:
+    """Check that a file can be written at an absolute path.
+
+    Parameters
+    ----------
+    path : Path
+    out : str
+        The option as given, for messages.
+    overwrite : bool
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    ConfigError
+        Its folder does not exist, or it exists itself.
+    """
+    if not path.parent.is_dir():
+        raise ConfigError(f"out={out}: there is no folder {path.parent}.")
+    if path.is_dir():
+        raise ConfigError(f"out={out}: {path} is a folder; give a file name.")
+    if path.exists() and not overwrite:
+        raise ConfigError(
+            f"out={out}: {path} already exists. Choose another name, or replace it with "
+            "overwrite=true."
+        )
 
 
 def score_file(
@@ -124,7 +143,7 @@ def score_file(
     kept = kept_names(stream.names, ADDED, source=stream.source, features={*found.values()}, id=id)
     progress, tally = Progress(), Tally()
     try:
-        with _part(output.scored) as scored, _part(output.rejects) as rejected:
+        with part(output.scored) as scored, part(output.rejects) as rejected:
             with (
                 _scored_writer(stream, output, scored, decimal, kept) as write,
                 rejected.open("w", encoding="utf-8", newline="") as rejects,
@@ -165,13 +184,13 @@ def reasons(tally: Tally) -> str:
 
 
 @contextlib.contextmanager
-def _part(path: Path) -> Iterator[Path]:
-    """A temporary file next to `path`, which is removed afterwards unless it was renamed."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+def part(path: Path) -> Iterator[Path]:
+    """Yield a temporary path next to `path`; what is there is removed at the end."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield part
+        yield temporary
     finally:
-        part.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

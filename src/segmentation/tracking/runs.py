@@ -185,11 +185,12 @@ def customer_segments(store: Store, run_id: str, artifact_uri: str) -> pd.Series
     with _artifact(store, run_id, artifact_uri, CUSTOMERS_FILE) as path:
         if path is None:
             return None
-        table = pd.read_csv(path, dtype={0: "str"})
-    if "segment" not in table.columns[1:] or len(table.columns) < 4:
-        # Earlier versions lost an id column that had the name of one of the others.
-        return None
-    return table.set_index(table.columns[0])["segment"]
+        if len(pd.read_csv(path, nrows=0).columns) < 4:
+            # An id column called like one of ours was overwritten by it (until 0.1.0).
+            return None
+        # By position, since the id column may have any name. Ids are text: "007" and "NA" too.
+        table = pd.read_csv(path, usecols=[0, 1], dtype={0: "str"}, keep_default_na=False)
+    return table.set_index(table.columns[0]).iloc[:, 0]
 
 
 def logged_table(store: Store, run_id: str, artifact_uri: str, name: str) -> pd.DataFrame | None:

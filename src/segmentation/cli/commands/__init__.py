@@ -78,15 +78,22 @@ COMMANDS: dict[str, Command] = {
         ),
     ),
     "compare": Command(
-        "rank the finished runs",
+        "rank the finished runs, or compare two of them",
         run="segmentation.cli.commands.compare:run",
         schema="segmentation.config:CompareConfig",
-        details="Runs are ranked by structure, confidence, stability and gap against the null.",
+        details="Runs are ranked by structure, confidence, stability and gap against the null.\n"
+        "runs=[ID,ID] compares two: settings, segments, who is in which, who moves, which is "
+        "better.",
         examples=(
             "segment compare",
+            "segment compare 'runs=[0a1b2c3d,4e5f6a7b]'",
+            "segment compare 'runs=[0a1b2c3d,4e5f6a7b]' out=comparison.html",
             "segment compare sweep_id=s1a2b3c4 format=csv",
             """segment compare 'filter="metrics.k > 3"' top=5""",
         ),
+        notes="runs takes ids, their first characters, or names. out writes a page (.html), its\n"
+        "figure (.png) or the segments of every customer in both runs (.csv). format=csv prints\n"
+        "one row per segment of either run.",
     ),
     "promote": Command(
         "check the best run against the champion; if it passes, make it the champion",

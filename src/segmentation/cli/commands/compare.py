@@ -1,4 +1,4 @@
-"""``segment compare``: the ranking of the finished runs, in the terminal."""
+"""``segment compare``: the ranking of the finished runs, or the comparison of two of them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,19 @@ from segmentation.tracking.runs import REPORT_FILE, artifact_file, finished_runs
 
 
 def run(config: CompareConfig, call: Call) -> None:
-    """Print the ranking.
+    """Print the ranking, or the comparison of two runs.
 
     Raises
     ------
     ConfigError
         No run matches, or an option is not allowed.
     """
+    if config.runs is not None or config.out is not None:
+        # Imported lazily: the ranking needs neither figures nor pages.
+        from segmentation.cli.commands import two_runs
+
+        two_runs.run(config, call)
+        return
     store = call.open_store(config.tracking)
     runs = finished_runs(store, sweep_id=config.sweep_id, where=config.filter)
     ranked = ranking.rank(runs, sort=config.sort)
