@@ -52,7 +52,8 @@ def promote(store: Store, assessed: Assessment, *, override: str | None = None) 
         if outcome == versions.REFUSED:
             run_logger.write_items(store, assessed.run, items)
             raise GateRefused(refusal(assessed))
-        registration.make_registered_model(client, name)
+        if not assessed.standing.all:
+            registration.make_registered_model(client, name)
         with locking.exclusive(client, store.uri, name) as check:
             standing = versions.standing(client, name)
             _check_unchanged(assessed.standing, standing)
@@ -130,6 +131,7 @@ def _register(
         tags=tags,
         new_tags=new_tags,
         description=_description(assessed, override),
+        known=standing.all,
     )
     if is_new and versions.is_overtaken(version, versions.versions(client, name)):
         client.delete_model_version(name, version.version)

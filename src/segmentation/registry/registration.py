@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from mlflow import MlflowClient
@@ -51,6 +51,7 @@ def register(
     tags: Mapping[str, str],
     new_tags: Mapping[str, str] | None = None,
     description: str | None = None,
+    known: Sequence[ModelVersion] | None = None,
 ) -> tuple[ModelVersion, bool]:
     """Return the model's version of an existing registered model, and whether it was created.
 
@@ -68,6 +69,8 @@ def register(
         More tags of a version that does not exist yet; the store sets them when it creates it.
     description : str, optional
         Markdown shown below the description of the run.
+    known : sequence of ModelVersion, optional
+        All versions of `name`, if they have just been read.
     """
     copied = {key: run.data.tags[key] for key in COPIED_TAGS if key in run.data.tags}
     if "k" in run.data.metrics:
@@ -76,7 +79,7 @@ def register(
     text = _describe(run, tags) + (f"\n\n{description}" if description else "")
     if len(text) > LONGEST:  # a PostgreSQL store refuses more
         text = f"{text[: LONGEST - 1]}…"
-    for version in versions(client, name):
+    for version in versions(client, name) if known is None else known:
         if version.source == source:
             client.update_model_version(name, version.version, text)
             for key, value in tags.items():
