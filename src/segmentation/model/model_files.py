@@ -27,7 +27,12 @@ from mlflow.models import Model
 from sklearn.pipeline import Pipeline
 
 from segmentation.errors import RegistryError
-from segmentation.model.segment_model import PIPELINE_FILE, SEGMENTS_FILE, Segments
+from segmentation.model.segment_model import (
+    PIPELINE_FILE,
+    SEGMENTS_FILE,
+    SegmentModel,
+    Segments,
+)
 
 #: Where MLflow keeps a model's own files.
 ARTIFACTS = "artifacts"
@@ -69,6 +74,12 @@ class ModelFolder:
         """Load the fitted pipeline."""
         return skops.io.load(self.path / ARTIFACTS / PIPELINE_FILE)
 
+    def load(self) -> SegmentModel:
+        """Load the model; its own code runs."""
+        # Unwrapped: MLflow's own check of the columns takes ten times as long as the prediction.
+        model: SegmentModel = mlflow.pyfunc.load_model(str(self.path)).unwrap_python_model()
+        return model
+
     def answers(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return ``segment`` and ``distance`` of each customer.
 
@@ -77,13 +88,11 @@ class ModelFolder:
         RegistryError
             A column is missing, or the model does not accept a value.
         """
-        # Unwrapped: MLflow's own check of the columns takes ten times as long as the prediction.
-        model = mlflow.pyfunc.load_model(str(self.path)).unwrap_python_model()
         try:
-            answer: pd.DataFrame = model.predict(None, frame)
+            # Its first argument, MLflow's context, is not used.
+            return self.load().predict(None, frame)  # type: ignore[arg-type]
         except MlflowException as error:
             raise RegistryError(str(error.message)) from error
-        return answer
 
     def indices(self, segments: pd.Series) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Return the cluster index of each segment id."""

@@ -10,8 +10,10 @@ from segmentation.cli.commands.output import ui_hint
 from segmentation.config import PromoteConfig
 from segmentation.errors import ConfigError
 from segmentation.experiments import ranking
-from segmentation.registry import aliases, assessment, promotion, versions
+from segmentation.registry import aliases, assessment, promotion, report, versions
+from segmentation.registry.aliases import Promotion
 from segmentation.registry.assessment import Assessment
+from segmentation.registry.versions import Overtaken
 from segmentation.tracking.runs import finished_runs
 from segmentation.tracking.store import Store
 
@@ -36,15 +38,9 @@ def run(config: PromoteConfig, call: Call) -> None:
         if not config.dry_run:
             _copy(store, config.model, config.copy_to)
         return
-    with tempfile.TemporaryDirectory(prefix="segment-") as folder:
-        assessed = assessment.assess(
-            store, run_id, name=config.model, rules=config.promotion, scratch=Path(folder)
-        )
-        _show(assessed)
-        if config.dry_run:
-            print(_would(assessed, config.override))
-            return
-        done = promotion.promote(store, assessed, override=config.override)
+    done = _promoted(store, config, run_id)
+    if done is None:
+        return
     was = f" (was version {done.previous})" if done.previous else ""
     print(f"{done.name} version {done.version} is champion now{was}.")
     print(f"Run:    {store.link(run_id)}{ui_hint(store, call, config.tracking)}")
@@ -55,6 +51,26 @@ def run(config: PromoteConfig, call: Call) -> None:
         _copy(store, config.model, config.copy_to)
     if done.previous:
         print(f"Undo:   {call.next('segment rollback', config.tracking)}")
+
+
+def _promoted(store: Store, config: PromoteConfig, run_id: str) -> Promotion | None:
+    """Assess and promote the run, again if the champion changes meanwhile; None if it is dry."""
+    for attempt in range(promotion.ATTEMPTS):
+        with tempfile.TemporaryDirectory(prefix="segment-") as folder:
+            assessed = assessment.assess(
+                store, run_id, name=config.model, rules=config.promotion, scratch=Path(folder)
+            )
+            _show(assessed)
+            if config.dry_run:
+                print(_would(assessed, config.override))
+                return None
+            try:
+                return promotion.promote(store, assessed, override=config.override)
+            except Overtaken as error:
+                if attempt == promotion.ATTEMPTS - 1:
+                    raise
+                print(f"Assessing the run again: {error.reason}.")
+    raise AssertionError("unreachable")
 
 
 def _best(store: Store) -> str:
@@ -84,13 +100,17 @@ def _show(assessed: Assessment) -> None:
         asked = f"   (required: {one.asked})" if one.asked else ""
         print(f"  {one.answer:<18}  {one.gate:<14}  {one.found}{asked}")
     print("Segments:")
-    for row in promotion.lineage_table(assessed).to_dict("records"):
+    if text := report.all_new_text(assessed):
+        print(f"  {text}")
+    for row in report.lineage_table(assessed).to_dict("records"):
         was = f" (segment {row['was']})" if row["was"] else ""
         print(f"  {row['segment']:>3}  {row['lineage']:<6}  {row['name']}{was}")
+        if row["evidence"]:
+            print(f"{'':13}{row['evidence']}")
     if assessed.counts is None or assessed.moved is None:
         return
     print(f"Migration: {100 * assessed.moved:.1f} % of the customers change their segment.")
-    for row in promotion.migration_table(assessed).to_dict("records"):
+    for row in report.migration_table(assessed).to_dict("records"):
         if row["from"] != row["to"]:
             share = f"{100 * row['share']:.1f} % of it"
             print(f"  {row['from']:>3} -> {row['to']:<3} {row['customers']:>9,}  {share}")
