@@ -52,6 +52,7 @@ def promote(store: Store, assessed: Assessment, *, override: str | None = None) 
         elif assessed.relabelled:
             source = f"models:/{_log_copy(store, assessed)}"
         else:
+            model_files.record(store.client, assessed.model_id, assessed.folder)
             source = f"models:/{assessed.model_id}"
         return aliases.promote(
             run_id,

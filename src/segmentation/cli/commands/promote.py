@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from segmentation.cli.commands.call import Call
-from segmentation.cli.commands.output import ui_hint
+from segmentation.cli.commands.output import say, ui_hint
 from segmentation.config import PromoteConfig
 from segmentation.errors import ConfigError
 from segmentation.experiments import ranking
@@ -38,7 +38,13 @@ def run(config: PromoteConfig, call: Call) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="segment-") as folder:
         assessed = assessment.assess(
-            store, run_id, name=config.model, rules=config.promotion, scratch=Path(folder)
+            store,
+            run_id,
+            name=config.model,
+            rules=config.promotion,
+            scratch=Path(folder),
+            trust=config.trust,
+            say=say,
         )
         _show(assessed)
         if config.dry_run:
