@@ -118,7 +118,10 @@ def stored(plain: Mapping[str, Any], given: Iterable[str], call: Call) -> dict[s
     merged = OmegaConf.create(schema.literal(stored_config(store, run.info.run_id)))
     composed = OmegaConf.create(schema.literal(plain))
     for key in changed:
-        OmegaConf.update(merged, key, OmegaConf.select(composed, key), merge=False)
+        chosen = OmegaConf.select(composed, key)
+        # A text comes back without the mark that keeps it as it is, a group with it.
+        chosen = schema.literal(chosen) if isinstance(chosen, str) else chosen
+        OmegaConf.update(merged, key, chosen, merge=False)
     # What decides how the stored config is used never comes from itself.
     for key in ("tracking", "run_id", "trust", "force"):
         merged[key] = composed[key]
