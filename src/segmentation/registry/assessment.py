@@ -13,7 +13,8 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
 from segmentation.data.customers import Customers
-from segmentation.errors import GateRefused, SegmentationError
+from segmentation.errors import GateRefused, SegmentationError, UntrustedConfigError
+from segmentation.experiments import stored_config
 from segmentation.experiments.read import CustomerTable, stored_table
 from segmentation.model import model_files
 from segmentation.model.model_files import ModelFolder
@@ -22,7 +23,7 @@ from segmentation.registry.comparison import Compared, compare
 from segmentation.registry.gates import GATES, Answer, Findings
 from segmentation.registry.lineage import Lineage
 from segmentation.registry.versions import Standing
-from segmentation.tracking import runs
+from segmentation.runtime.progress import Say, silent
 from segmentation.tracking.store import Store, store_errors
 
 
@@ -79,7 +80,16 @@ class Assessment:
         return tuple(answer for answer in self.answers if answer.failed)
 
 
-def assess(store: Store, run_id: str, *, name: str, rules: object, scratch: Path) -> Assessment:
+def assess(
+    store: Store,
+    run_id: str,
+    *,
+    name: str,
+    rules: object,
+    scratch: Path,
+    trust: bool = False,
+    say: Say = silent,
+) -> Assessment:
     """Check a run's model against the gates and compare it with the champion.
 
     Parameters
@@ -93,11 +103,17 @@ def assess(store: Store, run_id: str, *, name: str, rules: object, scratch: Path
         Limits of the gates, see `segmentation.registry.gates.rules`.
     scratch : Path
         An empty folder for the files of both models; `promote` needs them.
+    trust : bool
+        Accept models without digests of their files, and connect to a stored address.
+    say : callable
+        Receives a line that names such an address.
 
     Raises
     ------
     RegistryError
         The run or a model cannot be used.
+    UntrustedConfigError
+        The run's stored config is not trusted.
     GateRefused
         The run is already the champion.
     """
@@ -113,11 +129,12 @@ def assess(store: Store, run_id: str, *, name: str, rules: object, scratch: Path
             f"(version {champion.version}); there is nothing to promote. Fit another run, or "
             "choose one from `segment compare`."
         )
-    folder = model_files.fetch(f"models:/{model_id}", scratch / "challenger")
+    folder = model_files.fetch(f"models:/{model_id}", scratch / "challenger", trust=trust)
     old = None
     if champion is not None:
-        old = model_files.fetch(f"models:/{name}/{champion.version}", scratch / "champion")
-    table, customers, problem = _customers(store, run, folder.columns)
+        uri = f"models:/{name}/{champion.version}"
+        old = model_files.fetch(uri, scratch / "champion", trust=trust)
+    table, customers, problem = _customers(store, run, folder.columns, trust, say)
     compared = compare(table, customers, problem, folder, old)
     matched = _match(run.info.run_id, standing, compared, folder, old)
     counts = None if compared.overlap is None else compared.overlap.counts
@@ -153,13 +170,15 @@ def assess(store: Store, run_id: str, *, name: str, rules: object, scratch: Path
 
 
 def _customers(
-    store: Store, run: Run, columns: tuple[str, ...]
+    store: Store, run: Run, columns: tuple[str, ...], trust: bool, say: Say
 ) -> tuple[CustomerTable | None, Customers | None, str | None]:
     """Return the run's table and its customers, or why they are no longer available."""
     try:
-        stored = runs.stored_config(store, run.info.run_id)
+        stored = stored_config.for_customers(store, run, trust=trust, say=say)
         table = stored_table(stored)
         customers = table.customers(_read_columns(stored))
+    except UntrustedConfigError:
+        raise
     except SegmentationError as error:
         return None, None, f"the run's customers cannot be read again ({error})"
     if customers.digest != run.data.tags.get("data_sha256"):

@@ -121,6 +121,7 @@ def _register(
         copy = _log_copy(store, assessed)
         source = f"models:/{copy}"
     else:
+        model_files.record(client, assessed.model_id, assessed.folder)
         source = f"models:/{assessed.model_id}"
     new_tags = {PROMOTION: versions.UNFINISHED, versions.KNOWN: str(standing.newest)}
     version, is_new = registration.register(

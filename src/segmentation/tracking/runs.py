@@ -96,7 +96,10 @@ def find_run(store: Store, run_id: str) -> Run:
 
 
 def stored_config(store: Store, run_id: str) -> dict[str, Any]:
-    """Return the resolved config a run was made from.
+    """Return the config a run was made from, as it is stored: nothing in it is resolved.
+
+    To use it, pass it to `segmentation.experiments.stored_config.cleared`: it is an artifact, which
+    others may be able to write.
 
     Raises
     ------
@@ -107,13 +110,20 @@ def stored_config(store: Store, run_id: str) -> dict[str, Any]:
     try:
         with tempfile.TemporaryDirectory(prefix="segment-") as folder:
             path = store.client.download_artifacts(run.info.run_id, CONFIG_FILE, folder)
-            loaded: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-            return loaded
+            loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (MlflowException, OSError) as error:
         raise TrackingError(
             f"run {run_id} has no stored config ({CONFIG_FILE}): it was logged from a notebook "
             "or failed early. Specify the configuration itself instead of run_id."
         ) from error
+    except (yaml.YAMLError, UnicodeDecodeError):
+        loaded = None
+    if not isinstance(loaded, dict):
+        raise TrackingError(
+            f"run {run_id}: its stored config ({CONFIG_FILE}) is damaged. Specify the "
+            "configuration itself instead of run_id."
+        )
+    return loaded
 
 
 def finished_runs(

@@ -19,6 +19,7 @@ from segmentation.config import FitConfig, TrackingConfig
 from segmentation.errors import ConfigError, TrackingError
 from segmentation.experiments import run as configured
 from segmentation.experiments.read import customers_of
+from segmentation.experiments.stored_config import cleared
 from segmentation.experiments.sweep_session import FinishedJob, SweepSession
 from segmentation.runtime.threads import threads_for
 from segmentation.tracking.adoption import check_adoptable
@@ -116,15 +117,29 @@ def stored(plain: Mapping[str, Any], given: Iterable[str], call: Call) -> dict[s
                 f"{key} cannot be given together with run_id: the run's stored config "
                 "replaces it. Leave out one of the two."
             )
-    merged = OmegaConf.create(stored_config(call.open_store(tracking), str(plain["run_id"])))
-    composed = OmegaConf.create(dict(plain))
-    for key in given:
-        if key != "run_id" and not key.startswith("hydra"):
-            OmegaConf.update(merged, key, OmegaConf.select(composed, key), merge=False)
-    merged["tracking"] = composed["tracking"]
+    store = call.open_store(tracking)
+    run = find_run(store, str(plain["run_id"]))
+    changed = [key for key in given if key != "run_id" and not key.startswith("hydra")]
+    merged = OmegaConf.create(schema.literal(stored_config(store, run.info.run_id)))
+    composed = OmegaConf.create(schema.literal(plain))
+    for key in changed:
+        chosen = OmegaConf.select(composed, key)
+        # A text comes back without the mark that keeps it as it is, a group with it.
+        chosen = schema.literal(chosen) if isinstance(chosen, str) else chosen
+        OmegaConf.update(merged, key, chosen, merge=False)
+    # What decides how the stored config is used never comes from itself.
+    for key in ("tracking", "run_id", "trust", "force"):
+        merged[key] = composed[key]
     container = OmegaConf.to_container(merged, resolve=True)
     assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
+    return cleared(
+        {str(key): value for key, value in container.items()},
+        store=store,
+        run=run,
+        given=changed,
+        trust=bool(plain["trust"]),
+        say=say,
+    )
 
 
 def _adopted(tracking: TrackingConfig, call: Call) -> tuple[Store, str] | None:

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from segmentation.cli.commands.call import Call
-from segmentation.cli.commands.output import ui_hint
+from segmentation.cli.commands.output import say, ui_hint
 from segmentation.config import PromoteConfig
 from segmentation.errors import ConfigError
 from segmentation.experiments import ranking
@@ -58,7 +58,13 @@ def _promoted(store: Store, config: PromoteConfig, run_id: str) -> Promotion | N
     for attempt in range(promotion.ATTEMPTS):
         with tempfile.TemporaryDirectory(prefix="segment-") as folder:
             assessed = assessment.assess(
-                store, run_id, name=config.model, rules=config.promotion, scratch=Path(folder)
+                store,
+                run_id,
+                name=config.model,
+                rules=config.promotion,
+                scratch=Path(folder),
+                trust=config.trust,
+                say=say,
             )
             _show(assessed)
             if config.dry_run:

@@ -36,7 +36,7 @@ JOBLIB_LAUNCHER = "hydra_plugins.hydra_joblib_launcher._core"
 #: Variables that `mlflow run` sets; a sweep creates one run per configuration instead.
 MLFLOW_RUN_VARIABLES = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
 #: Keys that do not change the identity of a sweep.
-NO_DEFINITION = ("tracking", "force", "hydra")
+NO_DEFINITION = ("tracking", "trust", "force", "hydra")
 SHOWN_RUNS = 20
 #: How long an interrupted sweep waits for its other processes to end.
 GRACE_SECONDS = 10
