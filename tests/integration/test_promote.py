@@ -94,12 +94,8 @@ def fitted(fresh_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
 @pytest.fixture
 def shop(fitted: Shop, tmp_path: Path) -> Shop:
     """The same runs and files in a store of the test's own."""
-    folder = tmp_path / "shop"
-    folder.mkdir()
-    for path in fitted.folder.iterdir():
-        if path.is_file():
-            shutil.copy(path, folder)
-    return Shop(folder, dict(fitted.runs))
+    shutil.copytree(fitted.folder, tmp_path / "shop")
+    return Shop(tmp_path / "shop", dict(fitted.runs))
 
 
 @pytest.fixture(scope="module")

@@ -324,9 +324,20 @@ class TestWithoutDigests:
         assert len(said) == 2
         assert all("Fixed" in line and "not loaded" in line for line in said)
 
-    @pytest.mark.parametrize("file", [PIPELINE, "artifacts/segments.json", "MLmodel"])
-    def test_damaged_files(self, shop: Shop, old: Path, file: str, tmp_path: Path, capfd) -> None:
-        (old / file).write_bytes(b"\x00[" * 30)
+    @pytest.mark.parametrize(
+        ("file", "content"),
+        [
+            (PIPELINE, b"\x00[" * 30),
+            ("artifacts/segments.json", b"{}"),
+            ("artifacts/segments.json", b"\xff"),
+            ("MLmodel", b"\x00["),
+            ("MLmodel", b"a: &a [*a]\n1: 2"),
+        ],
+    )
+    def test_damaged_files(
+        self, shop: Shop, old: Path, file: str, content: bytes, tmp_path: Path, capfd
+    ) -> None:
+        (old / file).write_bytes(content)
         assert promote(shop, "four", "dry_run=true", "trust=true") == 2
         assert score(shop, tmp_path / "s.csv", f"model=models:/{id_of(shop, 'four')}") == 2
         assert len(capfd.readouterr().err.strip().splitlines()) == 2

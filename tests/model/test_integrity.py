@@ -74,6 +74,14 @@ def test_what_mlflow_writes_does_not_count(folder: Path) -> None:
     assert digests(folder) != before
 
 
+@pytest.mark.parametrize("content", [b"a: &a [*a]", b"1: 2\na: b", b"[" * 5000, b"\x00", b""])
+def test_a_description_of_any_form_has_a_digest(folder: Path, content: bytes) -> None:
+    known = Record(files=digests(folder))
+    (folder / "MLmodel").write_bytes(content)
+    with pytest.raises(RegistryError, match="changed: MLmodel"):
+        check(folder, known, "it")
+
+
 def test_a_tag_is_small_enough_for_every_store(folder: Path) -> None:
     # MySQL and Databricks hold 5,000 characters and more; MLflow's other tags 8,000.
     assert len(tags(folder)[FILES_TAG]) < 2000

@@ -224,8 +224,9 @@ def load(uri: str, *, tracking_uri: str) -> LoadedModel:
             if not local:
                 known = integrity.recorded(mlflow.MlflowClient(tracking_uri), uri)
             integrity.check(folder, known, f"model={asked}")
-            about = Model.load(str(folder))
-            model = _read(folder, f"model={asked}")
+            with integrity.reading(f"model={asked}"):
+                run_id = Model.load(str(folder)).run_id
+                model = _read(folder)
     except (MlflowException, OSError) as error:
         raise RegistryError(
             f"model={uri}: there is no such model in {masked_url(tracking_uri)} "
@@ -234,13 +235,12 @@ def load(uri: str, *, tracking_uri: str) -> LoadedModel:
         ) from error
     version = None if number is None else str(number)
     notes = integrity.notes(known, f"model={asked}")
-    return LoadedModel(model, name, version, about.run_id, notes)
+    return LoadedModel(model, name, version, run_id, notes)
 
 
-def _read(folder: Path, what: str) -> SegmentModel:
+def _read(folder: Path) -> SegmentModel:
     files = folder / integrity.ARTIFACTS
-    with integrity.reading(what):
-        return SegmentModel().read(files / PIPELINE_FILE, files / SEGMENTS_FILE)
+    return SegmentModel().read(files / PIPELINE_FILE, files / SEGMENTS_FILE)
 
 
 def save(portable: PortableModel, path: str | Path) -> None:

@@ -38,6 +38,8 @@ FETCH_NOTE = "registered_model_meta"
 COMPILED = "__pycache__"
 #: The address of the folder, which changes when a store moves.
 _ADDRESS = "artifact_path"
+#: libyaml's loader, if PyYAML was built with it, is ten times faster.
+_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _LOADER = "mlflow.pyfunc.loaders.code_model"
 #: Keys of the pyfunc flavour by which MLflow would run or unpickle other files.
 _RUN_OTHERS = ("code", "data", "python_model")
@@ -162,7 +164,7 @@ def reading(what: str) -> Iterator[None]:
             f"{what}: its pipeline holds what no model of `segment fit` does and was not loaded "
             f"({str(error).splitlines()[0]}). Restore its files, or use another model."
         ) from error
-    except (BadZipFile, KeyError, TypeError, ValueError) as error:
+    except (BadZipFile, LookupError, TypeError, ValueError, AttributeError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise RegistryError(
             f"{what}: its files are damaged ({reason[0]}). Restore them, or use another model."
@@ -273,13 +275,16 @@ def _logged_model(client: MlflowClient, uri: str) -> LoggedModel | None:
 
 def _canonical(mlmodel: bytes) -> bytes:
     about = {key: value for key, value in _parsed(mlmodel).items() if key != _ADDRESS}
-    return json.dumps(about, sort_keys=True, default=str).encode()
+    try:
+        return json.dumps(about, sort_keys=True, default=str).encode()
+    except (TypeError, ValueError, RecursionError):  # keys of several types, or a loop
+        return mlmodel
 
 
 def _parsed(mlmodel: bytes) -> Mapping[str, Any]:
     try:
-        return _mapping(yaml.safe_load(mlmodel))
-    except (yaml.YAMLError, ValueError):
+        return _mapping(yaml.load(mlmodel, Loader=_YAML))
+    except (yaml.YAMLError, ValueError, RecursionError):
         return {}
 
 

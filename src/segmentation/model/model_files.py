@@ -62,21 +62,24 @@ class ModelFolder:
         Columns the model needs.
     ids, names : tuples
         Segment id and name of each cluster index.
+    uri : str
+        Where the files come from, for messages.
     """
 
     path: Path
     columns: tuple[str, ...]
     ids: tuple[int, ...]
     names: tuple[str, ...]
+    uri: str = "the model"
 
     def pipeline(self) -> Pipeline:
         """Load the fitted pipeline."""
-        with integrity.reading(self.path.name):
+        with integrity.reading(self.uri):
             return skops.io.load(self.path / ARTIFACTS / PIPELINE_FILE)
 
     def load(self) -> SegmentModel:
         """Load the model; its own code runs."""
-        with integrity.reading(self.path.name):
+        with integrity.reading(self.uri):
             # Unwrapped: MLflow's check of the columns takes ten times as long as the prediction.
             model: SegmentModel = mlflow.pyfunc.load_model(str(self.path)).unwrap_python_model()
         return model
@@ -146,7 +149,7 @@ def fetch(uri: str, into: Path, *, trust: bool = True) -> ModelFolder:
             "trust=true; otherwise fit again and promote that run."
         )
     integrity.check(path, known, uri)
-    return _read(path)
+    return _read(path, uri)
 
 
 def record(client: MlflowClient, model_id: str, folder: ModelFolder) -> None:
@@ -160,7 +163,7 @@ def relabel(folder: ModelFolder, ids: Sequence[int], names: Sequence[str]) -> Mo
     file = folder.path / ARTIFACTS / SEGMENTS_FILE
     known = Segments.read(file)
     known._replace(ids=tuple(int(id_) for id_ in ids), names=tuple(names)).write(file)
-    return _read(folder.path)
+    return _read(folder.path, folder.uri)
 
 
 def fresh_process_problem(folder: ModelFolder) -> str | None:
@@ -220,8 +223,8 @@ def log(
     return str(logged.model_id)
 
 
-def _read(path: Path) -> ModelFolder:
-    with integrity.reading(path.name):
+def _read(path: Path, uri: str) -> ModelFolder:
+    with integrity.reading(uri):
         known = Segments.read(path / ARTIFACTS / SEGMENTS_FILE)
-    columns = tuple(column["name"] for column in known.columns)
-    return ModelFolder(path=path, columns=columns, ids=known.ids, names=known.names)
+        columns = tuple(column["name"] for column in known.columns)
+    return ModelFolder(path=path, columns=columns, ids=known.ids, names=known.names, uri=uri)
