@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from conftest import copy_store
 from segmentation import cli
 from segmentation.data.demo import generate_customers
 from segmentation.tracking.runs import finished_runs
@@ -24,7 +24,7 @@ def store(fresh_store: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A store with runs on two data sets that share customers, and one on others."""
     folder = tmp_path_factory.mktemp("pairs")
     path = folder / "mlflow.db"
-    shutil.copy(fresh_store, path)
+    copy_store(fresh_store, path)
     uri = f"sqlite:///{path}"
     everybody = generate_customers(90, seed=1).assign(customer_id=[f"{i:03}" for i in range(90)])
     spring = everybody[:60]

@@ -19,9 +19,12 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from conftest import copy_store
 from segmentation.cli import main
 from segmentation.data.demo import generate_customers
 from segmentation.registry import gates
+from segmentation.tracking.relocation import relocate
+from segmentation.tracking.store import open_store
 
 NAME = "customer-segments"
 COLUMNS = "features.columns=[annual_income,spending_score]"
@@ -79,7 +82,7 @@ class Shop:
 def fitted(fresh_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """Runs on generated customers; made once."""
     shop = Shop(tmp_path_factory.mktemp("shop"), {})
-    shutil.copy(fresh_store, shop.folder / "mlflow.db")
+    copy_store(fresh_store, shop.folder / "mlflow.db")
     frame = generate_customers(150, seed=1)
     frame.to_csv(shop.folder / "customers.csv", index=False)
     rng = np.random.default_rng(0)
@@ -95,7 +98,11 @@ def fitted(fresh_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
 def shop(fitted: Shop, tmp_path: Path) -> Shop:
     """The same runs and files in a store of the test's own."""
     shutil.copytree(fitted.folder, tmp_path / "shop")
-    return Shop(tmp_path / "shop", dict(fitted.runs))
+    shop = Shop(tmp_path / "shop", dict(fitted.runs))
+    place = open_store(shop.uri, "customer-segments").place
+    assert place is not None
+    relocate(shop.folder / "mlflow.db", place)
+    return shop
 
 
 @pytest.fixture(scope="module")

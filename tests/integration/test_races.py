@@ -15,6 +15,7 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
+from conftest import copy_store
 from promotions import make_registry
 from segmentation import segment
 from segmentation.data.demo import generate_customers
@@ -105,7 +106,7 @@ def test_two_promotions_as_commands(store_uri: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_promotions_on_a_server(fresh_store: Path, tmp_path: Path) -> None:
     """A server has no folder to lock: the processes take turns by tags of the registered model."""
-    shutil.copy(fresh_store, tmp_path / "mlflow.db")
+    copy_store(fresh_store, tmp_path / "mlflow.db")
     with mlflow_server(f"sqlite:///{tmp_path}/mlflow.db", tmp_path) as address:
         registry = make_registry(address, "customer-segments", tmp_path / "scratch", runs=3)
         registry.first(MODEL_NAME)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from conftest import REPO
+from conftest import REPO, copy_store
 from segmentation.cli import main
 from segmentation.data.demo import generate_customers
 
@@ -28,7 +27,7 @@ SWEEP += ["engine.effort=fast", "hydra/launcher=joblib", "hydra.launcher.n_jobs=
 @pytest.fixture(scope="module")
 def server(fresh_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("server")
-    shutil.copy(fresh_store, folder / "mlflow.db")
+    copy_store(fresh_store, folder / "mlflow.db")
     with mlflow_server(f"sqlite:///{folder}/mlflow.db", folder) as address:
         yield address
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import re
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from conftest import copy_store
 from segmentation.data.demo import generate_customers
 from segmentation.errors import SegmentationError
 from segmentation.experiments import stored_config
@@ -64,7 +64,7 @@ def shop(fresh_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     umask = os.umask(0o022)
     shop = Shop(tmp_path_factory.mktemp("shop"), {})
     shop.folder.chmod(0o755)
-    shutil.copy(fresh_store, shop.folder / "mlflow.db")
+    copy_store(fresh_store, shop.folder / "mlflow.db")
     frame = generate_customers(60, seed=1)
     frame.to_csv(shop.folder / "customers.csv", index=False)
     with sqlite3.connect(shop.folder / "shop.db") as database:

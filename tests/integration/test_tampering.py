@@ -17,6 +17,7 @@ import skops.io
 import yaml
 from mlflow import MlflowClient
 
+from conftest import copy_store
 from segmentation.cli import main
 from segmentation.data.demo import generate_customers
 from segmentation.model.integrity import FILES_TAG, FORMAT_TAG
@@ -129,7 +130,7 @@ TAMPERED = {
 def shop(fresh_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A champion of five segments and challengers; the second version is a relabelled copy."""
     shop = Shop(tmp_path_factory.mktemp("shop"), {})
-    shutil.copy(fresh_store, shop.folder / "mlflow.db")
+    copy_store(fresh_store, shop.folder / "mlflow.db")
     generate_customers(60, seed=1).to_csv(shop.folder / "customers.csv", index=False)
     for name, k in {"two": 2, "three": 3, "four": 4}.items():
         options = (COLUMNS, "choice=fixed", f"choice.k={k}", "k.max=4", "engine.effort=fast")
@@ -345,7 +346,7 @@ class TestWithoutDigests:
 
 @pytest.mark.slow
 def test_on_a_server_with_proxied_artifacts(fresh_store: Path, tmp_path: Path, capfd) -> None:
-    shutil.copy(fresh_store, tmp_path / "mlflow.db")
+    copy_store(fresh_store, tmp_path / "mlflow.db")
     customers = tmp_path / "customers.csv"
     generate_customers(60, seed=1).to_csv(customers, index=False)
     own = ["data=csv", f"data.path={customers}"]

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from conftest import copy_store
 from segmentation import LoggedRun, log_result, segment
 from segmentation.cli import main
 from segmentation.data.demo import generate_customers
@@ -33,7 +34,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def logged(fresh_store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[LoggedRun, str]:
     path = tmp_path_factory.mktemp("ui") / "mlflow.db"
-    shutil.copy(fresh_store, path)
+    copy_store(fresh_store, path)
     result = segment(generate_customers(), features=["annual_income", "spending_score"])
     return log_result(result, uri=f"sqlite:///{path}"), f"sqlite:///{path}"
 

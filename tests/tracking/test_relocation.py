@@ -14,6 +14,7 @@ import mlflow
 import pytest
 from mlflow.tracking._tracking_service import utils as mlflow_service
 
+from conftest import copy_store
 from segmentation.cli import main
 from segmentation.errors import TrackingError
 from segmentation.tracking import _compat, relocation, run_logger
@@ -33,11 +34,7 @@ def at(tmp_path: Path) -> Path:
 def run_id(at: Path, fresh_store: Path) -> str:
     """The only run of a store in `at`."""
     at.mkdir()
-    shutil.copy(fresh_store, at / "mlflow.db")
-    with sqlite3.connect(at / "mlflow.db") as database:
-        # Where it was made, Default's artifacts were beside it.
-        location = (at / "artifacts").as_uri()
-        database.execute("UPDATE experiments SET artifact_location = ?", (location,))
+    copy_store(fresh_store, at / "mlflow.db")
     return log(open_in(at), "from the beginning")
 
 
