@@ -39,7 +39,7 @@ from segmentation.features.scaling import SCALINGS
 from segmentation.model.segment_model import PIPELINE_FILE, SEGMENTS_FILE, SegmentModel, Segments
 from segmentation.registry import lineage
 from segmentation.registry.comparison import label, overlap
-from segmentation.registry.identity import Overlap
+from segmentation.registry.likeness import Overlap
 
 KINDS = ("unrelated", "one range", "one mixture")
 #: The rule was developed on the first families; results are reported on the others.

@@ -21,11 +21,11 @@ from segmentation import SegmentationResult, segment
 from segmentation.data.customers import read_csv
 from segmentation.model.packaging import portable_model
 from segmentation.model.segment_model import PIPELINE_FILE, SEGMENTS_FILE, SegmentModel, Segments
-from segmentation.registry import comparison, identity, lineage
+from segmentation.registry import comparison, likeness, lineage
 from segmentation.visualization import migration, to_png
 
 
-def seen(table: pd.DataFrame, **given) -> identity.Overlap:
+def seen(table: pd.DataFrame, **given) -> likeness.Overlap:
     """An overlap of customers who are all in range, with centres that have not moved."""
     rest = {
         "near": table,
@@ -33,13 +33,13 @@ def seen(table: pd.DataFrame, **given) -> identity.Overlap:
         "spacing": np.ones(len(table)),
         **given,
     }
-    return identity.Overlap(counts=table, **rest)
+    return likeness.Overlap(counts=table, **rest)
 
 
-def counted(old, new, old_ids, k) -> identity.Overlap:
+def counted(old, new, old_ids, k) -> likeness.Overlap:
     distances, spacing = np.zeros((len(old_ids), k)), np.ones(len(old_ids))
     everyone = np.ones(len(old), dtype=bool)
-    return identity.overlap(
+    return likeness.overlap(
         old, everyone, new, old_ids=old_ids, k=k, distances=distances, spacing=spacing
     )
 
@@ -203,7 +203,7 @@ CLOSE = {"in_range": 1.0, "jaccard": 1.0, "distance": 0.0, "spacing": 1.0}
     ],
 )
 def test_the_same_segment_needs_all_three(change, same, said) -> None:
-    one = identity.Likeness(7, **{**CLOSE, **change})
+    one = likeness.Likeness(7, **{**CLOSE, **change})
     assert one.same is same
     assert said in one.text()
     assert ("(at" in one.text()) is not same
@@ -224,9 +224,9 @@ def test_evidence_for_and_against_is_recorded() -> None:
 
 def test_a_champion_of_one_segment_is_measured_by_its_radius() -> None:
     centers = np.array([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]])
-    assert identity.spacings(centers, [9.0, 9.0, 9.0]).tolist() == [1.0, 18**0.5, 1.0]
-    assert identity.spacings(centers[:1], [2.0]).tolist() == [2.0]
-    assert identity.spacings(centers[[0, 0]], [9.0, 9.0]).tolist() == [0.0, 0.0]
+    assert likeness.spacings(centers, [9.0, 9.0, 9.0]).tolist() == [1.0, 18**0.5, 1.0]
+    assert likeness.spacings(centers[:1], [2.0]).tolist() == [2.0]
+    assert likeness.spacings(centers[[0, 0]], [9.0, 9.0]).tolist() == [0.0, 0.0]
 
 
 def test_customers_nobody_can_label_leave_no_segment_the_same() -> None:

@@ -22,8 +22,8 @@ from segmentation.evaluation.stability import Stability, bootstrap_stability
 from segmentation.experiments.read import CustomerTable
 from segmentation.model.model_files import ModelFolder
 from segmentation.model.segment_model import ROWS, SegmentModel
-from segmentation.registry import identity
-from segmentation.registry.identity import Overlap
+from segmentation.registry import likeness
+from segmentation.registry.likeness import Overlap
 from segmentation.selection.cluster_tendency import Gate, find_structure
 
 #: The structure tests use at most 5,000 customers; fits of many more would be wasted.
@@ -149,14 +149,14 @@ def overlap(
         Number of new segments.
     """
     centers = np.asarray(champion.pipeline[-1].cluster_centers_, dtype=np.float64)
-    return identity.overlap(
+    return likeness.overlap(
         theirs["segment"].to_numpy(dtype=np.int64),
         theirs["in_range"].to_numpy(dtype=bool),
         new,
         old_ids=[int(segment) for segment in champion.segment_ids],
         k=k,
         distances=cdist(centers, _means(champion, frame, new, k)),
-        spacing=identity.spacings(centers, champion.radius),
+        spacing=likeness.spacings(centers, champion.radius),
     )
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from segmentation.registry.identity import Likeness, Overlap
+from segmentation.registry.likeness import Likeness, Overlap
 
 #: A segment went into another, or is part of another, if most of its customers did or are.
 MOST = 0.5

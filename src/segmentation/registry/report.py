@@ -10,7 +10,7 @@ from segmentation.evaluation.formats import percent
 from segmentation.registry import gates, versions
 from segmentation.registry.aliases import now
 from segmentation.registry.assessment import Assessment
-from segmentation.registry.identity import IN_RANGE, JACCARD, SHIFT
+from segmentation.registry.likeness import IN_RANGE, JACCARD, SHIFT
 from segmentation.reporting.page import Picture, picture, render, sentence
 from segmentation.tracking import process
 from segmentation.tracking.items import File, LogItem, Table
@@ -52,7 +52,7 @@ def lineage_table(assessed: Assessment) -> pd.DataFrame:
     """Return one row per segment: name, lineage, customers before and now, and the evidence.
 
     The columns from ``closest`` on compare a new segment with the old one most like it, see
-    `segmentation.registry.identity.Likeness`; ``evidence`` says the same in words.
+    `segmentation.registry.likeness.Likeness`; ``evidence`` says the same in words.
     """
     counts = assessed.counts
     before = {} if counts is None else counts.sum(axis=1).to_dict()
