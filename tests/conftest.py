@@ -45,9 +45,12 @@ def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def store_uri(fresh_store: Path, tmp_path: Path) -> str:
     """URI of a new store for a single test."""
+    from segmentation.tracking import _compat
+
     path = tmp_path / "store" / "mlflow.db"
     path.parent.mkdir()
     shutil.copy(fresh_store, path)
+    _compat.place_artifacts(path, (path.parent / "artifacts").as_uri())
     return f"sqlite:///{path}"
 
 
