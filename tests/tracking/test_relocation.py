@@ -168,7 +168,7 @@ def test_the_folder_that_an_earlier_version_made_anew(
     assert read(open_in(new), made.run_id) == {"from the beginning"}
 
 
-def test_a_copy_without_artifacts_does_not_use_those_of_the_original(
+def test_a_copy_without_artifacts_reads_those_of_the_original(
     at: Path, run_id: str, tmp_path: Path
 ) -> None:
     new = tmp_path / "new"
@@ -178,8 +178,29 @@ def test_a_copy_without_artifacts_does_not_use_those_of_the_original(
     store = open_in(new)
     assert store.place is not None
     assert "copy of the one in" in str(relocation.note(store.place, ""))
-    log(store, "later")
+    assert read(store, run_id) == {"from the beginning"}
+    assert not (new / "artifacts").exists()
+    # What it changes becomes its own, with what was there.
+    run = store.client.get_run(run_id)
+    run_logger.write_items(store, run, [File("more.txt", b"more")])
+    assert read(store, run_id) == {"from the beginning"}
+    kept = log(store, "later")
+    assert relocation.relocate(new / "mlflow.db", store.place)[1] == 0
+    store = open_in(new)
+    assert read(store, run_id) | read(store, kept) == {"from the beginning", "later"}
     assert content(at) == before
+
+
+def test_mlflow_changes_no_original_either(at: Path, run_id: str, tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    new.mkdir()
+    shutil.copy(at / "mlflow.db", new / "mlflow.db")
+    before = content(at)
+    store = open_in(new)
+    store.client.log_text(run_id, "more", "more.txt")
+    assert content(at) == before
+    assert (new / "artifacts" / run_id / "artifacts" / "ours.txt").is_file()
+    assert read(open_in(new), run_id) == {"from the beginning"}
 
 
 def test_the_same_folder_by_another_name_is_no_move(at: Path, run_id: str, tmp_path: Path) -> None:

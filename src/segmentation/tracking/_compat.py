@@ -15,7 +15,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mlflow.store.artifact.artifact_repository_registry import get_registered_artifact_repositories
 from sqlalchemy import Connection, Engine, event
@@ -105,29 +105,39 @@ def rewrite_addresses(path: Path, rewritten: Callable[[str], str | None]) -> int
     return count
 
 
+class Redirected(Protocol):
+    """Returns the address to use instead of a recorded one, to read or to write."""
+
+    def __call__(self, address: str, tracking_uri: str | None, *, write: bool) -> str: ...
+
+
 @functools.cache
-def redirect_artifacts(redirected: Callable[[str, str | None], str]) -> None:
+def redirect_artifacts(redirected: Redirected) -> None:
     """Have MLflow read and write local artifacts at another address, in this process.
 
     MLflow's artifact repositories can be replaced only for all of an installation, by an entry
     point.
-
-    Parameters
-    ----------
-    redirected : callable
-        Returns the address to use instead of a recorded one, given that and the tracking URI, which
-        may be None.
     """
     repositories: dict[str, Any] = get_registered_artifact_repositories()
     for scheme in ("", "file"):
         repositories[scheme] = _redirecting(repositories[scheme], redirected)
 
 
-def _redirecting(make: Any, redirected: Callable[[str, str | None], str]) -> Any:
+def _redirecting(make: Any, redirected: Redirected) -> Any:
     def made(
         artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None
     ) -> Any:
-        return make(redirected(artifact_uri, tracking_uri), tracking_uri, registry_uri)
+        def repository(*, write: bool) -> Any:
+            address = redirected(artifact_uri, tracking_uri, write=write)
+            return make(address, tracking_uri, registry_uri)
+
+        def writing(method: str) -> Any:
+            return lambda *given, **named: getattr(repository(write=True), method)(*given, **named)
+
+        reader = repository(write=False)
+        for method in ("log_artifact", "log_artifacts"):
+            setattr(reader, method, writing(method))
+        return reader
 
     return made
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import shutil
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -34,7 +35,8 @@ class Place:
         The folder beside the database.
     left : tuple of Path
         Recorded folders that no longer belong to this store: they are gone, or lie beside another
-        store because this one was copied. They are neither read nor written.
+        store because this one was copied. They are never written, and read only for what is not
+        here.
     other : tuple of Path
         Recorded folders that exist, such as those of a database that was moved without them.
     """
@@ -44,15 +46,30 @@ class Place:
     other: tuple[Path, ...] = ()
 
     def find(self, path: Path) -> Path:
-        """Return where a recorded path is."""
-        for folder in self.left:
+        """Return where a recorded file or folder is read."""
+        near = self.near(path, self.left)
+        if near is not None:
+            return near if near.exists() or not path.exists() else path
+        near = self.near(path, self.other)
+        return near if near is not None and near.exists() and not path.exists() else path
+
+    def own(self, path: Path) -> Path:
+        """Return where a recorded folder is written.
+
+        What a copy without artifacts shares with the original is copied before it is changed.
+        """
+        near, found = self.near(path, self.left), self.find(path)
+        if near is None or found == near:
+            return found
+        shutil.copytree(found, near)
+        return near
+
+    def near(self, path: Path, folders: Iterable[Path]) -> Path | None:
+        """Return where a path below one of some folders would be beside the database."""
+        for folder in folders:
             if path.is_relative_to(folder):
                 return self.here / path.relative_to(folder)
-        for folder in self.other:
-            if path.is_relative_to(folder) and not path.exists():
-                near = self.here / path.relative_to(folder)
-                return near if near.exists() else path
-        return path
+        return None
 
 
 # MLflow's artifact repositories are global, too.
@@ -98,8 +115,13 @@ def path_of(uri: str) -> Path | None:
 
 
 def find(path: Path) -> Path:
-    """Return where a path recorded in the store opened last is."""
+    """Return where a path recorded in the store opened last is read."""
     return path if _current is None else _current.find(path)
+
+
+def own(path: Path) -> Path:
+    """Return where a folder recorded in the store opened last is written."""
+    return path if _current is None else _current.own(path)
 
 
 def note(place: Place, command: str) -> str | None:
@@ -116,8 +138,8 @@ def note(place: Place, command: str) -> str | None:
     was, now = place.left[0].parent, place.here.parent
     if not place.here.is_dir() and place.left[0].is_dir():
         return (
-            f"this store is a copy of the one in {was} without its artifacts; copy them, too: "
-            f"{_copying(place.left[0], place.here)}"
+            f"this store is a copy of the one in {was} and still reads its artifacts. To make it "
+            f"independent of it: {_copying(place.left[0], place.here)}"
         )
     return (
         f"this store was moved or copied from {was} to {now}. Its artifacts are found here; other "
@@ -157,9 +179,9 @@ def relocate(database: Path, place: Place) -> tuple[int, int]:
     def rewritten(address: str) -> str | None:
         nonlocal kept
         path = path_of(address)
-        if path is None or not any(path.is_relative_to(folder) for folder in old):
+        near = None if path is None else place.near(path, old)
+        if path is None or near is None:
             return None
-        near = place.here / path.relative_to(next(f for f in old if path.is_relative_to(f)))
         if path not in old and place.find(path) == path and path.exists():
             kept += 1
             return None
@@ -177,12 +199,12 @@ def _copying(source: Path, target: Path) -> str:
     return shlex.join(["cp", "-r", str(source), str(target)])
 
 
-def _redirected(address: str, tracking_uri: str | None) -> str:
+def _redirected(address: str, tracking_uri: str | None, *, write: bool) -> str:
     place = _places.get(tracking_uri or "", _current)
     path = path_of(address)
     if place is None or path is None:
         return address
-    found = place.find(path)
+    found = place.own(path) if write else place.find(path)
     return address if found == path else found.as_uri()
 
 

@@ -25,7 +25,7 @@ from segmentation.model import flavor
 from segmentation.model.packaging import portable_model
 from segmentation.result import SegmentationResult
 from segmentation.runtime import interrupts
-from segmentation.tracking import process, runs
+from segmentation.tracking import process, relocation, runs
 from segmentation.tracking._compat import TABLES_TAG, tables_tag
 from segmentation.tracking.adoption import check_adoptable
 from segmentation.tracking.heartbeat import Heartbeat
@@ -271,7 +271,8 @@ class _Filed:
 @contextlib.contextmanager
 def _filed(run: Run, items: Iterable[LogItem]) -> Iterator[_Filed]:
     """Write each item as it is made: a table of 1e7 customers takes half a gigabyte of memory."""
-    home = runs.local_path(str(run.info.artifact_uri))
+    recorded = relocation.path_of(str(run.info.artifact_uri))
+    home = None if recorded is None else relocation.own(recorded)
     with contextlib.ExitStack() as scratch:
         folder = home or Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix="segment-")))
         filed = _Filed(folder, home is not None, [], [])
