@@ -72,6 +72,17 @@ class CriteriaSettings:
 
 
 @dataclass(frozen=True)
+class GapSettings:
+    """The standardised gap of the chosen k."""
+
+    rows: int = 1_000
+    """Maximum number of customers."""
+    draws: int = 100
+    starts: int = 1
+    """Starts of k-means++ of each fit."""
+
+
+@dataclass(frozen=True)
 class EvidenceSettings:
     """How the criteria lead to k and to the confidence in it."""
 
@@ -88,4 +99,5 @@ class EvidenceSettings:
 
 TENDENCY = TendencySettings()
 CRITERIA_SETTINGS = CriteriaSettings()
+GAP = GapSettings()
 EVIDENCE = EvidenceSettings()
