@@ -103,9 +103,7 @@ def _co_membership(labels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return together[:, :_SCREENED_PAIRS].astype(np.float32)
 
 
-def _agreeing(
-    labels: NDArray[np.uint8], row: int, candidates: NDArray[np.intp]
-) -> Iterator[int]:
+def _agreeing(labels: NDArray[np.uint8], row: int, candidates: NDArray[np.intp]) -> Iterator[int]:
     """Yield the candidates that agree with the row, in order."""
     own = labels[row].astype(np.intp)
     for part in np.array_split(candidates, range(8, len(candidates), 64)):

@@ -139,8 +139,8 @@ class SweepSession:
         """Return the number of finished configurations and the name of the best run, or ""."""
         if not self.rows:
             return 0, ""
-        rows = pd.DataFrame(self.rows.values())
-        return len(rows), str(ranking.first_of(rows)["run"])
+        rows = list(self.rows.values())
+        return len(rows), rows[ranking.first_of(pd.DataFrame(rows))]["run"]
 
     def ranking(self) -> pd.DataFrame:
         """Return the finished runs, best first; empty if there are none."""

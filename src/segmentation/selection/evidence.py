@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -184,6 +184,7 @@ def gather(
     *,
     seed: int,
     k_min: int = 1,
+    features: Sequence[str] | None = None,
     processes: int = 1,
 ) -> Evidence:
     """Gather the evidence on all fitted k and choose one.
@@ -204,6 +205,8 @@ def gather(
     seed : int
     k_min : int
         The smallest k allowed if there is structure.
+    features : sequence of str, length d, optional
+        Feature that each column of `Z` belongs to; by default each is one of its own.
     processes : int
         The number of processes that may be used. It does not change the result.
     """
@@ -229,7 +232,7 @@ def gather(
     table = table.reindex(columns=COLUMNS)
     picks = _picks(table.loc[table.index >= k_min]) if verdict.structure else {}
     k = _decide(table, picks, k_min) if verdict.structure else 1
-    standardised = standardised_gap(Z, k, seed=seed)
+    standardised = standardised_gap(Z, clusterings[k].centers, seed=seed, features=features)
     return Evidence(
         k=k,
         table=table,

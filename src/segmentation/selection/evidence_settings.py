@@ -78,7 +78,7 @@ class GapSettings:
     rows: int = 1_000
     """Maximum number of customers."""
     draws: int = 100
-    starts: int = 1
+    starts: int = 3
     """Starts of k-means++ of each fit."""
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segmentation.clustering.batched import Fits, best_of, lloyd, plus_plus
+from segmentation.clustering.batched import best_of, lloyd, plus_plus
 from segmentation.evaluation.sampling import sampled, varying
 from segmentation.selection.evidence_settings import GAP
-from segmentation.selection.null_models import permuted
+from segmentation.selection.null_models import copula
 
 Array = NDArray[np.float64]
 
@@ -32,45 +33,50 @@ class StandardisedGap:
     error: float
 
 
-def standardised_gap(Z: Array, k: int, *, seed: int) -> StandardisedGap | None:
+def standardised_gap(
+    Z: Array, centers: Array, *, seed: int, features: Sequence[str] | None = None
+) -> StandardisedGap | None:
     """Compute ``(mean(log WCSS of the null) - log WCSS) / sd(log WCSS of the null)``.
 
-    The null shuffles each column on its own, so it has the same values in every column. A Gaussian
-    null would call any change of the values' distribution a cluster, such as the even spread that
-    ``scaling=quantile`` makes.
+    The null has the same values in every column and the same rank correlations, and nothing else
+    (`segmentation.selection.null_models.copula`). A Gaussian null would take any other
+    distribution for clusters, such as the even spread that ``scaling=quantile`` makes; with
+    shuffled columns, any correlation would count as clusters.
 
     Parameters
     ----------
     Z : ndarray of shape (n, d)
-    k : int
+        At most 1,000 rows are used.
+    centers : ndarray of shape (k, d)
+        Of the chosen k.
     seed : int
+    features : sequence of str, length d, optional
+        Feature that each column belongs to.
 
     Returns
     -------
     StandardisedGap or None
-        None if the null always has the same WCSS, as for k=1 or a single column that varies.
+        None if the null is the data themselves, as for k=1 or a single feature that varies.
     """
     rows = sampled(Z, GAP.rows, seed)
-    X = rows[:, varying(rows)]
-    if k < 2 or X.shape[1] < 2 or len(X) <= k:
+    columns = varying(rows)
+    X, k = rows[:, columns], len(centers)
+    names = [str(j) for j in range(len(columns))] if features is None else features
+    of = [name for name, varies in zip(names, columns, strict=True) if varies]
+    if k < 2 or len(set(of)) < 2 or len(X) <= k:
         return None
     rng = np.random.default_rng(seed)
-    own = _fit(X[None], k, rng).wcss[0]
-    null = _fit(permuted(X, GAP.draws, rng), k, rng).wcss
-    if own <= 0 or null.min() <= 0:
+    own = float(lloyd(X[None], centers[None][:, :, columns]).wcss[0])
+    null = copula(X, GAP.draws, rng, of)
+    fits = lloyd(null, plus_plus(null, k, rng))
+    for _ in range(GAP.starts - 1):
+        fits = best_of(fits, lloyd(null, plus_plus(null, k, rng)))
+    if own <= 0 or fits.wcss.min() <= 0:
         return None
-    logs = np.log(null)
+    logs = np.log(fits.wcss)
     spread = float(logs.std(ddof=1))
     if not spread > 0:
         return None
-    gap = float(logs.mean() - np.log(own)) / spread
+    gap = (float(logs.mean()) - math.log(own)) / spread
     # Delta method: the mean has variance 1/B, the standard deviation a relative one of 1/(2B).
     return StandardisedGap(gap, math.sqrt((1 + gap**2 / 2) / GAP.draws))
-
-
-def _fit(X: Array, k: int, rng: np.random.Generator) -> Fits:
-    """Fit k centres to each data set: the same procedure for the customers and the null."""
-    best = lloyd(X, plus_plus(X, k, rng))
-    for _ in range(GAP.starts - 1):
-        best = best_of(best, lloyd(X, plus_plus(X, k, rng)))
-    return best
