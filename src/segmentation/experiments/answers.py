@@ -14,7 +14,7 @@ from segmentation.evaluation.stability import adjusted_rand
 #: Partitions with at least this adjusted Rand index are one answer.
 SAME = 0.99
 #: Pairs of customers that screen partitions before the index is computed.
-_SCREENED_PAIRS = 1_000
+_SCREENED_PAIRS = 500
 _BLOCK = 256
 
 
@@ -63,10 +63,10 @@ def openers(texts: Sequence[object]) -> list[int]:
 def _leaders(labels: NDArray[np.uint8]) -> list[int]:
     """Return for each row of labels (r, n) the first leader above that it agrees with, or itself.
 
-    All pairs of rows would take minutes for thousands of runs. So rows are first compared on a
-    thousand pairs of customers: are the two in the same segment? An adjusted Rand index A means
+    All pairs of rows would take minutes for thousands of runs. So rows are first compared on five
+    hundred pairs of customers: are the two in the same segment? An adjusted Rand index A means
     that the share of all pairs on which two partitions differ is ``(1 - A) (1 - E)``, E being the
-    share expected to agree by chance. A row that differs on many more of the thousand pairs cannot
+    share expected to agree by chance. A row that differs on many more of these pairs cannot
     reach the index.
     """
     together = _co_membership(labels)
@@ -82,7 +82,7 @@ def _leaders(labels: NDArray[np.uint8]) -> list[int]:
         differing = pairs[block, None] + pairs[None, : block.stop] - 2 * both
         for row, near in zip(range(block.start, block.stop), differing <= allowed, strict=True):
             candidates = np.flatnonzero(near[:row] & leads[:row])
-            found = next(_agreeing(labels, row, candidates), None)
+            found = next(_agreeing(labels, row, candidates), None) if len(candidates) else None
             leads[row] = found is None
             leader[row] = row if found is None else found
     return leader.tolist()

@@ -140,9 +140,14 @@ def why_first(ranked: pd.DataFrame) -> str:
     if len(answers) < 2:
         return f"All {same_data.sum()} runs give this answer."
     first, second = _records(answers.head(2))
-    reason = _reason(first, second)
+    said = f"It comes before {answers['run'].iloc[1]}{_reason(first, second)}"
     price = _price(answers.iloc[0], answers.iloc[1])
-    return f"It comes before {answers['run'].iloc[1]}{reason}{f'; {price}' if price else ''}."
+    if not price:
+        # The second answer is much like the first: what matters is the first that is not.
+        others = answers[(answers["k"] != first["k"]) & (answers["structure"] == "yes")]
+        if len(others) and (price := _price(answers.iloc[0], others.iloc[0])):
+            price = f"against {others['run'].iloc[0]}, {price}"
+    return f"{said}; {price}." if price else f"{said}."
 
 
 def _data_of(ranked: pd.DataFrame, place: int) -> str:
@@ -190,7 +195,7 @@ def _against(column: str, first: merit.Run, second: merit.Run, word: str = "agai
 
 
 def _price(first: pd.Series[Any], second: pd.Series[Any]) -> str:
-    """Compare what two answers explain of the same columns; empty if they do not differ."""
+    """Compare what two answers explain of the same columns; empty if they do it equally well."""
     own, other = (float(run["reference_explained_variance"]) for run in (first, second))
     more = int(first["k"]) - int(second["k"])
     if not math.isfinite(own + other) or (percent(own) == percent(other) and not more):
