@@ -46,7 +46,7 @@ def standardised_gap(
     Parameters
     ----------
     Z : ndarray of shape (n, d)
-        At most 1,000 rows are used.
+        At most 400 rows are used.
     centers : ndarray of shape (k, d)
         Of the chosen k.
     seed : int
