@@ -41,9 +41,10 @@ bench: install  ## measure speed, compared with the obvious script
 	$(BIN)/python benchmarks/large_data.py --growth
 	$(BIN)/python benchmarks/score.py
 
-bench-quality: install  ## measure the quality of WCSS and of the choice of k
+bench-quality: install  ## measure the quality of WCSS, of the choice of k and of the ranking
 	$(BIN)/python benchmarks/quality_wcss.py
 	$(BIN)/python benchmarks/quality_k.py
+	$(BIN)/python benchmarks/quality_ranking.py
 
 docs-figures: install  ## draw the figures of docs/; the screenshots need Chromium
 	$(BIN)/python docs/make_figures.py

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -23,24 +23,23 @@ from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
 from quality_k import DATA, _spaced_centers, mixture, share, standardised
-from segmentation import segment
 from segmentation.clustering import ENGINES
+from segmentation.clustering.base import Clustering
 from segmentation.data.customers import read_csv
 from segmentation.evaluation import metrics
 from segmentation.evaluation.partition import encode
 from segmentation.evaluation.silhouette import silhouettes
 from segmentation.evaluation.stability import bootstrap_stability
 from segmentation.experiments.ranking import rank
-from segmentation.features.feature_set import FeatureSet
+from segmentation.features.encoding import build_encoder, fit_transform
+from segmentation.features.feature_set import resolve
 from segmentation.features.scaling import make_scaler
 from segmentation.profiling.importance import feature_of_columns, importance
 from segmentation.profiling.segments import order_by_size
-from segmentation.result import SegmentationResult
 from segmentation.selection.choice import choose
 from segmentation.selection.evidence_settings import CRITERIA_SETTINGS
 from segmentation.selection.standardised_gap import standardised_gap
-from segmentation.tracking.run_items import run_name
-from segmentation.tracking.run_metrics import EVIDENCE_VERSION, RUN_METRICS
+from segmentation.tracking.run_metrics import EVIDENCE_VERSION
 
 #: A set counts if a candidate comes this close to the truth (adjusted Rand index).
 GOOD = 0.8
@@ -66,16 +65,15 @@ def main() -> None:
     options = parser.parse_args()
     started = time.process_time()
     if (DATA / "Mall_Customers_Gender.csv").is_file():
-        results = mall_results()
-        first = pd.DataFrame([mall_first(results, seed) for seed in range(10)])
+        found = mall_candidates()
+        first = pd.DataFrame([mall_first(found, seed) for seed in range(10)])
+        first = first.drop(columns="features")
         print("Mall customers: the first answer, by the seed of the bootstrap and of the null\n")
         print(first.to_string(index=False), "\n")
     else:
         print(f"mall customers skipped: not found in {DATA} (set SEGMENT_TEST_DATA)\n")
-    count = 8 if options.quick else 48
-    sets = {
-        name: candidates(name, range(options.first, options.first + count)) for name in FAMILIES
-    }
+    numbers = range(options.first, options.first + options.count)
+    sets = {name: generated(name, numbers) for name in FAMILIES}
     if options.save:
         pd.concat(sets).to_pickle(options.save)
     print("Generated customers: the first of twelve candidates\n")
@@ -83,77 +81,102 @@ def main() -> None:
     print(f"{time.process_time() - started:.0f} s CPU")
 
 
-def mall_results() -> dict[str, SegmentationResult]:
+@dataclass(frozen=True)
+class Candidate:
+    """One configuration, segmented without what only describes the segments."""
+
+    Z: np.ndarray
+    sources: Sequence[str]
+    final: Clustering
+    facts: dict[str, object]
+
+    def row(self, seed: int) -> dict[str, object]:
+        """Return what `rank` reads, with this seed of the bootstrap and of the null."""
+        tested = self.facts["structure"] == "yes"
+        stable = bootstrap_stability(self.Z, self.final, seed=seed) if tested else None
+        gap = standardised_gap(self.Z, self.final.centers, seed=seed, features=self.sources)
+        return {
+            **self.facts,
+            "stability": np.nan if stable is None else stable.stability,
+            "stability_high": np.nan if stable is None else stable.high,
+            "gap": np.nan if gap is None else gap.gap,
+            "gap_se": np.nan if gap is None else gap.error,
+            "evidence_version": EVIDENCE_VERSION,
+            "start": pd.Timestamp("2026-01-01"),
+            "data_sha256": "d",
+        }
+
+
+def candidate(
+    Z: np.ndarray, sources: Sequence[str], name: str, scaling: str, k_max: int
+) -> Candidate:
+    clusterings = ENGINES["sklearn"].fit_k_range(Z, range(1, k_max + 1), seed=0)
+    curve = metrics.curve(Z, clusterings, silhouettes(Z, clusterings, seed=0))
+    choice = choose("evidence", Z, clusterings, curve, seed=0, features=sources)
+    final = order_by_size(clusterings[choice.k])
+    labels = final.labels.astype(np.int32)
+    told = importance(
+        Z, labels, final.centers, sources, rows=np.arange(len(Z)), scaling=scaling, seed=0
+    )
+    assert choice.evidence is not None
+    at_k = choice.evidence.table.loc[choice.k]
+    spread = at_k["gap_se"] / np.sqrt(1 + 1 / CRITERIA_SETTINGS.gap_draws)
+    facts = {
+        "run": f"{name}·{scaling}·k{choice.k}",
+        "run_id": f"{name}·{scaling}",
+        "config_hash": f"{name}·{scaling}",
+        "features": name,
+        "k": choice.k,
+        "structure": "yes" if choice.structure else "no",
+        "confidence": choice.confidence,
+        "careful": told.warning,
+        "gaussian gap": at_k["gap"] / spread if spread > 0 else np.nan,
+        "partition": encode(pd.Series(np.arange(len(Z)).astype(str)), labels),
+    }
+    return Candidate(Z, sources, final, facts)
+
+
+def mall_candidates() -> list[Candidate]:
     """Segment the mall customers by every configuration of ``sweep=mall_features_by_scaling``."""
     customers = read_csv(DATA / "Mall_Customers_Gender.csv")
-    found = {}
+    found = []
     for name, columns in MALL.items():
-        categorical = tuple(column for column in columns if column == "Gender")
-        features = FeatureSet(columns=tuple(columns), categorical=categorical, name=name)
+        features = resolve(columns, customers)
         for scaling in MALL_SCALINGS:
-            result = segment(customers, features=features, scaling=scaling)
-            found[run_name(result)] = result
+            encoder = build_encoder(features, scaling, customers.frame)
+            Z = fit_transform(encoder, customers.frame)
+            sources = feature_of_columns(encoder)
+            assert sources is not None
+            found.append(candidate(Z, sources, name, scaling, k_max=12))
     return found
 
 
-def mall_first(results: dict[str, SegmentationResult], seed: int) -> dict[str, object]:
-    """Rank the results with another seed of the bootstrap and of the null; return the first."""
-    rows = []
-    for name, result in results.items():
-        evidence = result.choice.evidence
-        assert evidence is not None
-        final = order_by_size(result.clusterings[result.k])
-        gap = standardised_gap(
-            result.Z, final.centers, seed=seed, features=feature_of_columns(result.pipeline[0])
-        )
-        if gap is not None:
-            evidence = replace(evidence, gap=gap.gap, gap_se=gap.error)
-        tested = result.structure is True
-        again = replace(
-            result,
-            stability=bootstrap_stability(result.Z, final, seed=seed) if tested else None,
-            choice=replace(result.choice, evidence=evidence),
-        )
-        rows.append(row_of(again, name))
-    first = rank(pd.DataFrame(rows)).iloc[0]
-    return {"seed": seed, **first[["run", "k", "stability", "gap"]].to_dict()}
+def mall_first(found: Sequence[Candidate], seed: int) -> dict[str, object]:
+    """Rank the candidates with a seed of the bootstrap and of the null; return the first."""
+    first = rank(pd.DataFrame([each.row(seed) for each in found])).iloc[0]
+    return {"seed": seed, **first[["run", "features", "k", "stability", "gap"]].to_dict()}
 
 
-def row_of(result: SegmentationResult, name: str) -> dict[str, object]:
-    """Return the columns that `rank` reads, as a run logs them."""
-    assert result.importance is not None
-    return {
-        "run": name,
-        "run_id": name,
-        "config_hash": name,
-        "features": result.features.name,
-        "k": result.k,
-        "structure": {True: "yes", False: "no", None: "untested"}[result.structure],
-        "confidence": result.confidence,
-        "careful": result.importance.warning,
-        **{metric.name: metric.function(result) for metric in RUN_METRICS.values()},
-        "evidence_version": EVIDENCE_VERSION,
-        "partition": encode(result.customers.ids, result.labels),
-        "data_sha256": result.customers.digest,
-        "start": pd.Timestamp("2026-01-01"),
-    }
-
-
-def candidates(name: str, numbers: range) -> pd.DataFrame:
+def generated(name: str, numbers: range) -> pd.DataFrame:
     """Return all candidates of some generated sets, with what old and new rule read."""
-    families = FAMILIES[name]
+    families, noises = FAMILIES[name], NOISE[name]
     rows: list[dict[str, object]] = []
     for number in numbers:
         family = list(families)[number % len(families)]
         rng = np.random.default_rng([len(name), number])
         X, truth = families[family](rng)
-        kind = list(NOISE[name])[number // len(families) % len(NOISE[name])]
-        noise = NOISE[name][kind](len(X), rng)
+        kind = list(noises)[number // len(families) % len(noises)]
+        noise = noises[kind](len(X), rng)
         for features, columns in feature_sets(X, noise).items():
+            sources = [str(j) for j in range(columns.shape[1])]
             for scaling in SCALINGS:
-                found = candidate(columns, scaling, truth)
-                rows.append({"set": number, "family": family, "features": features, **found})
-    return pd.DataFrame(rows).assign(start=pd.Timestamp("2026-01-01"), data_sha256="d")
+                scaler = make_scaler(scaling, len(columns))
+                Z = np.ascontiguousarray(scaler.fit_transform(columns))
+                found = candidate(Z, sources, features, scaling, k_max=9)
+                ari = adjusted_rand_score(truth, found.final.labels)
+                known = {"set": number, "family": family, "ari": ari, "true k": truth.max() + 1}
+                rows.append({**found.row(0), **known})
+    return pd.DataFrame(rows)
 
 
 def feature_sets(X: np.ndarray, noise: np.ndarray) -> dict[str, np.ndarray]:
@@ -163,41 +186,6 @@ def feature_sets(X: np.ndarray, noise: np.ndarray) -> dict[str, np.ndarray]:
         "all": np.column_stack([X, noise]),
         "part": np.column_stack([X[:, :1], noise[:, :1]]),
         "noise": noise,
-    }
-
-
-def candidate(columns: np.ndarray, scaling: str, truth: np.ndarray) -> dict[str, object]:
-    """Segment by one configuration, without what only describes the segments."""
-    n = len(columns)
-    Z = np.ascontiguousarray(make_scaler(scaling, n).fit_transform(columns))
-    clusterings = ENGINES["sklearn"].fit_k_range(Z, range(1, 10), seed=0)
-    curve = metrics.curve(Z, clusterings, silhouettes(Z, clusterings, seed=0))
-    choice = choose("evidence", Z, clusterings, curve, seed=0)
-    evidence, final = choice.evidence, order_by_size(clusterings[choice.k])
-    assert evidence is not None
-    labels = final.labels.astype(np.int32)
-    sources = [str(j) for j in range(Z.shape[1])]
-    told = importance(Z, labels, final.centers, sources, rows=np.arange(n), scaling=scaling, seed=0)
-    stable = bootstrap_stability(Z, final, seed=0) if choice.structure else None
-    at_k = evidence.table.loc[choice.k]
-    spread = at_k["gap_se"] / np.sqrt(1 + 1 / CRITERIA_SETTINGS.gap_draws)
-    return {
-        "run": f"{scaling}·k{choice.k}",
-        "run_id": f"{scaling}·{Z.shape[1]}",
-        "config_hash": scaling,
-        "k": choice.k,
-        "true k": int(truth.max()) + 1,
-        "ari": adjusted_rand_score(truth, labels),
-        "structure": "yes" if choice.structure else "no",
-        "confidence": choice.confidence,
-        "careful": told.warning,
-        "stability": np.nan if stable is None else stable.stability,
-        "stability_high": np.nan if stable is None else stable.high,
-        "gap": np.nan if evidence.gap is None else evidence.gap,
-        "gap_se": np.nan if evidence.gap_se is None else evidence.gap_se,
-        "gaussian gap": at_k["gap"] / spread if spread > 0 else np.nan,
-        "evidence_version": EVIDENCE_VERSION,
-        "partition": encode(pd.Series(np.arange(n).astype(str)), labels),
     }
 
 
