@@ -18,6 +18,7 @@ from mlflow.entities import Run
 
 from segmentation.errors import TrackingError
 from segmentation.evaluation.agreement import agreement, sentence
+from segmentation.evaluation.partition import decode
 from segmentation.experiments import ranking as compare
 from segmentation.experiments.read import CustomerTable
 from segmentation.experiments.sweep_report import Place, render_sweep_report
@@ -35,8 +36,8 @@ from segmentation.tracking.store import Store, store_errors
 from segmentation.visualization import data_figures, to_png
 from segmentation.visualization import sweep_grid as drawings
 
-#: Number of runs whose segmentations are compared with each other.
-COMPARED_RUNS = 8
+#: Number of answers that are compared with each other.
+COMPARED_ANSWERS = 8
 
 
 def sweep_id(definition: Mapping[str, Any]) -> str:
@@ -190,7 +191,7 @@ def _summarise(
     """Log the summary of the ranked runs; return their agreement and the page's address."""
     # One panel per run: as much work as everything else here, while all cores are free.
     with at_most(1), aside(_curves(store, ranked), cpu_count()) as curves:
-        same = agreement_of_best(store, ranked)
+        same = agreement_of_best(ranked)
         parent = store.client.get_run(job.parent_run_id)
         items = list(_summary(store, ranked, same, parent, job.total, curves))
     run_logger.write_items(store, parent, items)
@@ -205,14 +206,17 @@ def question_of(header: Iterable[str]) -> str:
     return ""
 
 
-def agreement_of_best(store: Store, ranked: pd.DataFrame) -> pd.DataFrame:
-    """Compute the adjusted Rand index between the first runs that logged their customers."""
-    found: dict[str, pd.Series] = {}
-    for place, row in enumerate(ranked.head(COMPARED_RUNS).itertuples(), 1):
-        segments = runs.customer_segments(store, str(row.run_id), str(row.artifact_uri))
-        if segments is not None:
-            found[f"{place} {row.run}"] = segments
-    return agreement(found)
+def agreement_of_best(ranked: pd.DataFrame) -> pd.DataFrame:
+    """Compute the adjusted Rand index between the first answers whose partitions are known.
+
+    Parameters
+    ----------
+    ranked : DataFrame
+        From `segmentation.experiments.ranking.rank`.
+    """
+    best = ranked[ranked["same_as"].isna()].head(COMPARED_ANSWERS)
+    read = {f"{row.rank} {row.run}": decode(row.partition) for row in best.itertuples()}
+    return agreement({name: found for name, found in read.items() if found is not None})
 
 
 def _summary(
@@ -224,7 +228,7 @@ def _summary(
     curves: Callable[[], bytes | None],
 ) -> Iterator[LogItem]:
     question = parent.data.tags.get("question", "")
-    yield Table("tables/ranking.json", ranked.drop(columns=["start", "artifact_uri"]))
+    yield Table("tables/ranking.json", ranked.drop(columns=["start", "artifact_uri", "partition"]))
     if len(same) > 1:
         yield Table("tables/agreement.json", same.reset_index(names="run"))
     lines = drawings.SWEEP_FIGURES.values()
@@ -259,18 +263,19 @@ def _summary(
 
 
 def _curves(store: Store, ranked: pd.DataFrame) -> Callable[[], bytes | None]:
-    """Read the curves of the first runs; return a function that draws them.
+    """Read the curves of the first answers; return a function that draws them.
 
     The function returns None if no run has its files.
     """
     curves, chosen = {}, {}
-    for place, row in enumerate(ranked.head(drawings.MOST_PANELS).itertuples(), 1):
+    answers = ranked[ranked["same_as"].isna()]
+    for row in answers.head(drawings.MOST_PANELS).itertuples():
         table = runs.logged_table(store, str(row.run_id), str(row.artifact_uri), runs.K_FILE)
         if table is not None:
-            name = f"{place} {row.run}"
+            name = f"{row.rank} {row.run}"
             curves[name] = table.set_index("k").astype(float)
             chosen[name] = int(str(row.k))
-    return lambda: to_png(drawings.all_curves(curves, chosen, len(ranked))) if curves else None
+    return lambda: to_png(drawings.all_curves(curves, chosen, len(answers))) if curves else None
 
 
 def _relative(parent: str, run: str) -> str:
@@ -304,6 +309,7 @@ def _note(question: str, ranked: pd.DataFrame, same: pd.DataFrame) -> str:
     confidence = f", k {best['confidence']}" if isinstance(best["confidence"], str) else ""
     lines = [f"**{question}**", ""] if question else []
     lines += [f"First of {len(ranked)}: **{best['run']}** ({structure}{confidence}).", ""]
+    lines += [compare.why_first(ranked), ""]
     lines += [compare.render(ranked, form="markdown", top=20), ""]
     lines += [*compare.advice(ranked), sentence(same)]
     return "\n".join(lines)

@@ -141,8 +141,10 @@ class SweepSession:
 
     def so_far(self) -> tuple[int, str]:
         """Return the number of finished configurations and the name of the best run, or ""."""
-        rows = self.rows.values()
-        return len(rows), max(rows, key=ranking.merit)["run"] if rows else ""
+        if not self.rows:
+            return 0, ""
+        rows = list(self.rows.values())
+        return len(rows), rows[ranking.first_of(pd.DataFrame(rows))]["run"]
 
     def ranking(self) -> pd.DataFrame:
         """Return the finished runs, best first; empty if there are none."""

@@ -11,13 +11,15 @@ import pyarrow as pa
 import pyarrow.csv
 from pyarrow.csv import WriteOptions
 
+from segmentation.data.customers import NUMBERED
 from segmentation.data.names import free_name
+from segmentation.evaluation.partition import encode
 from segmentation.features.encoding import changed_names
 from segmentation.reporting.run_report import render_report
 from segmentation.result import SegmentationResult
 from segmentation.runtime.blocks import parts
 from segmentation.tracking.items import File, LogItem, Metric, Param, Table, Tag
-from segmentation.tracking.run_metrics import RUN_METRICS
+from segmentation.tracking.run_metrics import EVIDENCE_VERSION, RUN_METRICS
 from segmentation.visualization import FIGURES, styled, to_png
 
 #: Figures that show only the data, as PNG, by name and the data's digest.
@@ -123,9 +125,22 @@ def _tags(result: SegmentationResult) -> Iterator[Tag]:
     yield Tag("features", result.features.name)
     yield Tag("scaling", result.scaling)
     yield Tag("data_sha256", result.customers.digest)
+    if result.choice.evidence is not None:
+        yield Tag("evidence_version", EVIDENCE_VERSION)
+    partition = _partition(result)
+    if partition is not None:
+        yield Tag("partition", partition)
     if result.importance is not None and result.importance.warning is not None:
         yield Tag("careful", result.importance.warning)
     yield Tag("mlflow.note.content", _note(result))
+
+
+def _partition(result: SegmentationResult) -> str | None:
+    ids = result.customers.ids
+    if result.customers.total is not None and ids.name == NUMBERED:
+        # The rows of a sample without ids are numbered anew in each draw.
+        return None
+    return encode(ids, result.labels)
 
 
 def _note(result: SegmentationResult) -> str:

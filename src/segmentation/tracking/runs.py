@@ -240,6 +240,8 @@ def row_of(run: Run) -> dict[str, Any]:
         "config_hash": data.tags.get("config_hash"),
         "code_version": data.tags.get("code_version"),
         "careful": data.tags.get("careful"),
+        "evidence_version": data.tags.get("evidence_version"),
+        "partition": data.tags.get("partition"),
         "sweep_id": data.tags.get("sweep_id"),
         "data_sha256": data.tags.get("data_sha256"),
         "start": pd.Timestamp(run.info.start_time, unit="ms"),

@@ -38,7 +38,7 @@ def run(config: CompareConfig, call: Call) -> None:
         )
     print(ranking.render(ranked, form=config.format, top=config.top))
     if config.format == "table":
-        same = sentence(agreement_of_best(store, ranked.head(config.top)))
+        same = sentence(agreement_of_best(ranked.head(config.top)))
         if len(ranked) > config.top:
             print(f"… {config.top} of {len(ranked)} runs; top={len(ranked)} shows all")
         given = [each for each in call.overrides if not each.startswith("format=")]

@@ -52,8 +52,11 @@ def print_best(
         print(note)
     best = ranked.iloc[0]
     first = f"First by {by}:" if by else "Best:  "
+    why = "" if by else ranking.why_first(ranked)
     promote = call.next(f"segment promote run_id={best['run_id']}", tracking)
     print(f"{first} {best['run']}, promote it with: {promote}")
+    if why:
+        print(f"Why:    {why}")
     if report:
         print(f"Report: {report}")
     print(f"Again:  {again}")
