@@ -7,6 +7,7 @@ Figures and reports are left out to keep it small.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import tarfile
 from pathlib import Path
@@ -22,6 +23,7 @@ from segmentation.data.demo import generate_customers
 from segmentation.model import flavor
 from segmentation.tracking.runs import finished_runs
 from segmentation.tracking.store import open_store
+from segmentation.tracking.view import VIEW_TAG
 
 ASSET = REPO / "tests" / "assets" / "store_0_1_0.tar.xz"
 #: Where the artifacts lay when the store was made: an address no machine has.
@@ -80,6 +82,20 @@ def test_its_runs_are_compared(old_store: str, capsys: pytest.CaptureFixture[str
     assert all(name in shown for name in runs["run"])
     assert "were made by an earlier version: their gap does not count" in shown
     assert "= 1" not in shown
+
+
+def test_its_ui_shows_the_new_order_once_its_runs_are_compared(
+    old_store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["compare", "format=json", f"tracking.uri={old_store}"]) == 0
+    ranked = [row["run_id"] for row in json.loads(capsys.readouterr().out)]
+    store = open_store(old_store, "customer-segments")
+    stored = store.client.get_experiment(store.experiment_id).tags[VIEW_TAG]
+    assert json.loads(stored)["version"] == 2
+    shown = store.client.search_runs(
+        [store.experiment_id], "metrics.k > 0", order_by=["metrics.`rank_order` ASC"]
+    )
+    assert [run.info.run_id for run in shown] == ranked
 
 
 def test_its_champion_scores(old_store: str, tmp_path: Path) -> None:
