@@ -42,11 +42,18 @@ class Call:
             options.append(f"tracking.experiment={tracking.experiment}")
         return " ".join([command, *options])
 
-    def open_store(self, tracking: TrackingConfig) -> Store:
-        """Open the store and experiment that a tracking config names."""
+    def open_store(self, tracking: TrackingConfig, *, reading: bool = False) -> Store:
+        """Open the store and experiment that a tracking config names.
+
+        Parameters
+        ----------
+        tracking : TrackingConfig
+        reading : bool
+            Accept a store that cannot be written.
+        """
         from segmentation.tracking.store import open_store
 
-        return open_store(self.store_uri(tracking), tracking.experiment)
+        return open_store(self.store_uri(tracking), tracking.experiment, reading=reading)
 
 
 @dataclass(frozen=True)
