@@ -213,6 +213,9 @@ class PromoteConfig:
     # One key per gate: `segmentation.cli.schemas` builds the type from the table of gates.
     promotion: Any = None
     run_id: str | None = None
+    # Typed as data=…, which Hydra would take for the config group: see the line in `COMMANDS`.
+    data_set: str | None = None
+    sweep_id: str | None = None
     model: str = "customer-segments"
     dry_run: bool = False
     override: str | None = None

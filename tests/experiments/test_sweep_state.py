@@ -21,7 +21,9 @@ def store(store_uri: str) -> Store:
 
 
 def begin(store: Store) -> SweepSession:
-    return sweep.start(store, "s1", name="sweep", question="", command="", table=None, total=3)
+    return sweep.start(
+        store, "s1", name="sweep", question="", command="", params={}, table=None, total=3
+    )
 
 
 def end(session: SweepSession) -> None:

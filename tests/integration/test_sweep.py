@@ -67,6 +67,19 @@ def test_the_parent_run_answers_the_question(store_uri: str, capfd) -> None:
     (parent,) = [run for run in runs(store_uri) if run.data.tags.get("study") == "yes"]
     note = parent.data.tags["mlflow.note.content"]
     assert "First of 4" in note
+    # Its numbers and settings, and none that would make it a row of the ranking.
+    first, *_ = sorted(finished(store_uri), key=lambda run: run.data.metrics["rank_order"])
+    metrics = parent.data.metrics
+    assert (metrics["configurations"], metrics["runs"]) == (4, 4)
+    assert metrics["answers"] == max(run.data.metrics["rank"] for run in finished(store_uri))
+    assert metrics["first/k"] == first.data.metrics["k"]
+    assert "k" not in metrics
+    assert parent.data.tags["first"] == first.info.run_name
+    settings = {"features": "income_spending,all", "scaling": "none,standard", "k_max": "3"}
+    assert {**settings, "data": "demo"}.items() <= parent.data.params.items()
+    # Sweep and experiment have the same runs, so a run has the same place in both.
+    for run in finished(store_uri):
+        assert run.data.metrics["sweep_rank"] == run.data.metrics["rank"]
     assert "adjusted Rand index" in note
     client = MlflowClient(tracking_uri=store_uri)
     figures = {item.path for item in client.list_artifacts(parent.info.run_id, "figures")}

@@ -9,6 +9,7 @@ digests of their files yet.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import tarfile
 from pathlib import Path
@@ -24,6 +25,7 @@ from segmentation.data.demo import generate_customers
 from segmentation.model import flavor
 from segmentation.tracking.runs import finished_runs
 from segmentation.tracking.store import open_store
+from segmentation.tracking.view import VIEW_TAG
 
 #: Where the artifacts lay when each store was made (an address no machine has), and its runs.
 MADE = {"store_0_1_0": ("/segment-0.1.0", 5), "store_before_0_2_0": ("/segment-before-0.2.0", 4)}
@@ -101,6 +103,20 @@ def test_two_of_its_runs_are_compared(old_store: str, capsys: pytest.CaptureFixt
     assert "of 120 customers" in shown
     assert "Settings that differ" in shown
     assert all(f"A{i} " in shown for i in range(5))
+
+
+def test_its_ui_shows_the_new_order_once_its_runs_are_compared(
+    old_store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["compare", "format=json", f"tracking.uri={old_store}"]) == 0
+    ranked = [row["run_id"] for row in json.loads(capsys.readouterr().out)]
+    store = open_store(old_store, "customer-segments")
+    stored = store.client.get_experiment(store.experiment_id).tags[VIEW_TAG]
+    assert json.loads(stored)["version"] == 2
+    shown = store.client.search_runs(
+        [store.experiment_id], "metrics.k > 0", order_by=["metrics.`rank_order` ASC"]
+    )
+    assert [run.info.run_id for run in shown] == ranked
 
 
 def test_its_champion_scores(

@@ -14,6 +14,7 @@ from segmentation.evaluation.metrics import OWN, TABLE
 from segmentation.experiments import merit
 from segmentation.experiments.answers import openers
 from segmentation.tracking.run_metrics import EVIDENCE_VERSION, columns
+from segmentation.tracking.runs import LOGGED_BELOW, LOGGED_RANKS
 
 FORMATS = ("table", "csv", "json", "markdown")
 #: Columns that runs are ranked by, in this order; each is comparable between any two runs.
@@ -21,6 +22,8 @@ RANKED = ("structure", "confidence", "stability", "gap")
 #: The order of `rank` for readers.
 ORDER = "structure, warnings, confidence, stability, gap and number of segments"
 _NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+#: Columns that are not for readers.
+INTERNAL = (*LOGGED_RANKS.values(), LOGGED_BELOW, "partition")
 
 
 def shown() -> list[str]:
@@ -230,8 +233,7 @@ def render(ranked: pd.DataFrame, *, form: str, top: int) -> str:
         raise ConfigError(f"format={form}: allowed are {', '.join(FORMATS)}.")
     if top < 1:
         raise ConfigError(f"top={top}: the number of runs to show must be at least 1.")
-    # The partitions are for comparing runs, thousands of characters each.
-    best = ranked.head(top).drop(columns="partition", errors="ignore")
+    best = ranked.head(top).drop(columns=[*INTERNAL], errors="ignore")
     if form == "csv":
         return best.to_csv(index=False).rstrip("\n")
     if form == "json":
@@ -268,8 +270,8 @@ def advice(ranked: pd.DataFrame, *, sort: str | None = None) -> list[str]:
         )
     if ranked["data_sha256"].nunique() > 1:
         notes.append(
-            f"Warning: these runs used {ranked['data_sha256'].nunique()} different data sets; "
-            "narrow them down with sweep_id=… or filter=…"
+            f"These runs used {ranked['data_sha256'].nunique()} data sets: each is ranked by "
+            "itself, since runs on different customers cannot be compared."
         )
     return notes
 
@@ -293,6 +295,9 @@ def places(ranked: pd.DataFrame) -> list[str]:
 def _readable(frame: pd.DataFrame) -> pd.DataFrame:
     texts = pd.DataFrame({"rank": places(frame)})
     headings = {column.name: column.heading for column in columns(TABLE)}
+    if frame["data_sha256"].nunique() > 1:
+        texts["data"] = frame["data"].to_numpy()
+        texts["data_sha256"] = frame["data_sha256"].str.slice(stop=12).to_numpy()
     for name in shown():
         values = frame[name]
         digits = ".4g" if pd.api.types.is_float_dtype(values) else ""

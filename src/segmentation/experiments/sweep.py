@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ from mlflow.entities import Run
 from segmentation.errors import TrackingError
 from segmentation.evaluation.agreement import agreement, sentence
 from segmentation.evaluation.partition import decode
+from segmentation.experiments import logged_ranks
 from segmentation.experiments import ranking as compare
 from segmentation.experiments.read import CustomerTable
 from segmentation.experiments.sweep_report import Place, render_sweep_report
@@ -31,13 +33,15 @@ from segmentation.tracking import process, run_logger, runs
 from segmentation.tracking.exclusive import exclusive
 from segmentation.tracking.heartbeat import Heartbeat
 from segmentation.tracking.identity import code_version, versions
-from segmentation.tracking.items import File, LogItem, Table, Tag
+from segmentation.tracking.items import File, LogItem, Metric, Param, Table, Tag
 from segmentation.tracking.store import Store, store_errors
 from segmentation.visualization import data_figures, to_png
 from segmentation.visualization import sweep_grid as drawings
 
 #: Number of answers that are compared with each other.
 COMPARED_ANSWERS = 8
+#: MLflow keeps 6,000 characters of a parameter.
+LONGEST_PARAM = 500
 
 
 def sweep_id(definition: Mapping[str, Any]) -> str:
@@ -56,6 +60,7 @@ def start(
     name: str,
     question: str,
     command: str,
+    params: Mapping[str, str],
     table: CustomerTable | None,
     total: int,
     clean: str = "segment clean",
@@ -73,6 +78,8 @@ def start(
         The question of the sweep, shown on the run's page.
     command : str
         The command that runs it again, without credentials.
+    params : mapping of str to str
+        Its settings, without credentials.
     table : CustomerTable or None
         The customers that all runs share, whose figures are drawn once here; None if they differ.
     total : int
@@ -103,12 +110,7 @@ def start(
     heartbeat.start()
     try:
         with store_errors(store.uri):
-            if table is not None and not found:
-                customers = table.shared()
-                drawn, _ = describing(customers, (), (), None)
-                figures = data_figures(customers, drawn).items()
-                items = [File(f"figures/{name}.png", to_png(figure)) for name, figure in figures]
-                run_logger.write_items(store, run, items)
+            run_logger.write_items(store, run, _parent_items(params, table, draw=not found))
         job = SweepJob(
             sweep_id=identity,
             parent_run_id=parent,
@@ -125,6 +127,24 @@ def start(
         raise
     session.job = replace(job, done=len(session.rows))
     return session
+
+
+def _parent_items(
+    params: Mapping[str, str], table: CustomerTable | None, *, draw: bool
+) -> Iterator[LogItem]:
+    """Yield the settings of the sweep, and its customers with their figures if they are shared."""
+    for key, value in params.items():
+        yield Param(key, value[:LONGEST_PARAM])
+    if table is None:
+        return
+    customers = table.shared()
+    yield Param("data", customers.source)
+    yield Param("customers", str(customers.population))
+    yield Tag("data_sha256", customers.digest)
+    if draw:
+        drawn, _ = describing(customers, (), (), None)
+        for name, figure in data_figures(customers, drawn).items():
+            yield File(f"figures/{name}.png", to_png(figure))
 
 
 def _parents(store: Store, identity: str) -> list[Run]:
@@ -172,6 +192,8 @@ def finish(
         try:
             if not ranked.empty:
                 same, report = _summarise(store, ranked, job)
+                with contextlib.suppress(TrackingError):
+                    logged_ranks.log_new(store, [*session.rows.values()], sweep=ranked)
         finally:
             if session.heartbeat is not None:
                 session.heartbeat.stop()
@@ -228,7 +250,10 @@ def _summary(
     curves: Callable[[], bytes | None],
 ) -> Iterator[LogItem]:
     question = parent.data.tags.get("question", "")
-    yield Table("tables/ranking.json", ranked.drop(columns=["start", "artifact_uri", "partition"]))
+    yield from _of_first(ranked, total)
+    yield Table(
+        "tables/ranking.json", ranked.drop(columns=["start", "artifact_uri", *compare.INTERNAL])
+    )
     if len(same) > 1:
         yield Table("tables/agreement.json", same.reset_index(names="run"))
     lines = drawings.SWEEP_FIGURES.values()
@@ -260,6 +285,22 @@ def _summary(
     )
     yield File(runs.REPORT_FILE, page.encode())
     yield Tag("mlflow.note.content", _note(question, ranked, same))
+
+
+def _of_first(ranked: pd.DataFrame, total: int) -> Iterator[LogItem]:
+    """Yield the numbers of the parent run: of the sweep, and of its first answer.
+
+    None of them is called ``k``: runs with this metric are rows of the ranking.
+    """
+    best = ranked.iloc[0]
+    yield Metric("configurations", total)
+    yield Metric("runs", len(ranked))
+    yield Metric("answers", int(ranked["same_as"].isna().sum()))
+    for name in ("k", "stability", "gap"):
+        if pd.notna(best[name]):
+            yield Metric(f"first/{name}", float(best[name]))
+    yield Tag("first", str(best["run"]))
+    yield Tag("first_structure", str(best["structure"]))
 
 
 def _curves(store: Store, ranked: pd.DataFrame) -> Callable[[], bytes | None]:

@@ -124,6 +124,7 @@ def _tags(result: SegmentationResult) -> Iterator[Tag]:
         yield Tag("confidence", result.confidence)
     yield Tag("features", result.features.name)
     yield Tag("scaling", result.scaling)
+    yield Tag("data", result.customers.source)
     yield Tag("data_sha256", result.customers.digest)
     if result.choice.evidence is not None:
         yield Tag("evidence_version", EVIDENCE_VERSION)

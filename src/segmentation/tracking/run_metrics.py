@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from segmentation.result import SegmentationResult
 
 
+#: Metrics that hold a run's place: that of its answer among the answers on the same data, its line
+#: in the ranking of all data sets, and the place of its answer within its sweep.
+RANK, ORDER, SWEEP_RANK = "rank", "rank_order", "sweep_rank"
 #: Gaps are comparable between runs of the same version: 2 is the log-WCSS gap against data that
 #: keep each column's own values; before, the tag is missing and the null was Gaussian.
 EVIDENCE_VERSION = "2"

@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 
 from segmentation.errors import TrackingError
 from segmentation.tracking import relocation
-from segmentation.tracking.run_metrics import columns
+from segmentation.tracking.run_metrics import ORDER, RANK, SWEEP_RANK, columns
 from segmentation.tracking.store import Store
 
 #: Files of a run that others read.
@@ -30,7 +30,14 @@ REPORT_FILE = "report.html"
 #: Tag of a run that did not finish: the reason.
 ERROR = "error"
 
-_SETTINGS = ("seed", "choice", "k_min", "k_max", "engine", "effort", "data")
+#: Columns of `finished_runs` with the places that a run's metrics hold, which may be out of date,
+#: and the tag of those further down. They are for writing places, not for reading.
+LOGGED_RANKS = {name: f"logged_{name}" for name in (RANK, ORDER, SWEEP_RANK)}
+LOGGED_BELOW = "logged_below"
+
+_FINISHED = "attributes.status = 'FINISHED' and metrics.k > 0"
+
+_SETTINGS = ("customers", "seed", "choice", "k_min", "k_max", "engine", "effort", "data")
 
 
 def end(store: Store, run_id: str, status: str, reason: str) -> None:
@@ -185,9 +192,17 @@ def newly_finished(
     return _finished(store, *conditions)
 
 
+def first_ranked(store: Store, most: int) -> list[dict[str, Any]]:
+    """Return the rows of `finished_runs` for the first `most` runs by their logged order."""
+    order = [f"metrics.{ORDER} ASC"]
+    found = store.client.search_runs(
+        [store.experiment_id], _FINISHED, max_results=most, order_by=order
+    )
+    return [row_of(run) for run in found]
+
+
 def _finished(store: Store, *conditions: str) -> list[dict[str, Any]]:
-    where = ("attributes.status = 'FINISHED'", "metrics.k > 0", *conditions)
-    return [row_of(run) for run in search(store, " and ".join(where))]
+    return [row_of(run) for run in search(store, " and ".join([_FINISHED, *conditions]))]
 
 
 def customer_segments(store: Store, run_id: str, artifact_uri: str) -> pd.Series | None:
@@ -240,6 +255,8 @@ def row_of(run: Run) -> dict[str, Any]:
         "config_hash": data.tags.get("config_hash"),
         "code_version": data.tags.get("code_version"),
         "careful": data.tags.get("careful"),
+        **{column: data.metrics.get(name, np.nan) for name, column in LOGGED_RANKS.items()},
+        LOGGED_BELOW: data.tags.get(RANK),
         "evidence_version": data.tags.get("evidence_version"),
         "partition": data.tags.get("partition"),
         "sweep_id": data.tags.get("sweep_id"),

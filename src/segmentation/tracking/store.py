@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import json
 import os
 import sqlite3
 import tempfile
-import time
 import urllib.error
 import urllib.request
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 # Takes effect when mlflow is imported; users who want telemetry set it to false.
@@ -26,17 +21,12 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from segmentation.errors import TrackingError
-from segmentation.evaluation.metrics import OWN, REFERENCE, TABLE, VIEW
-from segmentation.tracking import _compat, relocation
+from segmentation.tracking import _compat, relocation, view
 from segmentation.tracking.relocation import Place
-from segmentation.tracking.run_metrics import RUN_METRICS, columns
 
 SQLITE = "sqlite:///"
 DATABASES = ("postgresql", "mysql", "mssql")
 SERVERS = ("http", "https")
-
-#: A saved view of the runs table: by default MLflow shows no metrics.
-VIEW_KEY = "segments"
 
 release_connections = _compat.release_connections
 
@@ -77,7 +67,7 @@ class Store:
         mode = "workflowType=machine_learning"
         if run_id:
             return f"{place}/{run_id}?{mode}"
-        return f"{place}?viewStateShareKey={VIEW_KEY}&{mode}"
+        return f"{place}?viewStateShareKey={view.VIEW_KEY}&{mode}"
 
 
 def resolve_uri(uri: str | None, home: Path) -> str:
@@ -113,7 +103,7 @@ def _sqlite_path(uri: str) -> Path:
     return Path(f"/{name.lstrip('/')}" if name.startswith("/") else name).absolute()
 
 
-def open_store(uri: str, experiment: str) -> Store:
+def open_store(uri: str, experiment: str, *, reading: bool = False) -> Store:
     """Open the store and its experiment; create a missing SQLite file or experiment.
 
     Parameters
@@ -122,6 +112,8 @@ def open_store(uri: str, experiment: str) -> Store:
         From `resolve_uri`.
     experiment : str
         Name of the experiment; created if it does not exist.
+    reading : bool
+        Accept a SQLite file that cannot be written.
 
     Raises
     ------
@@ -132,7 +124,7 @@ def open_store(uri: str, experiment: str) -> Store:
     place: Place | None = None
     if uri.startswith(SQLITE):
         path = Path(uri.removeprefix(SQLITE))
-        place = relocation.place_of(path, _check_or_create(path))
+        place = relocation.place_of(path, _check_or_create(path, reading=reading))
         relocation.remember(uri, place)
         artifacts = place.here.as_uri()
     elif urlsplit(uri).scheme in SERVERS:
@@ -193,7 +185,7 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
     if found is None:
         try:
             made = client.create_experiment(
-                name, artifact_location=artifacts, tags=_experiment_tags()
+                name, artifact_location=artifacts, tags=view.experiment_tags()
             )
             return str(made)
         except MlflowException:
@@ -210,53 +202,6 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
     return str(found.experiment_id)
 
 
-def _experiment_tags() -> dict[str, str]:
-    state = base64.b64encode(zlib.compress(json.dumps(_view()).encode())).decode()
-    now = int(time.time() * 1000)
-    view = {
-        "name": "Segments",
-        "createdAt": now,
-        "updatedAt": now,
-        "state": f"deflate;{state}",
-    }
-    return {
-        "mlflow.note.content": _note(),
-        f"mlflow.sharedViewState.{VIEW_KEY}": json.dumps(view),
-    }
-
-
-def _note() -> str:
-    own = [f"`{column.name}`" for column in columns(TABLE) if column.scope == OWN]
-    return f"""\
-Each run fits K-Means over a whole range of k for one configuration (feature set, scaling, k range).
-
-- **k, structure, confidence, stability** are the result of the run; rank runs by these.
-- `curve/…` metrics have **step = k**: their charts are the elbow and silhouette curves.
-- {", ".join(own)} are measured in the run's own scaled space: compare
-  them only between runs with the same features and scaling.
-"""
-
-
-def _view() -> dict[str, Any]:
-    """Return the state of MLflow's runs table that shows the runs' results, most stable first."""
-    shown = [column.logged for column in columns(VIEW) if column.scope != REFERENCE]
-    return {
-        "searchFilter": "metrics.k > 0",
-        "orderByKey": "metrics.`stability`",
-        "orderByAsc": RUN_METRICS["stability"].better == "lower",
-        "startTime": "ALL",
-        "lifecycleFilter": "Active",
-        "datasetsFilter": [],
-        "modelVersionFilter": "All Runs",
-        "selectedColumns": [
-            *(f"metrics.`{name}`" for name in ("k", *shown)),
-            *(f"tags.`{name}`" for name in ("structure", "confidence")),
-        ],
-        "runsHiddenMode": "FIRST_20_RUNS",
-        "hideEmptyCharts": True,
-    }
-
-
 def _check_server(uri: str) -> None:
     """Query the server's health page: MLflow itself would retry for minutes."""
     try:
@@ -271,10 +216,10 @@ def _check_server(uri: str) -> None:
         ) from error
 
 
-def _check_or_create(path: Path) -> list[str]:
+def _check_or_create(path: Path, *, reading: bool) -> list[str]:
     """Return where the experiments of the store record their artifacts."""
     if path.is_file() and path.stat().st_size > 0:
-        return _check_sqlite(path)
+        return _check_sqlite(path, reading=reading)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _create_sqlite(path)
@@ -290,7 +235,7 @@ def _cannot_be_made(path: Path, reason: str) -> str:
     )
 
 
-def _check_sqlite(path: Path) -> list[str]:
+def _check_sqlite(path: Path, *, reading: bool = False) -> list[str]:
     """Reject a file that is not a database, or not an MLflow store, before MLflow touches it.
 
     Returns
@@ -318,7 +263,7 @@ def _check_sqlite(path: Path) -> list[str]:
             f"{path} is a database, but not an MLflow store; it was left untouched. Point "
             "tracking.uri at another file."
         )
-    if not os.access(path, os.W_OK):
+    if not reading and not os.access(path, os.W_OK):
         raise TrackingError(
             f"the store {path} is read-only. Make it writable, or choose another tracking.uri."
         )

@@ -5,8 +5,8 @@ The table is light. A command's module and schema are imported when the command 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pkgutil import resolve_name
 from typing import Any
 
@@ -33,6 +33,9 @@ class Command:
         Text for ``segment NAME --help`` after the summary.
     notes : str
         Text for ``segment NAME --help`` after the examples.
+    short : mapping of str to str
+        Keys by the short form in which they may be typed. Hydra takes a key for a config group if
+        any command has a group of this name.
     """
 
     summary: str
@@ -41,6 +44,7 @@ class Command:
     examples: tuple[str, ...] = ()
     details: str = ""
     notes: str = ""
+    short: Mapping[str, str] = field(default_factory=dict)
 
     def runner(self) -> Run:
         """Import the command's module and return the function that runs it."""
@@ -106,8 +110,13 @@ COMMANDS: dict[str, Command] = {
             "segment promote run_id=0123456789abcdef0123456789abcdef",
             "segment promote promotion=strict",
             """segment promote 'override="new shops opened, agreed with marketing"'""",
+            "segment promote data=newest",
             "segment promote copy_to=prod.customer-segments",
         ),
+        notes="Runs on different customers cannot be compared. If the experiment has runs of\n"
+        "several data sets, name a run with run_id=…, or choose the data: data=newest takes the\n"
+        "data that was used for the first time last, data=customers.csv the data of this name.",
+        short={"data": "data_set"},
     ),
     "rollback": Command(
         "make the previous champion the champion again",

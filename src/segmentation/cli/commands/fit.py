@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import time
@@ -17,6 +18,7 @@ from segmentation.cli.commands.output import say, ui_hint
 from segmentation.cli.commands.sweep import current_session, job_ended, job_started
 from segmentation.config import FitConfig, TrackingConfig
 from segmentation.errors import ConfigError, TrackingError
+from segmentation.experiments import logged_ranks
 from segmentation.experiments import run as configured
 from segmentation.experiments.read import customers_of
 from segmentation.experiments.stored_config import cleared
@@ -62,6 +64,9 @@ def _run_alone(config: FitConfig, call: Call) -> None:
         run_id = adopted[1] if adopted else None
         command = f"segment fit {shlex.join(call.overrides)}".rstrip()
         logged = configured.log(result, read, store, config, command=command, run_id=run_id)
+        # The run is logged, whether or not the store also takes its place.
+        with contextlib.suppress(TrackingError):
+            logged_ranks.log_new(store, [logged.row])
     took = time.monotonic() - started
     print(f"{logged.name}: {result.verdict} ({took:.1f} s)")
     if result.importance is not None and result.importance.warning is not None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from segmentation.cli.commands.call import Call
 from segmentation.cli.commands.output import say, ui_hint
 from segmentation.config import PromoteConfig
-from segmentation.errors import ConfigError
-from segmentation.experiments import ranking
+from segmentation.errors import ConfigError, TrackingError
+from segmentation.experiments import data_sets, logged_ranks, ranking
+from segmentation.experiments.data_sets import DataSet
 from segmentation.registry import aliases, assessment, promotion, report, versions
 from segmentation.registry.aliases import Promotion
 from segmentation.registry.assessment import Assessment
@@ -19,7 +23,7 @@ from segmentation.tracking.store import Store
 
 
 def run(config: PromoteConfig, call: Call) -> None:
-    """Promote the named run, or the first of the ranking.
+    """Promote the named run, or the first of the ranking of its data.
 
     Raises
     ------
@@ -31,7 +35,11 @@ def run(config: PromoteConfig, call: Call) -> None:
     store = call.open_store(config.tracking)
     if config.copy_to is not None:
         aliases.check_copy(store.client, config.model, config.copy_to)
-    run_id = config.run_id or _best(store)
+    given = {"data": config.data_set, "sweep_id": config.sweep_id}
+    for key in [key for key, value in given.items() if value is not None]:
+        if config.run_id is not None:
+            raise ConfigError(f"{key} cannot be given together with run_id: leave one of them out.")
+    run_id = config.run_id or _best(store, config, call)
     champion = versions.champion_version(store.client, config.model)
     # Nothing to promote, only to copy: an earlier copy was interrupted, or was not requested.
     if config.copy_to and champion is not None and champion.run_id == run_id:
@@ -79,14 +87,41 @@ def _promoted(store: Store, config: PromoteConfig, run_id: str) -> Promotion | N
     raise AssertionError("unreachable")
 
 
-def _best(store: Store) -> str:
-    ranked = ranking.rank(finished_runs(store))
+def _best(store: Store, config: PromoteConfig, call: Call) -> str:
+    """Return the id of the first run on the chosen data, or on the only data there is."""
+    runs = finished_runs(store, sweep_id=config.sweep_id)
+    ranked = ranking.rank(runs)
     if ranked.empty:
+        where = f"experiment {store.experiment!r}"
+        if config.sweep_id is not None:
+            where = f"sweep {config.sweep_id} of {where}"
         raise ConfigError(
-            f"there is no finished run in experiment {store.experiment!r} to promote. Make "
+            f"there is no finished run in {where} to promote. Make "
             "one with `segment fit`, or name one with run_id=…"
         )
+    if config.sweep_id is None and not config.dry_run:
+        with contextlib.suppress(TrackingError):
+            logged_ranks.log_all(store, ranked)
+    if config.data_set is not None:
+        return str(data_sets.choose(ranked, config.data_set).runs.iloc[0]["run_id"])
+    sets = data_sets.split(ranked)
+    if len(sets) > 1:
+        raise ConfigError(_several(sets, call))
     return str(ranked.iloc[0]["run_id"])
+
+
+def _several(sets: Sequence[DataSet], call: Call) -> str:
+    """Return the message that runs of several data sets cannot be compared, with a command each."""
+    given = [each for each in call.overrides if not each.startswith("sweep_id=")]
+    lines = [
+        f"these runs used {len(sets)} data sets, and runs on different customers cannot be "
+        "compared. Choose one, or take the newest data with data=newest:"
+    ]
+    for each in sets:
+        best = each.runs.iloc[0]
+        command = shlex.join(["segment", "promote", *given, f"run_id={best['run_id']}"])
+        lines += [f"  {best['run']} on {each.title}:", f"    {command}"]
+    return "\n".join(lines)
 
 
 def _copy(store: Store, name: str, copy_to: str) -> None:
@@ -101,6 +136,9 @@ def _show(assessed: Assessment) -> None:
         else (f"against version {assessed.champion.version}")
     )
     print(f"{assessed.name}: {assessed.run.info.run_name} ({against})")
+    made_of = assessed.run.data
+    names = (made_of.params.get("data"), made_of.tags.get("data_sha256"))
+    print(f"Data: {data_sets.title(*names, made_of.params.get('customers'))}")
     print("Gates:")
     for one in assessed.answers:
         asked = f"   (required: {one.asked})" if one.asked else ""

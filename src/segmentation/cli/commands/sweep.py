@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
@@ -102,6 +102,7 @@ def start(sweep: SweepDefinition, call: Call) -> None:
                 sweep.file.read_text(encoding="utf-8").splitlines() if sweep.file.is_file() else []
             ),
             command=_command(sweep),
+            params=_params(sweep, varied),
             table=table,
             total=sweep.total,
             clean=call.next("segment clean", tracking_config),
@@ -120,6 +121,28 @@ def _command(sweep: SweepDefinition) -> str:
     # A sweep file turns on multirun itself.
     command = f"segment fit {typed}" if sweep.name else f"segment fit -m {typed}"
     return masked(command, sweep.base["data"].get("url"))
+
+
+def _params(sweep: SweepDefinition, varied: Sequence[str]) -> dict[str, str]:
+    """Return the settings of a sweep, named as in its runs: swept ones with all their values."""
+    base = sweep.base
+    settings = {
+        "sweep": sweep.name,
+        "features": base["features"].get("name"),
+        "scaling": base["scaling"].get("name"),
+        **{f"k.{end}": base["k"].get(end) for end in ("min", "max")},
+        "choice": base["choice"].get("name"),
+        "engine": base["engine"].get("name"),
+        "seed": base["seed"],
+        **sweep.params,
+        **dict(each.lstrip("+~").split("=", 1) for each in varied),
+    }
+    url = base["data"].get("url")
+    return {
+        key.replace("k.", "k_"): masked(str(value), url)
+        for key, value in settings.items()
+        if value is not None
+    }
 
 
 @contextmanager
