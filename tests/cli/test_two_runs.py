@@ -100,16 +100,19 @@ def test_without_common_ids_only_the_segments_are_compared(store: str, ids, caps
     assert "B2" in text
 
 
-def test_without_logged_customers_only_the_segments_are_compared(store: str, ids, capsys) -> None:
-    (path,) = Path(store.removeprefix("sqlite:///")).parent.rglob(
-        f"{ids['features']}/**/customers.csv"
-    )
+def test_without_logged_customers_the_sample_in_the_tag_is_compared(
+    store: str, ids, capsys
+) -> None:
+    folder = Path(store.removeprefix("sqlite:///")).parent
+    (path,) = folder.rglob(f"{ids['features']}/**/customers.csv")
     hidden = path.rename(path.with_suffix(".hidden"))
     try:
         text = text_of(store, capsys, f"runs=[{ids['first']},{ids['features']}]")
+        text_of(store, capsys, f"runs=[{ids['features']},{ids['autumn']}]")
     finally:
         hidden.rename(path)
-    assert "Run B did not log which segment each customer is in" in text
+    assert "The ids of the customers were not logged; what is counted is all customers." in text
+    assert "Who moves" in text
 
 
 def test_the_last_line_writes_the_page(store: str, ids, capsys, tmp_path, monkeypatch) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from segmentation.experiments.run_pair import RunPair, compare_pair
 from segmentation.tracking.run_lookup import LoggedSegmentation
+from segmentation.tracking.run_metrics import EVIDENCE_VERSION
 
 CONFIG: dict[str, Any] = {
     "data": {"source": "csv", "path": "customers.csv", "id": "customer", "rename": {}},
@@ -21,7 +22,9 @@ CONFIG: dict[str, Any] = {
 }
 METRICS = {
     "stability": 0.9,
+    "stability_high": 0.95,
     "gap": 3.0,
+    "gap_se": 0.1,
     "silhouette": 0.5,
     "explained_variance": 0.6,
     "wcss": 100.0,
@@ -41,6 +44,8 @@ def logged(
     config: Mapping[str, Any] | None = CONFIG,
     customers: bool = True,
     packages: Mapping[str, str] | None = None,
+    sample: Sequence[int] | None = None,
+    population: int | None = None,
     **row: Any,
 ) -> LoggedSegmentation:
     """A run that put the customers, "1", "2" and so on by default, into these segments."""
@@ -69,6 +74,8 @@ def logged(
             "config_hash": "c0",
             "code_version": "1+a",
             "careful": None,
+            "evidence_version": EVIDENCE_VERSION,
+            "partition": None,
             "sweep_id": None,
             "data_sha256": "d" * 64,
             "start": pd.Timestamp("2026-01-02 03:04"),
@@ -78,7 +85,7 @@ def logged(
         },
         config=config,
         packages=packages or {},
-        population=len(found),
+        population=len(found) if population is None else population,
         segments=pd.DataFrame(
             {
                 "segment": range(k),
@@ -89,6 +96,7 @@ def logged(
             }
         ),
         customers=pd.Series(found, pd.Index(ids, name=id_name)) if customers else None,
+        sample=None if sample is None else pd.Series(sample, name="some customers"),
     )
 
 

@@ -64,6 +64,15 @@ def test_without_common_customers_there_is_no_figure() -> None:
     assert "Run B did not log" in page.text
 
 
+def test_a_sample_has_a_figure_but_no_names() -> None:
+    a, b = (logged([0, 1, 1], customers=False, sample=s) for s in ([0, 1, 1], [0, 0, 1]))
+    pair = compare_pair(a, b)
+    assert pair_figure(pair) is not None
+    page = Page(render_pair_page(pair, command=""))
+    assert "Who moves" in page.text
+    assert "for example" not in page.text
+
+
 @pytest.mark.parametrize("k", [1, 2, 12, 30])
 def test_the_figure_is_drawn_for_any_number_of_segments(k: int) -> None:
     a = [*range(k), *np.random.default_rng(0).integers(0, k, 500)]

@@ -203,6 +203,7 @@ def test_metrics_in_the_own_space_need_the_same_features_and_scaling() -> None:
 
 def test_the_better_value_depends_on_the_metric() -> None:
     changes = {"stability": 0.7, "gap": 4.0, "wcss": 90.0, "confidence": "contested"}
+    changes["stability_high"] = 0.72
     pair = pair_of([0, 1, 1], [0, 0, 1], careful="split by one column", **changes)
     found = better(pair)
     assert found["stability"] == found["confidence"] == found["careful"] == "A"
@@ -210,6 +211,42 @@ def test_the_better_value_depends_on_the_metric() -> None:
     assert found["structure"] == found["silhouette"] == ""
     assert pair.first == "A"
     assert any("split by one column" in note for note in pair.notes)
+
+
+def test_what_the_ranking_takes_for_equal_is_not_better() -> None:
+    """Stability in one band, gaps within the error, gaps against another null."""
+    notes = {}
+    for changes in ({"stability": 0.87}, {"gap": 3.15}, {"gap": 4.0, "evidence_version": None}):
+        for pair in (
+            pair_of([0, 1, 1], [0, 0, 1], **changes),
+            compare_pair(logged([0, 0, 1], **changes), logged([0, 1, 1])),
+        ):
+            (name, *_) = changes
+            (found,) = [each for each in pair.criteria if each.name == name]
+            assert found.better == ""
+            assert found.a != found.b
+            notes[found.note] = None
+    assert [*notes] == ["too close to call", "measured against different nulls"]
+    assert better(pair_of([0, 1, 1], [0, 0, 1], gap=3.2))["gap"] == "B"
+
+
+def test_a_sample_in_a_tag_stands_in_for_customers_that_were_not_logged() -> None:
+    """Servers get no customers by default, but every run has the tag."""
+    a = logged([0, 0, 1, 1], customers=False, sample=[0, 0, 1], population=4)
+    b = logged([0, 1, 1, 1], sample=[0, 1, 1], population=4)
+    pair = compare_pair(a, b)
+    assert pair.common is not None
+    assert (pair.common.total, pair.common.moved) == (3, 1)
+    assert pair.headline().startswith("1 of a sample of 3 customers (33")
+    assert any("a sample of 3 of the 4 customers" in note for note in pair.notes)
+    assert pair.common.moves[0].examples == ()
+    assert customer_csv(pair) is None
+    everybody = logged([0, 1, 1], customers=False, sample=[0, 1, 1])
+    same = compare_pair(everybody, everybody)
+    assert same.headline().startswith("Both runs put the 3 customers into the same segments")
+    # Equal row numbers in two files do not mean the same customers.
+    elsewhere = logged([0, 1, 1], customers=False, sample=[0, 1, 1], **OTHER_DATA)
+    assert compare_pair(everybody, elsewhere).common is None
 
 
 def test_more_segments_explain_more() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow.entities import Run
 
 from segmentation.errors import TrackingError
+from segmentation.evaluation.partition import encode
 from segmentation.tracking.run_lookup import find_segmentation, read_segmentation, short_ids
 from segmentation.tracking.runs import customer_segments, local_path
 from segmentation.tracking.store import Store, open_store
@@ -99,6 +101,23 @@ def test_of_runs_with_one_name_the_only_finished_one_is_meant(store: Store) -> N
 def test_a_run_whose_artifacts_are_gone_is_refused(store: Store) -> None:
     with pytest.raises(TrackingError, match="moved or deleted"):
         read_segmentation(store, make(store))
+
+
+def test_the_sample_in_the_tag_is_read(store: Store) -> None:
+    ids, labels = pd.Series([f"{i:03}" for i in range(9)]), np.arange(9) % 3
+    tag = encode(ids, labels)
+    for text, k, known in ((tag, 3, True), (tag, 2, False), ("nonsense", 3, False)):
+        run = make(store)
+        folder = local_path(run.info.artifact_uri)
+        assert folder is not None
+        table = {"segment": range(k), "name": "n", "customers": 3, "share": 0.3}
+        (folder / "tables").mkdir(parents=True)
+        pd.DataFrame(table).to_json(folder / "tables/segments.json", orient="split", index=False)
+        store.client.set_tag(id_of(run), "partition", text)
+        sample = read_segmentation(store, find_segmentation(store, id_of(run))).sample
+        assert (sample is not None) == known
+        if sample is not None:
+            assert sorted(sample) == sorted(labels)
 
 
 @pytest.mark.parametrize("name", ["customer", "segment_name ", "0", 'kunde "x", y'])

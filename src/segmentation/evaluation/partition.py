@@ -73,13 +73,25 @@ def encode(ids: pd.Series[str], labels: NDArray[np.int32]) -> str | None:
 
 def decode(text: object) -> Partition | None:
     """Read what `encode` has written; None if it is anything else."""
+    found = segments_of(text)
+    return None if found is None else Partition(found[0], _in_order_of_appearance(found[1]))
+
+
+def segments_of(text: object) -> tuple[str, NDArray[np.uint8]] | None:
+    """Return the key and the segment ids that `encode` has written; None if it is anything else.
+
+    Examples
+    --------
+    >>> segments_of("7d0a2c72:100")
+    ('7d0a2c72', array([1, 0, 0], dtype=uint8))
+    """
     if not isinstance(text, str):
         return None
     key, colon, characters = text.partition(":")
     codes = _CODES[np.frombuffer(characters.encode("ascii", "replace"), np.uint8)]
     if not colon or not len(codes) or codes.max() >= len(ALPHABET):
         return None
-    return Partition(key, _in_order_of_appearance(codes))
+    return key, codes
 
 
 def _first_by_hash(ids: pd.Series[str]) -> NDArray[np.intp]:

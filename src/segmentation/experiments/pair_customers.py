@@ -51,7 +51,7 @@ class Move:
     share : float
         Share of the segment of A.
     examples : tuple of str
-        The ids of some of them.
+        The ids of some of them, if they are known.
     """
 
     a: int
@@ -69,6 +69,10 @@ class CommonCustomers:
     ----------
     labels : DataFrame
         Segments ``A`` and ``B`` of each, indexed by customer id.
+    has_ids : bool
+        Whether the ids are known; otherwise the index of `labels` counts the customers.
+    population : int
+        Number of customers in both runs; more than in `labels` if these are a sample.
     counts : DataFrame
         Number of customers; rows are the segments of A, columns those of B.
     only_a, only_b : int
@@ -82,6 +86,8 @@ class CommonCustomers:
     """
 
     labels: pd.DataFrame
+    has_ids: bool
+    population: int
     counts: pd.DataFrame
     only_a: int
     only_b: int
@@ -91,7 +97,7 @@ class CommonCustomers:
 
     @property
     def total(self) -> int:
-        """Number of customers in both runs."""
+        """Number of customers counted: all that are in both runs, or a sample of them."""
         return len(self.labels)
 
     @property
@@ -115,6 +121,9 @@ def common_customers(
     """Match the customers of both runs by id; else say why that is not possible."""
     lacking = [letter for letter, run in ((A, a), (B, b)) if run.customers is None]
     if a.customers is None or b.customers is None:
+        if same_data and _same_customers(a.sample, b.sample):
+            labels = pd.DataFrame({A: a.sample, B: b.sample})
+            return _counted(a, b, labels, population=a.population), ""
         who = "Neither run logged" if len(lacking) == 2 else f"Run {lacking[0]} did not log"
         return None, f"{who} which segment each customer is in (tracking.log_customers=true does)."
     if not same_data and _ROW in (a.customers.index.name, b.customers.index.name):
@@ -127,18 +136,36 @@ def common_customers(
         ids = f"{a.customers.index[0]!r} and {b.customers.index[0]!r}"
         return None, f"The data sets have no customer in common (their first ids are {ids})."
     labels = pd.DataFrame({A: a.customers.loc[both], B: b.customers.loc[both]}).astype("int64")
+    return _counted(a, b, labels), ""
+
+
+def _same_customers(a: pd.Series | None, b: pd.Series | None) -> bool:
+    return a is not None and b is not None and a.name == b.name and len(a) == len(b)
+
+
+def _counted(
+    a: LoggedSegmentation,
+    b: LoggedSegmentation,
+    labels: pd.DataFrame,
+    *,
+    population: int | None = None,
+) -> CommonCustomers:
+    """Count the customers with these labels; with `population`, their ids are not known."""
     counts = pd.crosstab(labels[A], labels[B])
     counts = counts.reindex(index=segment_ids(a), columns=segment_ids(b), fill_value=0)
     matches = _matches(counts)
+    named = population is None
     return CommonCustomers(
         labels=labels,
+        has_ids=named,
+        population=len(labels) if population is None else population,
         counts=counts,
-        only_a=len(a.customers) - len(both),
-        only_b=len(b.customers) - len(both),
+        only_a=0 if a.customers is None or not named else len(a.customers) - len(labels),
+        only_b=0 if b.customers is None or not named else len(b.customers) - len(labels),
         rand=float(adjusted_rand_score(labels[A], labels[B])),
         matches=matches,
-        moves=_moves(labels, counts, matches),
-    ), ""
+        moves=_moves(labels, counts, matches, examples=_EXAMPLES if named else 0),
+    )
 
 
 def _matches(counts: pd.DataFrame) -> tuple[Match, ...]:
@@ -161,7 +188,7 @@ def _matches(counts: pd.DataFrame) -> tuple[Match, ...]:
 
 
 def _moves(
-    labels: pd.DataFrame, counts: pd.DataFrame, matches: Sequence[Match]
+    labels: pd.DataFrame, counts: pd.DataFrame, matches: Sequence[Match], *, examples: int
 ) -> tuple[Move, ...]:
     stay = {(match.a, match.b) for match in matches}
     table, moves = counts.to_numpy(), []
@@ -169,8 +196,8 @@ def _moves(
         a, b, size = int(counts.index[i]), int(counts.columns[j]), int(table[i, j])
         if (a, b) not in stay:
             ids = labels.index[(labels[A] == a).to_numpy() & (labels[B] == b).to_numpy()]
-            examples = tuple(str(each) for each in ids[:_EXAMPLES])
-            moves.append(Move(a, b, size, size / int(table[i].sum()), examples))
+            some = tuple(str(each) for each in ids[:examples])
+            moves.append(Move(a, b, size, size / int(table[i].sum()), some))
     return tuple(sorted(moves, key=lambda move: (-move.customers, move.a, move.b)))
 
 

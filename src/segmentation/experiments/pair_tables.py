@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from segmentation.evaluation.formats import in_units, percent
-from segmentation.experiments.pair_customers import A, B
+from segmentation.experiments.pair_customers import A, B, Move
 from segmentation.experiments.run_pair import RunPair, segment_rows
 from segmentation.tracking.run_lookup import short_ids
 
@@ -111,7 +111,7 @@ def moves_table(pair: RunPair) -> PairTable | None:
     rows = [
         [
             f"{A}{move.a} → {B}{move.b}",
-            ", ".join([*move.examples, *(["…"] if move.customers > len(move.examples) else [])]),
+            *([_examples(move)] if pair.common.has_ids else []),
             f"{move.customers:,}",
             percent(move.share),
         ]
@@ -120,14 +120,20 @@ def moves_table(pair: RunPair) -> PairTable | None:
     note = "A customer moves if the segment in B is not the counterpart of the one in A."
     if len(moves) > MOST_MOVES:
         note += f" These are the {MOST_MOVES} largest of {len(moves)} moves."
-    head = ["move", "for example", "customers", "share of A"]
-    return PairTable("Who moves", note, pd.DataFrame(rows, columns=head), words=2)
+    words = ["move", *(["for example"] if pair.common.has_ids else [])]
+    frame = pd.DataFrame(rows, columns=[*words, "customers", "share of A"])
+    return PairTable("Who moves", note, frame, words=len(words))
+
+
+def _examples(move: Move) -> str:
+    more = ["…"] if move.customers > len(move.examples) else []
+    return ", ".join([*move.examples, *more])
 
 
 def criteria_table(pair: RunPair) -> PairTable:
     """Return which run is better by what."""
     rows = [
-        [each.label, each.a, each.b, f"{each.better}{f', {each.note}' if each.note else ''}"]
+        [each.label, each.a, each.b, ", ".join(filter(None, [each.better, each.note]))]
         for each in pair.criteria
     ]
     frame = pd.DataFrame(rows, columns=["", A, B, "better"])
@@ -135,12 +141,12 @@ def criteria_table(pair: RunPair) -> PairTable:
 
 
 def customer_csv(pair: RunPair) -> bytes | None:
-    """Return the segment of each common customer in both runs as CSV; None without any.
+    """Return the segment of each common customer in both runs as CSV; None without known ids.
 
     The columns are the customer's id, ``segment_a``, ``name_a``, ``segment_b``, ``name_b`` and
     ``moved`` (true or false).
     """
-    if pair.common is None:
+    if pair.common is None or not pair.common.has_ids:
         return None
     labels = pair.common.labels
     table = pd.DataFrame({"customer": labels.index})

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from segmentation.evaluation.formats import percent
-from segmentation.evaluation.metrics import ANY, REFERENCE, TABLE
-from segmentation.experiments import ranking
+from segmentation.evaluation.metrics import ANY, OWN, REFERENCE, TABLE
+from segmentation.experiments import merit, ranking
 from segmentation.experiments.pair_customers import (
     A,
     B,
@@ -25,12 +25,8 @@ from segmentation.tracking.run_metrics import columns
 
 #: Metrics that improve with every added segment, so that they favour the larger k.
 GROW_WITH_K = ("wcss", "explained_variance")
-#: Better values first.
-_WORDS = {
-    "structure": ("yes", "untested", "no"),
-    "careful": ("no", "yes"),
-    "confidence": ("agreed", "contested"),
-}
+#: Labels of the criteria that are words.
+_WORDS = {"structure": "structure", "careful": "warning", "confidence": "confidence in k"}
 _MEDIAN = "median "
 
 
@@ -105,11 +101,12 @@ class RunPair:
         """Say in a few words how many customers move."""
         if self.common is None:
             return self.why_apart.rstrip(".")
-        who = f"{self.common.total:,} customers"
+        sample = "a sample of " if self.common.population > self.common.total else ""
+        who = f"{sample}{self.common.total:,} customers"
         if self.common.identical:
-            return f"Both runs put the {who} into the same segments"
+            return f"Both runs put {who if sample else f'the {who}'} into the same segments"
         if not self.common.moved:
-            return f"None of the {who} moves to another segment"
+            return f"None of {who} moves to another segment"
         share = percent(self.common.moved / self.common.total)
         verb = "moves" if self.common.moved == 1 else "move"
         return f"{self.common.moved:,} of {who} ({share}) {verb} to another segment"
@@ -209,36 +206,49 @@ def _criteria(
         label = column.metric.label
         if column.scope == REFERENCE:
             label = f"{label}, reference space"
-        if column.scope != ANY and not (
-            same_reference if column.scope == REFERENCE else same_space
-        ):
+        if not {ANY: True, OWN: same_space, REFERENCE: same_reference}[column.scope]:
             missing.append(column.metric.label)
             continue
         texts = ["–" if value is None else column.metric.format(value) for value in values]
         better, note = "", ""
-        if None not in values and texts[0] != texts[1]:
-            higher = A if values[0] > values[1] else B  # type: ignore[operator]
-            lower = B if higher == A else A
-            better = higher if column.metric.better == "higher" else lower
-            many = A if a["k"] > b["k"] else B
-            if column.metric.name in GROW_WITH_K and a["k"] != b["k"] and better == many:
-                note = "improves with every segment"
+        if texts[0] != texts[1] and values[0] is not None and values[1] is not None:
+            note = _noise(column.name, a, b)
+            if not note:
+                better = A if (values[0] > values[1]) == (column.metric.better == "higher") else B
+                many = A if a["k"] > b["k"] else B
+                if column.metric.name in GROW_WITH_K and a["k"] != b["k"] and better == many:
+                    note = "improves with every segment"
         found.append(Criterion(column.name, label, texts[0], texts[1], better, note))
     return tuple(found), list(dict.fromkeys(missing))
 
 
+def _noise(name: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
+    """Say why the ranking takes two different values for equal; "" if it does not."""
+    one, other = ({key: row.get(key) for key in merit.COLUMNS} for row in (a, b))
+    if name == "stability" and merit.band(one) == merit.band(other):
+        return "too close to call"
+    if name == "gap":
+        gaps = merit.gap_of(one), merit.gap_of(other)
+        if not np.isfinite(gaps).all():
+            return "measured against different nulls"
+        if merit.is_tied(*((one, other) if gaps[0] >= gaps[1] else (other, one))):
+            return "too close to call"
+    return ""
+
+
 def _word(name: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Criterion:
-    order = _WORDS[name]
-    said = [row.get(name) for row in (a, b)]
-    if name == "careful":
-        said = ["yes" if isinstance(text, str) else "no" for text in said]
-    ranks = [order.index(text) if text in order else None for text in said]
-    better = ""
-    if None not in ranks and ranks[0] != ranks[1]:
-        better = A if ranks[0] < ranks[1] else B  # type: ignore[operator]
-    texts = [text if isinstance(text, str) else "–" for text in said]
-    label = {"careful": "warning", "confidence": "confidence in k"}.get(name, name)
-    return Criterion(name, label, texts[0], texts[1], better)
+    texts, worth = [], []
+    for row in (a, b):
+        text = row.get(name)
+        if name == "careful":
+            worth.append(0 if isinstance(text, str) else 1)
+            texts.append("yes" if isinstance(text, str) else "no")
+        else:
+            worth.append(merit.worth(name, text))
+            texts.append(text if isinstance(text, str) else "–")
+    known = worth[0] != worth[1] and min(worth) >= 0
+    better = (A if worth[0] > worth[1] else B) if known else ""
+    return Criterion(name, _WORDS[name], texts[0], texts[1], better)
 
 
 def _first(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, str]:
@@ -268,6 +278,10 @@ def _notes(
                 f"only in A, {common.only_b:,} only in B. This holds if an id means the same "
                 "customer in both."
             )
+    if common is not None and not common.has_ids:
+        sampled = common.population > common.total
+        what = f"a sample of {common.total:,} of the {common.population:,}" if sampled else "all"
+        yield f"The ids of the customers were not logged; what is counted is {what} customers."
     for letter, run in ((A, a), (B, b)):
         if run.config is None:
             yield f"Run {letter} has no stored config, so only the settings that it logged differ."

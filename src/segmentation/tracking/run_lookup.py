@@ -16,6 +16,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from segmentation.errors import TrackingError
+from segmentation.evaluation.partition import segments_of
 from segmentation.tracking.runs import (
     SEGMENTS_FILE,
     customer_segments,
@@ -54,6 +55,9 @@ class LoggedSegmentation:
         The table `segmentation.tracking.runs.SEGMENTS_FILE`, one row per segment.
     customers : Series or None
         Segment of each customer by id, as text; None if they were not logged.
+    sample : Series or None
+        Segments of up to 2,000 customers whose ids are not known. Samples of the same name are of
+        the same customers in the same order. None if the run does not have the tag.
     """
 
     row: Mapping[str, Any]
@@ -62,6 +66,7 @@ class LoggedSegmentation:
     population: int
     segments: pd.DataFrame
     customers: pd.Series | None
+    sample: pd.Series | None = None
 
 
 def find_segmentation(store: Store, given: str) -> Run:
@@ -134,6 +139,7 @@ def read_segmentation(store: Store, run: Run) -> LoggedSegmentation:
         population=int(run.data.params.get("customers", segments["customers"].sum())),
         segments=segments,
         customers=customers,
+        sample=_sample(run, segments),
     )
 
 
@@ -189,6 +195,14 @@ def _listed(runs: Sequence[Run]) -> str:
     ids = short_ids([str(run.info.run_id) for run in runs])
     texts = [f"{id_} ({run.info.run_name})" for id_, run in zip(ids, shown, strict=False)]
     return ", ".join([*texts, "…"] if len(runs) > len(shown) else texts)
+
+
+def _sample(run: Run, segments: pd.DataFrame) -> pd.Series | None:
+    """Return the segments in the tag ``partition``, named by its key."""
+    found = segments_of(run.data.tags.get("partition"))
+    if found is None or not set(found[1].tolist()) <= {*segments["segment"]}:
+        return None
+    return pd.Series(found[1].astype("int64"), name=found[0])
 
 
 def _packages(store: Store, run: Run) -> dict[str, str]:
