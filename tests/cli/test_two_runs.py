@@ -111,7 +111,10 @@ def test_without_logged_customers_the_sample_in_the_tag_is_compared(
         text_of(store, capsys, f"runs=[{ids['features']},{ids['autumn']}]")
     finally:
         hidden.rename(path)
-    assert "The ids of the customers were not logged; what is counted is all customers." in text
+    assert (
+        "Not both runs logged their customers, so no ids are shown; all customers are counted."
+        in text
+    )
     assert "Who moves" in text
 
 

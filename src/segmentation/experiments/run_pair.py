@@ -279,9 +279,12 @@ def _notes(
                 "customer in both."
             )
     if common is not None and not common.has_ids:
-        sampled = common.population > common.total
-        what = f"a sample of {common.total:,} of the {common.population:,}" if sampled else "all"
-        yield f"The ids of the customers were not logged; what is counted is {what} customers."
+        counted = "all customers are counted"
+        if common.population > common.total:
+            counted = (
+                f"a sample of {common.total:,} of the {common.population:,} customers is counted"
+            )
+        yield f"Not both runs logged their customers, so no ids are shown; {counted}."
     for letter, run in ((A, a), (B, b)):
         if run.config is None:
             yield f"Run {letter} has no stored config, so only the settings that it logged differ."
