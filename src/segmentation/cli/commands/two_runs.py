@@ -35,7 +35,7 @@ def run(config: CompareConfig, call: Call) -> None:
     if config.format not in ranking.FORMATS:
         raise ConfigError(f"format={config.format}: allowed are {', '.join(ranking.FORMATS)}.")
     path = None if config.out is None else _target(config.out, overwrite=config.overwrite)
-    store = call.open_store(config.tracking)
+    store = call.open_store(config.tracking, reading=True)
     runs = [find_segmentation(store, each) for each in given]
     ids = [str(each.info.run_id) for each in runs]
     if ids[0] == ids[1]:
