@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import mlflow
 import numpy as np
@@ -22,6 +21,7 @@ from mlflow import MlflowClient
 from segmentation.cli import main
 from segmentation.data.demo import generate_customers
 from segmentation.registry import gates
+from segmentation.tracking.runs import local_path
 
 NAME = "customer-segments"
 COLUMNS = "features.columns=[annual_income,spending_score]"
@@ -65,7 +65,10 @@ class Shop:
 
     def artifacts(self, name: str) -> Path:
         run = self.client.get_run(self.runs[name])
-        return Path(unquote(urlsplit(run.info.artifact_uri).path))
+        # The store is a copy of another: what it has changed lies beside it.
+        folder = local_path(run.info.artifact_uri)
+        assert folder is not None
+        return folder
 
     def table(self, run: str, name: str) -> pd.DataFrame:
         return pd.read_json(self.artifacts(run) / "tables" / f"{name}.json", orient="split")
