@@ -5,10 +5,8 @@ this project therefore take turns:
 
 - On an SQLite store they lock the folder of the database. The system releases the lock when its
   process ends, however that happens, and no file is left behind.
-- On a server or another database, and where a folder cannot be locked, each sets a tag of its own
-  on the registered model, reads all tags, and goes on only if there is no other such tag. Of two
-  that do so at once at least one sees the other. A tag left behind by a process that was killed is
-  removed when it has been there for `LEASE` seconds.
+- On a server or another database, and where a folder cannot be locked, they claim the registered
+  model by a tag (`segmentation.tracking.exclusive`).
 
 Programs that do not take part (the MLflow UI, an earlier version of this project, a process that
 opens an SQLite file while another uses it through a server) are found by the checks in `aliases`
@@ -18,20 +16,16 @@ and `versions`.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import random
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 
 from segmentation.errors import RegistryError
 from segmentation.registry.versions import Overtaken
-from segmentation.tracking import process
+from segmentation.tracking.exclusive import Claims, held
 from segmentation.tracking.store import SQLITE
 
 #: Start of the name of a tag that claims a registered model.
@@ -80,8 +74,10 @@ def exclusive(client: MlflowClient, uri: str, name: str) -> Iterator[Check]:
 def _lock(folder: Path, name: str) -> int | None:
     """Lock a folder and return its descriptor; None if the file system has no such locks."""
     try:
+        import fcntl  # not on Windows
+
         opened = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+    except (ImportError, OSError):
         return None
     deadline = time.monotonic() + WAIT
     while True:
@@ -103,49 +99,26 @@ def _lock(folder: Path, name: str) -> int | None:
 
 @contextlib.contextmanager
 def _claimed(client: MlflowClient, name: str) -> Iterator[Check]:
-    seen: dict[str, float] = {}
-    deadline = time.monotonic() + WAIT
-    while True:
-        # A new name for each attempt: a claim that stays is one left behind.
-        mine = f"{CLAIM}{uuid.uuid4().hex}"
+    claims = Claims(
+        CLAIM,
+        lambda: client.get_registered_model(name).tags,
+        lambda key, value: client.set_registered_model_tag(name, key, value),
+        lambda key: client.delete_registered_model_tag(name, key),
+    )
+    with contextlib.ExitStack() as stack:
         try:
-            client.set_registered_model_tag(name, mine, process.user())
-            others = _claims(client, name) - {mine}
-        except BaseException:
-            _release(client, name, mine)
-            raise
-        if not others:
-            break
-        _release(client, name, mine)
-        now = time.monotonic()
-        for other in others:
-            if now - seen.setdefault(other, now) > LEASE:
-                _release(client, name, other)
-        if now > deadline:
-            raise _busy(name)
-        time.sleep(PAUSE * (1 + 9 * random.random()))
+            is_held = stack.enter_context(held(claims, stale=LEASE, wait=WAIT))
+        except TimeoutError:
+            raise _busy(name) from None
 
-    def check() -> None:
-        if mine not in _claims(client, name):
-            raise Overtaken(
-                f"'{name}' was given to another process, because this one stood still for more "
-                f"than {LEASE:g} seconds"
-            )
+        def check() -> None:
+            if not is_held():
+                raise Overtaken(
+                    f"'{name}' was given to another process, because this one stood still for more "
+                    f"than {LEASE:g} seconds"
+                )
 
-    try:
         yield check
-    finally:
-        _release(client, name, mine)
-
-
-def _claims(client: MlflowClient, name: str) -> set[str]:
-    tags = client.get_registered_model(name).tags
-    return {key for key in tags if key.startswith(CLAIM)}
-
-
-def _release(client: MlflowClient, name: str, claim: str) -> None:
-    with contextlib.suppress(MlflowException):
-        client.delete_registered_model_tag(name, claim)
 
 
 def _busy(name: str) -> RegistryError:
