@@ -41,9 +41,11 @@ bench: install  ## measure speed, compared with the obvious script
 	$(BIN)/python benchmarks/large_data.py --growth
 	$(BIN)/python benchmarks/score.py
 
-bench-quality: install  ## measure the quality of WCSS and of the choice of k
+bench-quality: install  ## measure the quality of WCSS, the choice of k, the ranking and lasting ids
 	$(BIN)/python benchmarks/quality_wcss.py
 	$(BIN)/python benchmarks/quality_k.py
+	$(BIN)/python benchmarks/quality_ranking.py
+	$(BIN)/python benchmarks/quality_identity.py
 
 docs-figures: install  ## draw the figures of docs/; the screenshots need Chromium
 	$(BIN)/python docs/make_figures.py

@@ -42,12 +42,20 @@ def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def copy_store(fresh_store: Path, path: Path) -> None:
+    """Copy an empty store as if it had been made there, not moved there."""
+    from segmentation.tracking import _compat
+
+    shutil.copy(fresh_store, path)
+    _compat.place_artifacts(path, (path.parent / "artifacts").as_uri())
+
+
 @pytest.fixture
 def store_uri(fresh_store: Path, tmp_path: Path) -> str:
     """URI of a new store for a single test."""
     path = tmp_path / "store" / "mlflow.db"
     path.parent.mkdir()
-    shutil.copy(fresh_store, path)
+    copy_store(fresh_store, path)
     return f"sqlite:///{path}"
 
 

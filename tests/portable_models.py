@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 
 import mlflow
@@ -14,6 +13,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
+from conftest import copy_store
 from segmentation.model.flavor import PortableModel
 
 NUMERIC = ("age", "income")
@@ -75,7 +75,7 @@ def new_store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     if not empty.exists():  # creating the tables takes seconds, copying does not
         mlflow.MlflowClient(f"sqlite:///{empty}").search_experiments()
     folder = tmp_path_factory.mktemp("store")
-    shutil.copy(empty, folder / "mlflow.db")
+    copy_store(empty, folder / "mlflow.db")
     uri = f"sqlite:///{folder}/mlflow.db"
     mlflow.set_tracking_uri(uri)
     experiment = mlflow.MlflowClient(uri).create_experiment(

@@ -6,11 +6,14 @@ import gc
 import os
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from hypothesis import given
+from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from conftest import REPO
@@ -28,6 +31,12 @@ OPTIONS = [
 OVERLAYS = [
     f"{path.parent.name}={path.stem}" for path in sorted((REPO / "experiments").glob("*/*.yaml"))
 ]
+
+
+@dataclass
+class _Texts:
+    naming: config.NamingConfig = field(default_factory=config.NamingConfig)
+    reason: str | None = None
 
 
 def composed(*overrides: str) -> config.FitConfig:
@@ -159,3 +168,14 @@ def test_a_second_command_keeps_no_garbage_of_the_first(store_uri: str) -> None:
     assert frozen
     assert main.run(["clean", f"tracking.uri={store_uri}"]) == 0
     assert gc.get_freeze_count() <= frozen
+
+
+@given(st.lists(st.sampled_from(["\\", "${", "}", "$", "{", "'", "oc.env:HOME", "a", ":", " "])))
+def test_a_loaded_config_takes_every_text_as_it_is(parts: list[str]) -> None:
+    """Interpolations are resolved once, on composition; values and stored configs hold text."""
+    text = "x" + "".join(parts)
+    naming = {"names": {0: text}, "words": {"high": text}}
+    loaded = config.load({"naming": naming, "reason": text}, _Texts)
+    assert loaded.reason == text
+    assert loaded.naming.names == {0: text}
+    assert loaded.naming.words == {"high": text}

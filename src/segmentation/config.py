@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, make_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
@@ -175,6 +176,7 @@ class FitConfig:
     naming: NamingConfig = field(default_factory=NamingConfig)
     seed: int = 0
     run_id: str | None = None
+    trust: bool = False
     force: bool = False
 
 
@@ -183,6 +185,8 @@ class DataOnly:
     """The part of `FitConfig` that says where the customers are; a sweep reads them first."""
 
     data: DataConfig = field(default_factory=lambda: latest(DataConfig)())
+    engine: EngineConfig = field(default_factory=lambda: latest(EngineConfig)(name="sklearn"))
+    seed: int = 0
 
 
 @dataclass
@@ -190,6 +194,10 @@ class CompareConfig:
     """`segment compare`."""
 
     tracking: TrackingConfig = MISSING
+    # Untyped: Hydra reads the id 12e45678 as a number, and a list of str would keep that number.
+    runs: Any = None
+    out: str | None = None
+    overwrite: bool = False
     sweep_id: str | None = None
     filter: str | None = None
     sort: str | None = None
@@ -205,10 +213,14 @@ class PromoteConfig:
     # One key per gate: `segmentation.cli.schemas` builds the type from the table of gates.
     promotion: Any = None
     run_id: str | None = None
+    # Typed as data=…, which Hydra would take for the config group: see the line in `COMMANDS`.
+    data_set: str | None = None
+    sweep_id: str | None = None
     model: str = "customer-segments"
     dry_run: bool = False
     override: str | None = None
     copy_to: str | None = None
+    trust: bool = False
 
 
 @dataclass
@@ -225,6 +237,10 @@ class CleanConfig:
     """`segment clean`."""
 
     tracking: TrackingConfig = MISSING
+    # Whether to watch runs on other hosts and in containers for two minutes.
+    wait: bool = True
+    # Whether to rewrite where a store that was moved says its artifacts are.
+    relocate: bool = False
 
 
 @dataclass
@@ -296,7 +312,7 @@ def load(
     Parameters
     ----------
     plain : mapping
-        The config as plain containers, interpolations resolved.
+        The config as plain containers, interpolations resolved: what looks like one is text.
     schema : type
         The dataclass: a command's, or one for a part of its config.
     composed : DictConfig, optional
@@ -314,7 +330,7 @@ def load(
             if isinstance(known, schema) and asdict(known) == plain:
                 return _checked(known)
     try:
-        merged = OmegaConf.unsafe_merge(OmegaConf.structured(schema), dict(plain))
+        merged = OmegaConf.unsafe_merge(OmegaConf.structured(schema), literal(plain))
         config = OmegaConf.to_object(merged)
     except ConfigKeyError as error:
         raise ConfigError(unknown_key(str(error.full_key), schema)) from error
@@ -326,6 +342,22 @@ def load(
         raise ConfigError(f"config key {error.full_key}: {first_line(error)}") from error
     assert isinstance(config, schema)
     return _checked(config)
+
+
+def literal(node: Any) -> Any:
+    """Return plain containers in which OmegaConf takes every text as it is.
+
+    Examples
+    --------
+    >>> literal({"names": ["${oc.env:HOME}"]})
+    {'names': ['\\\\${oc.env:HOME}']}
+    """
+    if isinstance(node, str):
+        # Backslashes before an interpolation are escapes themselves.
+        return re.sub(r"(\\*)\$\{", r"\1\1\\${", node)
+    if isinstance(node, Mapping):
+        return {key: literal(value) for key, value in node.items()}
+    return [literal(value) for value in node] if isinstance(node, list | tuple) else node
 
 
 def _checked(config: Config) -> Config:

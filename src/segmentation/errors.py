@@ -15,6 +15,10 @@ class ConfigError(SegmentationError):
     """An option has a value that is not allowed, or options contradict each other."""
 
 
+class UntrustedConfigError(ConfigError):
+    """A stored config names what is not followed without the user's consent."""
+
+
 class TrackingError(SegmentationError):
     """The MLflow store cannot be reached, read or written."""
 

@@ -190,7 +190,10 @@ def segment_encoded(
     clusterings = search.fit_k_range(encoded.rows, ks, seed=seed)
     measured = silhouettes(Z, clusterings, seed=seed)
     curve = metrics.curve(Z, clusterings, measured)
-    chosen = choices.choose(choice, Z, clusterings, curve, seed=seed, k=k, k_min=k_min)
+    sources = feature_of_columns(encoder)
+    chosen = choices.choose(
+        choice, Z, clusterings, curve, seed=seed, k=k, k_min=k_min, features=sources
+    )
     if search.improves_chosen and chosen.k > 1 and not clusterings[chosen.k].is_plain:
         # The thorough search happens here, not at promotion, so that the clustering that is
         # promoted is the one that was compared.
@@ -221,7 +224,6 @@ def segment_encoded(
     names = name_segments(table, feature_set.columns, naming)
     silhouette_rows = _silhouette_rows(measured, chosen.k, labels)
     tested = chosen.structure is True
-    sources = feature_of_columns(encoder)
     # The sample has its own row order, so the order of the file does not change the results.
     rows = sample_rows(Z, DESCRIBED_ROWS, seed)
     return SegmentationResult(

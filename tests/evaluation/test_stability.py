@@ -51,6 +51,18 @@ def test_a_real_segment_is_told_from_an_arbitrary_cut() -> None:
     assert found.stability < 0.75
 
 
+def test_the_interval_holds_what_other_seeds_find() -> None:
+    """Its upper end leaves about one seed in twenty above it."""
+    Z = np.random.default_rng(1).normal(size=(150, 2))
+    clustering = fit(Z, 4)
+    many = bootstrap_stability(Z, clustering, seed=99, n_boot=2_000)
+    found = [bootstrap_stability(Z, clustering, seed=seed) for seed in range(20)]
+    assert all(each.stability < each.high <= 1 for each in found)
+    assert sum(each.high >= many.jaccard.min() for each in found) >= 16
+    assert sum(each.stability > many.high + 0.02 for each in found) <= 2
+    assert bootstrap_stability(Z, clustering, seed=0, n_boot=1).high <= 1
+
+
 def test_one_segment_is_always_recovered() -> None:
     Z = np.random.default_rng(0).normal(size=(30, 2))
     found = bootstrap_stability(Z, fit(Z, 1), seed=0, n_boot=10)

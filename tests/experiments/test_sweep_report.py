@@ -11,8 +11,10 @@ import pytest
 
 from pages import Page, seen_in_chromium
 from segmentation.evaluation.agreement import agreement
+from segmentation.evaluation.partition import Partition
 from segmentation.experiments.ranking import rank
 from segmentation.experiments.sweep_report import Place, render_sweep_report
+from segmentation.tracking.run_metrics import EVIDENCE_VERSION
 from segmentation.visualization import to_png
 from segmentation.visualization.sweep_grid import SWEEP_FIGURES, all_curves, merits
 
@@ -35,6 +37,10 @@ def sweep(n: int = 6, **changes: object) -> pd.DataFrame:
             "confidence": ["agreed", "agreed", "contested"] * (n // 3),
             "stability": rng.uniform(0.7, 1, n),
             "gap": rng.uniform(1, 5, n),
+            "gap_se": 0.1,
+            "evidence_version": EVIDENCE_VERSION,
+            "config_hash": [f"h{i}" for i in range(n)],
+            "partition": None,
             "silhouette": 0.4567,
             "explained_variance": 0.81,
             "wcss": 123.4,
@@ -61,7 +67,10 @@ def sweep(n: int = 6, **changes: object) -> pd.DataFrame:
 def page_of(ranked: pd.DataFrame, **changes: object) -> str:
     rng = np.random.default_rng(1)
     same = agreement(
-        {f"{i} {name}": pd.Series(rng.integers(0, 3, 40)) for i, name in enumerate(ranked["run"])}
+        {
+            f"{i} {name}": Partition("c", rng.integers(0, 3, 40).astype(np.uint8))
+            for i, name in enumerate(ranked["run"])
+        }
     )
     ks = pd.Index(range(1, 6))
     curve = pd.DataFrame({"wcss": 100.0 / ks, "silhouette": [np.nan, 0.4, 0.5, 0.4, 0.3]}, ks)
@@ -125,7 +134,7 @@ def test_the_answer_comes_first_then_ranking_figures_runs_and_how_to_reproduce(
         "high age: 1,200 customers",
         "How sure?",
         "6 of 6 runs found cluster structure.",
-        "Agreement of the first 6 runs",
+        "Agreement of the first 6 answers",
         "The ranking",
         "How the runs compare",
         "The runs",
@@ -214,6 +223,21 @@ def test_runs_that_are_missing_and_a_doubtful_first_are_said_at_the_top() -> Non
     text = Page(page_of(ranked, total=9)).text
     told = text.find("Only 6 of 9 runs finished")
     assert 0 < text.find("Careful. Gender alone") < told < text.find("The ranking")
+
+
+def test_equal_runs_stand_under_their_answer() -> None:
+    ranked = sweep(partition=["c:0011", "c:0011", "c:0101", "c:1100", "c:0101", None])
+    page = page_of(ranked)
+    text = Page(page).text
+    assert "comes first of 3 answers in 6 runs" in text
+    assert 0 < text.find("distinct answers") < text.find("The ranking")
+    places = re.findall(r'<th scope="row">(= \d+|\d+)\. ', page)
+    numbers = list(ranked["rank"])
+    assert numbers == sorted(numbers)
+    assert len(set(numbers)) == 3
+    opened = ["= " * (number in numbers[:i]) + str(number) for i, number in enumerate(numbers)]
+    assert places == opened * 2
+    assert page.count('class="same"') == 6
 
 
 def test_a_sweep_of_one_run_has_a_page() -> None:

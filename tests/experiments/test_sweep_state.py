@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pandas as pd
 import pytest
 
+from segmentation.errors import TrackingError
 from segmentation.experiments import sweep
 from segmentation.experiments.sweep_session import SweepSession
-from segmentation.tracking import run_logger
+from segmentation.tracking import process, run_logger
 from segmentation.tracking.store import Store, open_store
 
 
@@ -17,7 +21,16 @@ def store(store_uri: str) -> Store:
 
 
 def begin(store: Store) -> SweepSession:
-    return sweep.start(store, "s1", name="sweep", question="", command="", table=None, total=3)
+    return sweep.start(
+        store, "s1", name="sweep", question="", command="", params={}, table=None, total=3
+    )
+
+
+def end(session: SweepSession) -> None:
+    """End a sweep without its summary."""
+    assert session.heartbeat is not None
+    session.heartbeat.stop()
+    session.store.client.set_terminated(session.job.parent_run_id, "KILLED")
 
 
 def log_run(
@@ -86,10 +99,61 @@ def test_a_sweep_opened_again_begins_anew(store):
     run = log_run(store, "a")
     session.look()
     store.client.delete_run(run)
+    end(session)
     again = begin(store)
     assert again.job.parent_run_id == session.job.parent_run_id
     assert again.job.done == 0
     assert not again.is_done("a")
+
+
+@pytest.mark.parametrize("reopened", [False, True], ids=["new", "reopened"])
+def test_of_starts_at_once_one_wins(store, reopened):
+    if reopened:
+        log_run(store, "a")
+        end(begin(store))
+    together, refused = Barrier(4), []
+
+    def start(_):
+        together.wait()
+        try:
+            return begin(store)
+        except TrackingError as error:
+            refused.append(str(error))
+            return None
+
+    with ThreadPoolExecutor(4) as pool:
+        sessions = [session for session in pool.map(start, range(4)) if session is not None]
+    assert len(sessions) == 1
+    assert len(refused) == 3
+    assert all("sweep s1 is running already (process" in line for line in refused)
+    (parent,) = store.client.search_runs([store.experiment_id], "tags.study = 'yes'")
+    assert parent.info.run_id == sessions[0].job.parent_run_id
+    assert not [
+        tag for tag in store.client.get_experiment(store.experiment_id).tags if "lock" in tag
+    ]
+    # Once it has ended, the next may start.
+    end(sessions[0])
+    end(begin(store))
+
+
+def test_a_sweep_whose_process_cannot_be_seen_is_not_joined(store):
+    session = begin(store)
+    other = {process.NAMESPACE: "pid:[1]"}
+    for name, value in other.items():
+        store.client.set_tag(session.job.parent_run_id, name, value)
+    with pytest.raises(TrackingError, match="segment clean"):
+        begin(store)
+
+
+def test_a_failed_start_leaves_nothing_running(store, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(SweepSession, "look", fail)
+    with pytest.raises(OSError, match="disk full"):
+        begin(store)
+    (parent,) = store.client.search_runs([store.experiment_id])
+    assert parent.info.status == "FAILED"
 
 
 def test_what_a_job_reports_is_what_the_store_would_tell(store):

@@ -26,7 +26,8 @@ from segmentation.reporting.sections import SECTIONS, Section
 from segmentation.result import SegmentationResult
 from segmentation.tracking.run_logger import LoggedRun
 from segmentation.tracking.runs import finished_runs, local_path
-from segmentation.tracking.store import VIEW_KEY, Store, open_store
+from segmentation.tracking.store import Store, open_store
+from segmentation.tracking.view import VIEW_TAG
 from segmentation.visualization import FIGURES, Figure
 from segmentation.visualization.style import headline, single
 
@@ -113,7 +114,7 @@ def test_a_metric(
 
     # The columns that the MLflow UI shows at first.
     tags = store.client.get_experiment(store.experiment_id).tags
-    view = json.loads(tags[f"mlflow.sharedViewState.{VIEW_KEY}"])
+    view = json.loads(tags[VIEW_TAG])
     state = json.loads(zlib.decompress(base64.b64decode(view["state"].removeprefix("deflate;"))))
     assert "metrics.`evenness`" in state["selectedColumns"]
     assert ("`evenness`" in tags["mlflow.note.content"]) == (scope == OWN)

@@ -19,9 +19,12 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from conftest import copy_store
 from segmentation.cli import main
 from segmentation.data.demo import generate_customers
 from segmentation.registry import gates
+from segmentation.tracking.relocation import relocate
+from segmentation.tracking.store import open_store
 
 NAME = "customer-segments"
 COLUMNS = "features.columns=[annual_income,spending_score]"
@@ -79,7 +82,7 @@ class Shop:
 def fitted(fresh_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """Runs on generated customers; made once."""
     shop = Shop(tmp_path_factory.mktemp("shop"), {})
-    shutil.copy(fresh_store, shop.folder / "mlflow.db")
+    copy_store(fresh_store, shop.folder / "mlflow.db")
     frame = generate_customers(150, seed=1)
     frame.to_csv(shop.folder / "customers.csv", index=False)
     rng = np.random.default_rng(0)
@@ -94,12 +97,12 @@ def fitted(fresh_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
 @pytest.fixture
 def shop(fitted: Shop, tmp_path: Path) -> Shop:
     """The same runs and files in a store of the test's own."""
-    folder = tmp_path / "shop"
-    folder.mkdir()
-    for path in fitted.folder.iterdir():
-        if path.is_file():
-            shutil.copy(path, folder)
-    return Shop(folder, dict(fitted.runs))
+    shutil.copytree(fitted.folder, tmp_path / "shop")
+    shop = Shop(tmp_path / "shop", dict(fitted.runs))
+    place = open_store(shop.uri, "customer-segments").place
+    assert place is not None
+    relocate(shop.folder / "mlflow.db", place)
+    return shop
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +125,8 @@ def test_first_champion(shop: Shop, customers, capfd) -> None:
     assert json.loads(version.tags["segment_ids"]) == [0, 1, 2, 3, 4]
     assert version.tags["next_segment_id"] == "5"
     assert "structure: passed" in version.tags["gates"]
+    run = shop.client.get_run(run_id).data.tags
+    assert version.tags["promotion"] == run["promotion"] == "passed"
     assert "| 0 |" in version.description
     assert shop.answer(f"models:/{NAME}@champion", customers)["segment"].nunique() == 5
 
@@ -150,6 +155,23 @@ def test_segments_keep_their_ids_and_names(shop: Shop, customers, capfd) -> None
     assert lineage.loc[5, "lineage"] == "split"
     assert (lineage["lineage"] == "same").sum() == 4
     assert lineage["customers_now"].sum() == len(customers)
+    # On what evidence, in the table, on the version, in the output and on the page.
+    same = lineage[lineage["lineage"] == "same"]
+    assert (same["in_range"] >= 0.5).all()
+    assert (same["jaccard"] >= 0.5).all()
+    assert (same["distance"] <= 0.25 * same["spacing"]).all()
+    assert (same["closest"] == same.index).all()
+    told = {one["segment"]: one for one in json.loads(version.tags["lineage"])}
+    page = (shop.artifacts("six") / "promotion.html").read_text(encoding="utf-8")
+    out = capfd.readouterr().out
+    for segment, row in lineage.iterrows():
+        if pd.notna(row["jaccard"]):
+            assert told[segment]["closest"]["jaccard"] == pytest.approx(row["jaccard"], abs=1e-4)
+        for text in (out, page, version.description):
+            assert row["evidence"] in text
+    assert lineage.loc[5, "evidence"].startswith("not ")
+    assert page.count("data:image/png") == 2
+    assert 'src="http' not in page
     migration = shop.table("six", "migration")
     assert migration["customers"].sum() == len(customers)
     stays = migration.loc[migration["from"] == migration["to"], "customers"].sum()
@@ -212,6 +234,7 @@ def test_shuffled_columns_are_refused_whether_the_run_tested_or_not(shop: Shop, 
         assert "structure" in err
         assert "What to do" in err
         assert shop.client.get_run(shop.runs[name]).data.tags["promotion"] == "refused"
+        assert ">refused</span>" in (shop.artifacts(name) / "promotion.html").read_text()
         table = shop.table(name, "gates").set_index("gate")
         assert table.loc["structure", "answer"] == "failed"
         assert table.loc["structure", "advice"]
@@ -228,6 +251,10 @@ def test_override_is_written_down(shop: Shop, customers, capfd) -> None:
     assert tags["override_reason"] == "agreed with marketing, see minutes"
     assert tags["override_by"]
     assert tags["override_at"].endswith("UTC")
+    # Gates failed: this did not pass, on the version or on the run.
+    run = shop.client.get_run(shop.runs["age"]).data.tags
+    assert tags["promotion"] == run["promotion"] == "overridden"
+    assert "agreed with marketing" in (shop.artifacts("age") / "promotion.html").read_text()
     assert "agreed with marketing" in shop.client.get_model_version(NAME, "2").description
     # What ended is recorded, and what is new has an id of its own.
     ids, retired = json.loads(tags["segment_ids"]), json.loads(tags["retired_ids"])
@@ -251,7 +278,7 @@ def test_a_champion_is_not_replaced_by_itself(shop: Shop, capfd) -> None:
     assert shop.aliases() == {"champion": 1}
 
 
-def test_changed_customers_are_refused_and_matched_by_their_centres(shop: Shop, capfd) -> None:
+def test_changed_customers_are_refused_and_all_segments_new(shop: Shop, capfd) -> None:
     assert shop.promote("five") == 0
     path = shop.folder / "later.csv"
     generate_customers(150, seed=2).to_csv(path, index=False)
@@ -262,11 +289,52 @@ def test_changed_customers_are_refused_and_matched_by_their_centres(shop: Shop, 
     path.unlink()
     assert shop.promote("later") == 3
     assert "later.csv" in capfd.readouterr().err
+    capfd.readouterr()
     assert shop.promote("later", "override=known") == 0
+    assert "Every segment is new: the run's customers cannot be read" in capfd.readouterr().out
+    version = shop.client.get_model_version(NAME, "2")
+    assert sorted(json.loads(version.tags["segment_ids"])) == [5, 6, 7, 8, 9]
+    assert {one["lineage"] for one in json.loads(version.tags["lineage"])} == {"new", "gone"}
+    assert "moved" not in version.tags
+    assert "Every segment is new" in version.description
+
+
+@pytest.mark.parametrize(
+    ("champion", "columns"),
+    [
+        # A column that the challenger's file lacks, and one whose one-hot name is a column there.
+        (["features.columns=[age,income]"], ["gender", "age", "annual_income", "spending_score"]),
+        (
+            ["features.columns=[gender,age]", "features.categorical=[gender]"],
+            ["gender=Female", "gender", "age", "annual_income", "spending_score"],
+        ),
+    ],
+)
+def test_a_champion_of_another_data_set_gives_its_ids_to_nobody(
+    shop: Shop, capfd, champion, columns
+) -> None:
+    """Trained on age and income in customers.csv; the challenger comes from the mall's file."""
+    rng = np.random.default_rng(5)
+    own = pd.DataFrame({"customer_id": range(200), "age": rng.normal(45, 9, 200).round()})
+    own["income"] = rng.choice([2000, 3500, 6000, 9000], 200) + rng.normal(0, 200, 200).round()
+    own["gender"] = rng.choice(["female", "male"], 200)
+    own.to_csv(shop.folder / "own.csv", index=False)
+    mall = generate_customers(200, seed=7)
+    mall["gender=Female"] = (mall["gender"] == "Female").astype(int)
+    mall[["customer_id", *columns]].to_csv(shop.folder / "mall.csv", index=False)
+    shop.fit("own", "own.csv", *champion, "choice=fixed", "choice.k=5")
+    shop.fit("mall", "mall.csv", COLUMNS, "choice=fixed", "choice.k=5")
+    assert shop.promote("own", "override=first") == 0
+    capfd.readouterr()
+    assert shop.promote("mall") == 3
+    out, err = capfd.readouterr()
+    assert "Traceback" not in err
+    assert "Every segment is new: the champion cannot assign these customers" in out
+    assert shop.promote("mall", "override=known") == 0
     tags = shop.client.get_model_version(NAME, "2").tags
-    assert sorted(json.loads(tags["segment_ids"])) == [0, 1, 2, 3, 4]
-    assert {one["lineage"] for one in json.loads(tags["lineage"])} == {"same"}
-    assert "moved" not in tags
+    assert json.loads(tags["segment_ids"]) == [5, 6, 7, 8, 9]
+    assert json.loads(tags["retired_ids"]) == [0, 1, 2, 3, 4]
+    assert "same" not in {one["lineage"] for one in json.loads(tags["lineage"])}
 
 
 def test_next_months_customers_are_compared_by_both_models(shop: Shop, capfd) -> None:
@@ -301,7 +369,9 @@ def test_rollback_and_promotion_again(shop: Shop, customers, capfd) -> None:
     assert f"Undo:   segment rollback tracking.uri={shop.uri}" in out
     assert shop.aliases() == {"champion": 1, "previous": 2}
     # Nothing of the second version has changed, so it is used again.
-    assert shop.promote("six", LOOSE) == 0
+    assert shop.promote("six", LOOSE, "override=unused") == 0
+    assert "override_reason" not in shop.client.get_model_version(NAME, "2").tags
+    assert shop.client.get_model_version(NAME, "2").tags["promotion"] == "passed"
     assert shop.aliases() == {"champion": 2, "previous": 1}
 
 

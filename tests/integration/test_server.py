@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 from mlflow import MlflowClient
 
-from conftest import REPO
+from conftest import REPO, copy_store
 from segmentation.cli import main
 from segmentation.data.demo import generate_customers
 
@@ -28,7 +28,7 @@ SWEEP += ["engine.effort=fast", "hydra/launcher=joblib", "hydra.launcher.n_jobs=
 @pytest.fixture(scope="module")
 def server(fresh_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("server")
-    shutil.copy(fresh_store, folder / "mlflow.db")
+    copy_store(fresh_store, folder / "mlflow.db")
     with mlflow_server(f"sqlite:///{folder}/mlflow.db", folder) as address:
         yield address
 
@@ -43,6 +43,10 @@ def test_a_parallel_sweep_over_http_loses_nothing(server: str, capfd) -> None:
     assert main.run(["fit", "-m", *SWEEP, "tracking=server", f"tracking.uri={server}"]) == 0
     done = finished(MlflowClient(tracking_uri=server))
     assert len(done) == len(set(done)) == 12
+    client = MlflowClient(tracking_uri=server)
+    experiment = client.get_experiment_by_name("customer-segments").experiment_id
+    lines = [run.data.metrics.get("rank_order") for run in client.search_runs([experiment])]
+    assert sorted(line for line in lines if line is not None) == [*range(1, 13)]
     # The links of the last lines are the server's own.
     assert f"Sweep:  {server}/#/experiments/" in capfd.readouterr().out
 
@@ -59,6 +63,22 @@ def test_customer_rows_stay_here(server: str, capfd) -> None:
     assert "customers.csv" not in paths
 
 
+def _reader(address: str, name: str, password: str) -> None:
+    """Make a user who may only read, while the run's place is out of date."""
+    client = MlflowClient(tracking_uri=address)
+    experiment = client.get_experiment_by_name("customer-segments").experiment_id
+    (run,) = client.search_runs([experiment])
+    assert run.data.metrics["rank"] == 1
+    client.log_metric(run.info.run_id, "rank", 9)
+    done = requests.post(
+        f"{address}/api/2.0/mlflow/users/create",
+        json={"username": name, "password": password},
+        auth=("admin", "a-long-password"),
+        timeout=30,
+    )
+    done.raise_for_status()
+
+
 def test_behind_a_password_with_postgresql(
     postgres: str, tmp_path: Path, monkeypatch, capfd
 ) -> None:
@@ -66,7 +86,7 @@ def test_behind_a_password_with_postgresql(
     pytest.importorskip("flask_wtf")
     ini = tmp_path / "auth.ini"
     ini.write_text(
-        "[mlflow]\ndefault_permission = EDIT\n"
+        "[mlflow]\ndefault_permission = READ\n"
         f"database_uri = sqlite:///{tmp_path}/auth.db\n"
         "admin_username = admin\nadmin_password = a-long-password\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
@@ -83,6 +103,15 @@ def test_behind_a_password_with_postgresql(
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "a-long-password")
         assert main.run([*arguments, "features=income_spending"]) == 0
         assert main.run(["promote", "tracking=server", f"tracking.uri={address}"]) == 0
+        _reader(address, "ada", "another-password")
+        with monkeypatch.context() as other:
+            other.setenv("MLFLOW_TRACKING_USERNAME", "ada")
+            other.setenv("MLFLOW_TRACKING_PASSWORD", "another-password")
+            capfd.readouterr()
+            assert main.run(["compare", f"tracking.uri={address}", "format=csv"]) == 0
+            out, err = capfd.readouterr()
+            assert out.startswith("run,")
+            assert "may be out of date" in err
         customers = tmp_path / "customers.csv"
         generate_customers().to_csv(customers, index=False)
         code = (

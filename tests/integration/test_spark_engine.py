@@ -33,7 +33,7 @@ from segmentation.config import (
     TrackingConfig,
 )
 from segmentation.data.customers import from_frame
-from segmentation.errors import DataError, GateRefused
+from segmentation.errors import DataError, GateRefused, RegistryError
 from segmentation.experiments.read import customers_of
 from segmentation.experiments.run import compute
 from segmentation.features.encoding import build_encoder
@@ -349,6 +349,12 @@ def test_promote_and_score_work_as_for_other_runs(
     assert there.loc["c0000004"].segment is pd.NA or np.isnan(there.loc["c0000004"].segment)
     scored = there.drop(index="c0000004").drop(columns="reason")
     pd.testing.assert_frame_equal(scored, here, check_dtype=False)
+
+    (code,) = Path(store_uri.removeprefix("sqlite:///")).parent.rglob("segment_model.py")
+    with code.open("a", encoding="utf-8") as file:
+        file.write("# changed")
+    with pytest.raises(RegistryError, match=r"changed: segment_model\.py"):
+        score.run(ScoreConfig(data, tracking, ENGINE, out=str(tmp_path / "more.parquet")), call)
 
 
 def test_never_worse_than_mllib(spark, parquet: Path) -> None:

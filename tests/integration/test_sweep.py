@@ -67,6 +67,19 @@ def test_the_parent_run_answers_the_question(store_uri: str, capfd) -> None:
     (parent,) = [run for run in runs(store_uri) if run.data.tags.get("study") == "yes"]
     note = parent.data.tags["mlflow.note.content"]
     assert "First of 4" in note
+    # Its numbers and settings, and none that would make it a row of the ranking.
+    first, *_ = sorted(finished(store_uri), key=lambda run: run.data.metrics["rank_order"])
+    metrics = parent.data.metrics
+    assert (metrics["configurations"], metrics["runs"]) == (4, 4)
+    assert metrics["answers"] == max(run.data.metrics["rank"] for run in finished(store_uri))
+    assert metrics["first/k"] == first.data.metrics["k"]
+    assert "k" not in metrics
+    assert parent.data.tags["first"] == first.info.run_name
+    settings = {"features": "income_spending,all", "scaling": "none,standard", "k_max": "3"}
+    assert {**settings, "data": "demo"}.items() <= parent.data.params.items()
+    # Sweep and experiment have the same runs, so a run has the same place in both.
+    for run in finished(store_uri):
+        assert run.data.metrics["sweep_rank"] == run.data.metrics["rank"]
     assert "adjusted Rand index" in note
     client = MlflowClient(tracking_uri=store_uri)
     figures = {item.path for item in client.list_artifacts(parent.info.run_id, "figures")}
@@ -74,7 +87,9 @@ def test_the_parent_run_answers_the_question(store_uri: str, capfd) -> None:
     out, err = capfd.readouterr()
     assert "[4/4]" in err
     assert "best so far" in err
-    assert "Agreement of the first 4 runs" in out
+    assert re.search(r"Agreement of the first [234] answers", out)
+    assert re.search(r"^Why: +\S", out, re.M)
+    assert "It comes before" in note
     # The page it points at leads to the page of every run.
     report = Path(unquote(urlsplit(re.findall(r"^Report: (\S+)", out, re.M)[-1]).path))
     html = report.read_text(encoding="utf-8")
@@ -165,7 +180,7 @@ def test_clean_marks_only_what_is_gone(store_uri: str, capfd) -> None:
     gone, here = finished(store_uri)
     for run in (gone, here):
         client.update_run(run.info.run_id, status="RUNNING")
-    client.set_tag(gone.info.run_id, "process.start", "1.00")
+    client.set_tag(gone.info.run_id, "process.ticks", "1")
     capfd.readouterr()
     assert main.run(["clean", f"tracking.uri={store_uri}"]) == 0
     assert capfd.readouterr().out.startswith("1 runs left behind")
@@ -224,6 +239,32 @@ def test_killed_at_any_moment_it_goes_on(
     unbroken = f"sqlite:///{tmp_path}/unbroken/mlflow.db"
     assert sweep(unbroken, *definition) == 0
     assert {run.data.tags["config_hash"]: run.data.metrics for run in finished(unbroken)} == done
+
+
+@pytest.mark.slow
+def test_the_same_sweep_started_twice_at_once_runs_once(store_uri: str) -> None:
+    definition = ("scaling=none,standard", "k.max=2")
+    for attempt in range(3):
+        both = [
+            subprocess.Popen(
+                command(store_uri, *definition, f"seed={attempt}"),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(2)
+        ]
+        errors = [process.communicate(timeout=300)[1] for process in both]
+        codes = [process.returncode for process in both]
+        # The second may be so late that everything is done.
+        assert sorted(codes) in ([0, 2], [0, 0]), errors
+        if 2 in codes:
+            assert "is running already (process" in errors[codes.index(2)]
+            assert "Traceback" not in errors[codes.index(2)]
+        done = [run.data.tags["config_hash"] for run in finished(store_uri)]
+        assert len(set(done)) == len(done) == 2 * (attempt + 1)
+        studies = [run for run in runs(store_uri) if run.data.tags.get("study") == "yes"]
+        assert [run.info.status for run in studies] == ["FINISHED"] * (attempt + 1)
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from segmentation.data.streaming import stream_table
 from segmentation.errors import RegistryError
 from segmentation.evaluation import drift
 from segmentation.model import flavor
-from segmentation.monitoring.monitor import metric_name, monitor
+from segmentation.monitoring.monitor import metric_names, monitor
 from segmentation.monitoring.report import monitor_items, render_monitor_report
 from segmentation.scoring.chunks import headers, scored_chunks
 from segmentation.visualization.drift_figures import features as features_figure
@@ -128,7 +128,8 @@ def test_every_number_is_in_one_bin(trained, new):
 
 
 def test_metric_names_are_ones_mlflow_takes():
-    assert metric_name("Annual Income (k$)/../x") == "psi/Annual Income _k______x"
+    name = "Annual Income (k$)/../x"
+    assert metric_names([name, "age"]) == {name: "psi/Annual Income _k______x", "age": "psi/age"}
 
 
 # --- the verdict -------------------------------------------------------------------------------

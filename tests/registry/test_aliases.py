@@ -12,7 +12,7 @@ from portable_models import customers, new_store, portable
 from segmentation.errors import RegistryError
 from segmentation.model import flavor
 from segmentation.registry.aliases import copy_champion, promote, rollback
-from segmentation.registry.versions import MODEL_NAME, champion_version, next_segment_id
+from segmentation.registry.versions import MODEL_NAME, champion_version, standing
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +80,7 @@ def test_version_can_be_read_by_somebody_who_was_not_there(uri, client, new_run,
     assert version.tags == {
         "segment_ids": "[4, 2]",
         "run_id": run_id,
+        "promotion": "unchecked",
         "k": "3",
         "features": "age_income",
         "scaling": "standard",
@@ -237,7 +238,7 @@ def test_copy_is_champion_there_with_the_same_answers_and_tags(uri, client, new_
         assert client.get_model_version(there, copy.version).tags["segment_ids"] == ids
     assert (copy.version, copy.previous) == (2, 1)
     assert client.get_registered_model(there).aliases == {"champion": 2, "previous": 1}
-    assert next_segment_id(client, there) == 4
+    assert standing(client, there).next_segment_id == 4
     answers = [
         mlflow.pyfunc.load_model(f"models:/{one}@champion").predict(customers(9))
         for one in (name, there)

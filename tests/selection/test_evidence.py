@@ -39,8 +39,11 @@ def test_clear_groups_are_counted_and_agreed(k: int) -> None:
     assert found.k == k
     assert found.confidence == "agreed"
     assert found.agreeing >= 3
-    assert found.gap is not None
-    assert found.gap > 3
+    assert found.gap is None or found.gap_se is not None
+    # Two groups side by side differ in one column, which the null has as well.
+    if k > 2:
+        assert found.gap is not None
+        assert found.gap > 3
 
 
 def test_heavy_tailed_groups_are_counted() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,11 +10,14 @@ import pandas as pd
 import pytest
 
 from segmentation import segment
+from segmentation.data.customers import Customers
 from segmentation.data.demo import generate_customers
+from segmentation.evaluation.partition import encode
 from segmentation.features.feature_set import FeatureSet
 from segmentation.result import SegmentationResult
 from segmentation.tracking.items import File, LogItem, Metric, Table, Tag
 from segmentation.tracking.run_items import LONGEST_NOTE, iter_log_items
+from segmentation.tracking.run_metrics import EVIDENCE_VERSION
 
 FEATURES = FeatureSet(columns=("annual_income", "spending_score"), profile=("gender", "age"))
 
@@ -25,6 +29,30 @@ def result() -> SegmentationResult:
 
 def logged(result: SegmentationResult, **options: bool) -> list[LogItem]:
     return list(iter_log_items(result, meta={}, **options))
+
+
+def test_the_partition_is_a_tag_unless_the_customers_are_numbered_anew() -> None:
+    frame = generate_customers(80)
+    result = segment(frame, features=FEATURES, choice="fixed", k=3, k_max=3, effort="fast")
+
+    def tags(customers: Customers) -> dict[str, str]:
+        items = logged(dataclasses.replace(result, customers=customers), log_customers=False)
+        return {item.name: item.value for item in items if isinstance(item, Tag)}
+
+    customers = result.customers
+    assert tags(customers)["partition"] == encode(customers.ids, result.labels)
+    assert "evidence_version" not in tags(customers)
+    # A sample in Spark: with ids the key says whether two samples hold the same customers.
+    sample = dataclasses.replace(customers, total=1_000)
+    assert "partition" in tags(sample)
+    numbered = dataclasses.replace(sample, ids=customers.ids.rename("row"))
+    assert "partition" not in tags(numbered)
+    tested = segment(frame, features=FEATURES, k_max=3, effort="fast")
+    (version,) = [i for i in logged(tested) if isinstance(i, Tag) and i.name == "evidence_version"]
+    assert version.value == EVIDENCE_VERSION
+    names = {item.name for item in logged(tested) if isinstance(item, Metric)}
+    assert {"gap", "gap_se"} <= names
+    assert tested.structure is not True or "stability_high" in names
 
 
 def test_tables_tell_the_segments_and_survive_json(result: SegmentationResult) -> None:

@@ -45,3 +45,10 @@ def test_connections_of_mlflows_stores_are_closed(store_uri: str) -> None:
     pool = engine.pool
     _compat.release_connections()
     assert engine.pool is not pool, CHANGED
+
+
+def test_addresses_of_artifacts_are_where_they_are_looked_for(fresh_store: Path) -> None:
+    with contextlib.closing(sqlite3.connect(fresh_store)) as connection:
+        for table, column in _compat.ADDRESSES:
+            columns = connection.execute(f"PRAGMA table_info({table})").fetchall()
+            assert column in [name for _, name, *_ in columns], CHANGED

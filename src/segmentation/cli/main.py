@@ -11,6 +11,7 @@ import io
 import re
 import shlex
 import sys
+from collections.abc import Mapping
 from importlib import import_module
 from typing import TextIO
 
@@ -59,7 +60,8 @@ def run(arguments: list[str]) -> int:
         known = ", ".join(COMMANDS)
         print(f"segment: there is no command {command!r}. Allowed: {known}.", file=sys.stderr)
         return WRONG_INPUT
-    rest = [part for argument in rest for part in _split(argument)]
+    short = COMMANDS[command].short
+    rest = [_in_full(part, short) for argument in rest for part in _split(argument)]
     # Hydra allows -m anywhere, but argparse accepts no positionals after a flag between them.
     rest.sort(key=lambda argument: argument not in MULTIRUN)
     if MULTIRUN & {*rest} and {"-c", "--cfg"} & {*rest}:
@@ -97,6 +99,12 @@ def _split(argument: str) -> list[str]:
     # Hydra rejects new keys in a mapping, as in features.weights={age: 2}, unless ++ adds them.
     # `config.load` rejects those that are not allowed.
     return [f"++{part}" if re.match(r"[\w.]+=\{", part) else part for part in parts]
+
+
+def _in_full(part: str, short: Mapping[str, str]) -> str:
+    """Return an override with the key in full if it was typed in its short form."""
+    key, equals, value = part.partition("=")
+    return f"{short.get(key, key)}{equals}{value}"
 
 
 class _Masked(io.TextIOBase):

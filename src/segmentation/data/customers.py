@@ -35,6 +35,8 @@ MISSING = ("error", "drop", "median")
 ID_NAME = re.compile(r"(?i)^(customer|client|user)?[ _-]?(id|no|number)$")
 #: Reading a file with more bytes takes seconds: callers may announce it.
 LARGE_BYTES = 1 << 26
+#: Name of the ids of a table without an id column.
+NUMBERED = "row"
 _SAVED_INDEX = ("", "Unnamed: 0")
 _SHOWN = 5
 
@@ -301,7 +303,7 @@ def _take_ids(
             rows = pa.array(np.arange(1, len(raw.columns[0]) + 1)).cast(pa.large_string())
             return (
                 replace(raw, notes=(*notes, "no id column: row numbers are the ids")),
-                "row",
+                NUMBERED,
                 rows,
             )
         notes.append(f"column '{id}' used as id")

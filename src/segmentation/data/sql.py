@@ -84,6 +84,19 @@ def open_sql(
     )
 
 
+def host(url: str) -> str | None:
+    """Return the host of a database's address, or None if it is not the address of a database.
+
+    A database without a host is ``a sqlite database``, for example.
+    """
+    try:
+        address = sqlalchemy.make_url(re.sub("^postgres://", "postgresql://", url))
+        address.get_dialect()
+    except (ArgumentError, NoSuchModuleError, ImportError, ValueError):
+        return None
+    return address.host or f"a {address.get_backend_name()} database"
+
+
 def _address(url: str) -> URL:
     """Parse the address; errors reveal nothing secret in it."""
     hidden = masked_url(url)

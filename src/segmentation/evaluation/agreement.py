@@ -1,4 +1,4 @@
-"""Agreement between runs: the adjusted Rand index of their segmentations."""
+"""Agreement between runs: the adjusted Rand index of their partitions."""
 
 from __future__ import annotations
 
@@ -6,45 +6,46 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import adjusted_rand_score
+
+from segmentation.evaluation.partition import Partition
+from segmentation.evaluation.stability import adjusted_rand
 
 
-def agreement(segments: Mapping[str, pd.Series]) -> pd.DataFrame:
-    """Compute the adjusted Rand index of every pair of segmentations on their common customers.
+def agreement(partitions: Mapping[str, Partition]) -> pd.DataFrame:
+    """Compute the adjusted Rand index of every pair of partitions.
 
     1 means the same groups, whatever their ids; 0 means no more agreement than by chance (Hubert,
     Arabie 1985, J. Classification 2, eq. 5).
 
     Parameters
     ----------
-    segments : mapping of str to Series
-        Maps each run's name to its segments, indexed by customer id.
+    partitions : mapping of str to Partition
+        By the name of the run.
 
     Returns
     -------
     DataFrame
-        Square and symmetric, with the names as index and columns; NaN for runs without common
+        Square and symmetric, with the names as index and columns; NaN for partitions of different
         customers.
     """
-    names = list(segments)
+    names = list(partitions)
     table = pd.DataFrame(np.eye(len(names)), index=names, columns=names)
     for i, first in enumerate(names):
         for second in names[:i]:
-            score = _adjusted_rand(segments[first], segments[second])
+            score = _adjusted_rand(partitions[first], partitions[second])
             table.loc[first, second] = table.loc[second, first] = score
     return table
 
 
-def _adjusted_rand(first: pd.Series, second: pd.Series) -> float:
-    if not first.index.equals(second.index):
-        first, second = first.align(second, join="inner")
-    if not len(first):
+def _adjusted_rand(first: Partition, second: Partition) -> float:
+    if first.key != second.key:
         return float("nan")
-    return float(adjusted_rand_score(first.to_numpy(), second.to_numpy()))
+    own, other = (each.labels.astype(np.intp)[None] for each in (first, second))
+    return float(adjusted_rand(own, other, int(max(own.max(), other.max())) + 1)[0])
 
 
 def sentence(table: pd.DataFrame) -> str:
-    """Summarise the agreement of the runs in one sentence."""
+    """Summarise the agreement of the answers in one sentence."""
     pairs = table.to_numpy()[np.triu_indices(len(table), 1)]
     pairs = pairs[np.isfinite(pairs)]
     if not len(pairs):
@@ -59,6 +60,6 @@ def sentence(table: pd.DataFrame) -> str:
         else "some tell the same story, some do not"
     )
     return (
-        f"Agreement of the first {len(table)} runs (adjusted Rand index): "
+        f"Agreement of the first {len(table)} answers (adjusted Rand index): "
         f"{low:.2f} to {high:.2f}; {story}."
     )

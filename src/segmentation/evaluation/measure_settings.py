@@ -36,6 +36,8 @@ class StabilitySettings:
     stable: float = 0.75
     very_stable: float = 0.85
     """Hennig's (2007) thresholds for the mean Jaccard similarity."""
+    interval: float = 1.645
+    """Standard errors between the mean and the ends of its 90 % interval."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,9 @@ class Stability:
         ``very stable``, for each segment.
     recovered, dissolved : ndarray of shape (k,), int
         Number of bootstraps in which the similarity was at least 0.75, and at most 0.5.
+    high : float
+        Upper end of the 90 % interval of `stability`: the mean Jaccard of the weakest segment plus
+        1.645 standard errors over the bootstraps, at most 1.
     ari : float
         Mean adjusted Rand index between refits, each applied to all rows.
     n_boot, rows : int
@@ -42,6 +45,7 @@ class Stability:
     status: tuple[str, ...]
     recovered: NDArray[np.int64]
     dissolved: NDArray[np.int64]
+    high: float
     ari: float
     n_boot: int
     rows: int
@@ -60,6 +64,7 @@ class Stability:
         """Return a dict that can be written as JSON."""
         return {
             "stability": self.stability,
+            "stability_high": self.high,
             "jaccard": self.jaccard.tolist(),
             "status": list(self.status),
             "recovered": self.recovered.tolist(),
@@ -104,10 +109,17 @@ def bootstrap_stability(
         status=tuple(_status(value) for value in mean),
         recovered=(jaccard >= STABILITY.stable).sum(axis=0),
         dissolved=(jaccard <= STABILITY.dissolved).sum(axis=0),
+        high=_upper_end(jaccard[:, mean.argmin()]),
         ari=float(adjusted_rand(refits, np.roll(refits, 1, axis=0), k).mean()),
         n_boot=n_boot,
         rows=n,
     )
+
+
+def _upper_end(similarities: Array) -> float:
+    """Return the upper end of the 90 % interval of the mean, at most 1."""
+    error = similarities.std(ddof=1) / np.sqrt(len(similarities)) if len(similarities) > 1 else 0.0
+    return float(min(similarities.mean() + STABILITY.interval * error, 1.0))
 
 
 def _status(jaccard: float) -> str:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from segmentation.errors import ConfigError
+from segmentation.evaluation.formats import percent
 from segmentation.evaluation.metrics import OWN, TABLE
-from segmentation.tracking.run_metrics import columns
+from segmentation.experiments import merit
+from segmentation.experiments.answers import openers
+from segmentation.tracking.run_metrics import EVIDENCE_VERSION, columns
+from segmentation.tracking.runs import LOGGED_BELOW, LOGGED_RANKS
 
 FORMATS = ("table", "csv", "json", "markdown")
 #: Columns that runs are ranked by, in this order; each is comparable between any two runs.
 RANKED = ("structure", "confidence", "stability", "gap")
-
-_ORDER = {
-    "structure": {"yes": 2, "untested": 1, "no": 0},
-    "confidence": {"agreed": 2, "contested": 1},
-}
+#: The order of `rank` for readers.
+ORDER = "structure, warnings, confidence, stability, gap and number of segments"
+_NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+#: Columns that are not for readers.
+INTERNAL = (*LOGGED_RANKS.values(), LOGGED_BELOW, "partition")
 
 
 def shown() -> list[str]:
@@ -28,12 +32,14 @@ def shown() -> list[str]:
 
 
 def rank(runs: pd.DataFrame, *, sort: str | None = None) -> pd.DataFrame:
-    """Sort runs, best first.
+    """Sort runs, best first, and number the answers they give.
 
-    The default order is by structure, confidence, stability and standardised gap against the null;
-    ties are broken in favour of the newest run. Runs with a split by a single column
-    (`segmentation.profiling.importance`) come after all other runs with structure, since the split
-    by a column with two values is always stable. WCSS, silhouette and explained variance are not
+    Runs are ranked within one data set; data sets follow each other, the newest first. The order
+    is: structure; no warning (`segmentation.profiling.importance`), since a split by a column with
+    two values is always stable; confidence; stability between Hennig's borders, at the upper end of
+    its interval; gap against the null; fewer segments; ``config_hash``. Gaps within 1.64 standard
+    errors of the largest one are a tie, decided by the stability itself, then fewer segments; the
+    first run that is left out opens the next tie. WCSS, silhouette and explained variance are not
     used: they are not comparable between different scaled spaces.
 
     Parameters
@@ -41,66 +47,169 @@ def rank(runs: pd.DataFrame, *, sort: str | None = None) -> pd.DataFrame:
     runs : DataFrame
         From `segmentation.tracking.runs.finished_runs`.
     sort : str, optional
-        A column to sort by instead.
+        A column to sort by instead. The answers keep their numbers.
+
+    Returns
+    -------
+    DataFrame
+        With two more columns. ``rank``: the place of the run's answer among the answers on its
+        data, from 1; runs with equal partitions share it. ``same_as``: the id of the run above that
+        opened the answer, None for that run itself. Runs follow the run that opened their answer.
 
     Raises
     ------
     ConfigError
         `sort` is not a column.
     """
-    if runs.empty:
-        return runs
-    if sort is not None and sort not in runs.columns:
+    if sort is not None and sort not in runs.columns and not runs.empty:
         allowed = ", ".join(dict.fromkeys((*shown(), "features", "scaling", "start")))
         raise ConfigError(f"sort={sort}: allowed are {allowed}.")
-    if sort is None:
-        merits = [merit(row) for row in runs[[*RANKED, "careful", "start"]].to_dict("records")]
-        order = sorted(range(len(runs)), key=merits.__getitem__, reverse=True)
-        return runs.iloc[order].reset_index(drop=True)
-    values = runs[list(dict.fromkeys([sort, "start"]))].reset_index(drop=True)
-    if sort in _ORDER:
-        values[sort] = [_worth(sort, value) for value in values[sort]]
+    order: list[int] = []
+    numbers: list[int] = []
+    same_as: list[str | None] = []
+    rows = _records(runs)
+    for digest in data_sets(runs):
+        best = merit.best_first(row for row in rows if row["data_sha256"] == digest)
+        opener = openers([row["partition"] for row in best])
+        number = {place: i for i, place in enumerate(dict.fromkeys(opener), 1)}
+        for place in sorted(range(len(opener)), key=lambda place: (opener[place], place)):
+            first = opener[place]
+            order.append(best[place]["position"])
+            numbers.append(number[first])
+            same_as.append(None if first == place else best[first]["run_id"])
+    ranked = runs.iloc[order].reset_index(drop=True)
+    ranked["rank"] = np.array(numbers, dtype=np.int64)
+    ranked["same_as"] = pd.Series(same_as, dtype=object)
+    return ranked if sort is None or ranked.empty else _sorted(ranked, sort)
+
+
+def first_of(runs: pd.DataFrame) -> int:
+    """Return the position of the run that `rank` puts first, without comparing partitions."""
+    newest = data_sets(runs)[0]
+    rows = [row for row in _records(runs) if row["data_sha256"] == newest]
+    best = max(map(merit.class_of, rows))
+    (first, *_) = merit.best_first(row for row in rows if merit.class_of(row) == best)
+    return int(first["position"])
+
+
+def data_sets(runs: pd.DataFrame) -> list[Any]:
+    """Return the digests of the data, newest first: the data set that was first used last."""
+    if runs.empty:
+        return []
+    first_used = runs.groupby(runs["data_sha256"].fillna(""))["start"].min()
+    return first_used.sort_index().sort_values(ascending=False, kind="stable").index.to_list()
+
+
+def _records(runs: pd.DataFrame) -> list[dict[Any, Any]]:
+    """Return what decides the order, one dict per run."""
+    if runs.empty:
+        return []
+    wanted = [*merit.COLUMNS, "data_sha256", "partition"]
+    rows = runs.reindex(columns=wanted).to_dict("records")
+    for position, row in enumerate(rows):
+        row["position"] = position
+        row["data_sha256"] = "" if pd.isna(row["data_sha256"]) else row["data_sha256"]
+    return rows
+
+
+def _sorted(ranked: pd.DataFrame, sort: str) -> pd.DataFrame:
+    """Sort by a column, best first."""
+    values = ranked[list(dict.fromkeys([sort, "start"]))].reset_index(drop=True)
+    if sort in merit.WORDS:
+        values[sort] = [merit.worth(sort, value) for value in values[sort]]
     low = {column.name for column in columns() if column.metric.better == "lower"}
     ascending = [key in low for key in values]
     values = values.sort_values([*values], ascending=ascending, kind="stable")
-    return runs.iloc[values.index].reset_index(drop=True)
-
-
-def merit(run: Mapping[Any, Any]) -> tuple[Any, ...]:
-    """Return the key by which `rank` sorts a run; larger is better."""
-    structure, *others = (_worth(key, run[key]) for key in RANKED)
-    return (structure, pd.isna(run["careful"]), *others, run["start"])
-
-
-def _worth(column: str, value: Any) -> float:
-    """Convert a value to a number to sort by; missing values come last."""
-    if column in _ORDER:
-        return _ORDER[column].get(value, -1)
-    return -math.inf if pd.isna(value) else float(value)
+    return ranked.iloc[values.index].reset_index(drop=True)
 
 
 def why_first(ranked: pd.DataFrame) -> str:
-    """Explain in one sentence why the first run ranks before the second; empty for a single run.
+    """Explain in one sentence why the first answer is first and what is given up for it.
 
     Parameters
     ----------
     ranked : DataFrame
         From `rank` in its default order.
+
+    Returns
+    -------
+    str
+        Empty for a single run.
     """
-    if len(ranked) < 2:
+    same_data = ranked["data_sha256"].fillna("") == ("" if ranked.empty else _data_of(ranked, 0))
+    answers = ranked[same_data & ranked["same_as"].isna()]
+    if same_data.sum() < 2:
         return ""
-    first, second = (ranked.iloc[place] for place in (0, 1))
-    before = f"It comes before {second['run']} by"
-    for key in RANKED:
-        own, other = (row[key] if pd.notna(row[key]) else "none" for row in (first, second))
+    if len(answers) < 2:
+        return f"All {same_data.sum()} runs give this answer."
+    first, second = _records(answers.head(2))
+    said = f"It comes before {answers['run'].iloc[1]}{_reason(first, second)}"
+    price = _price(answers.iloc[0], answers.iloc[1])
+    if not price:
+        # The second answer is much like the first: what matters is the first that is not.
+        others = answers[(answers["k"] != first["k"]) & (answers["structure"] == "yes")]
+        if len(others) and (price := _price(answers.iloc[0], others.iloc[0])):
+            price = f"against {others['run'].iloc[0]}, {price}"
+    return f"{said}; {price}." if price else f"{said}."
+
+
+def _data_of(ranked: pd.DataFrame, place: int) -> str:
+    digest = ranked["data_sha256"].iloc[place]
+    return "" if pd.isna(digest) else str(digest)
+
+
+def _reason(first: merit.Run, second: merit.Run) -> str:
+    """Return the first criterion in which two runs differ."""
+    pair = (first, second)
+    if first["structure"] != second["structure"]:
+        return f" by structure: {first['structure']} against {second['structure']}"
+    if merit.class_of(first)[1] != merit.class_of(second)[1]:
+        return ", which has a warning"
+    if first["confidence"] != second["confidence"]:
+        words = [
+            run["confidence"] if isinstance(run["confidence"], str) else "none" for run in pair
+        ]
+        if words[0] != words[1]:
+            return f" by confidence: {words[0]} against {words[1]}"
+    if merit.band(first) != merit.band(second):
+        return f" by stability: {_against('stability', first, second)}"
+    if not math.isfinite(merit.gap_of(second)):
+        if math.isfinite(merit.gap_of(first)):
+            return f" by gap: {first['gap']:.3g} against none that can be compared"
+        tie = ""
+    elif merit.is_tied(first, second):
+        tie = f", tied in gap ({_against('gap', first, second, 'and')}),"
+    else:
+        return f" by gap: {_against('gap', first, second)}"
+    if pd.notna(first["stability"]) and first["stability"] != second["stability"]:
+        return f"{tie} by stability: {_against('stability', first, second)}"
+    if first["k"] != second["k"]:
+        return f"{tie} by fewer segments: {first['k']} against {second['k']}"
+    return f"{tie} by nothing that counts: the order of these two is arbitrary"
+
+
+def _against(column: str, first: merit.Run, second: merit.Run, word: str = "against") -> str:
+    """Return two numbers with as many digits as it takes to tell them apart."""
+    for digits in (2, 3, 4, 5):
+        own, other = (f"{run[column]:.{digits}g}" for run in (first, second))
         if own != other:
-            own, other = (f"{v:.3g}" if isinstance(v, float) else v for v in (own, other))
-            if own != other:
-                return f"{before} {key}: {own} against {other}."
-            return f"{before} {key}, with a difference too small to show: {own}."
-        if key == "structure" and pd.isna(first["careful"]) and pd.notna(second["careful"]):
-            return f"It comes before {second['run']}, which has a warning."
-    return f"It equals {second['run']} in all ranked columns; the newer of the two comes first."
+            break
+    return f"{own} {word} {other}"
+
+
+def _price(first: pd.Series[Any], second: pd.Series[Any]) -> str:
+    """Compare what two answers explain of the same columns; empty if they do it equally well."""
+    own, other = (float(run["reference_explained_variance"]) for run in (first, second))
+    more = int(first["k"]) - int(second["k"])
+    if not math.isfinite(own + other) or (percent(own) == percent(other) and not more):
+        return ""
+    against = f"instead of {percent(other)} " if percent(own) != percent(other) else ""
+    what = f"{percent(own)} {against}of the same columns"
+    if not more:
+        return f"as many segments explain {what}"
+    number = dict(enumerate(_NUMBERS, 1)).get(abs(more), abs(more))
+    few, verb = ("segment", "explains") if abs(more) == 1 else ("segments", "explain")
+    return f"{number} {'more' if more > 0 else 'fewer'} {few} {verb} {what}"
 
 
 def render(ranked: pd.DataFrame, *, form: str, top: int) -> str:
@@ -124,7 +233,7 @@ def render(ranked: pd.DataFrame, *, form: str, top: int) -> str:
         raise ConfigError(f"format={form}: allowed are {', '.join(FORMATS)}.")
     if top < 1:
         raise ConfigError(f"top={top}: the number of runs to show must be at least 1.")
-    best = ranked.head(top)
+    best = ranked.head(top).drop(columns=[*INTERNAL], errors="ignore")
     if form == "csv":
         return best.to_csv(index=False).rstrip("\n")
     if form == "json":
@@ -141,11 +250,18 @@ def advice(ranked: pd.DataFrame, *, sort: str | None = None) -> list[str]:
             "Cluster structure was not tested in the first of these runs, so its rank says little: "
             "fit with choice=evidence before you promote it."
         )
+    earlier = int((ranked["gap"].notna() & (ranked["evidence_version"] != EVIDENCE_VERSION)).sum())
+    if earlier:
+        notes.append(
+            f"{earlier} of these runs were made by an earlier version: their gap does not count, "
+            "since it was measured against other data, and equal segments are not recognised. Run "
+            "them again to rank them with the others."
+        )
     careful = ranked["careful"].iloc[0]
     if isinstance(careful, str):
         notes.append(f"Be careful with the first of these runs: {careful}.")
     if ranked[["features", "scaling"]].drop_duplicates().shape[0] > 1:
-        order = f"Ranked by {', '.join(RANKED)}" if sort is None else f"Sorted by {sort}"
+        order = f"Ranked by {ORDER}" if sort is None else f"Sorted by {sort}"
         own = [column.name for column in columns(TABLE) if column.scope == OWN]
         notes.append(
             f"{order}. The columns {', '.join(own)} are measured in each run's own space: "
@@ -154,8 +270,8 @@ def advice(ranked: pd.DataFrame, *, sort: str | None = None) -> list[str]:
         )
     if ranked["data_sha256"].nunique() > 1:
         notes.append(
-            f"Warning: these runs used {ranked['data_sha256'].nunique()} different data sets; "
-            "narrow them down with sweep_id=… or filter=…"
+            f"These runs used {ranked['data_sha256'].nunique()} data sets: each is ranked by "
+            "itself, since runs on different customers cannot be compared."
         )
     return notes
 
@@ -168,9 +284,20 @@ def markdown(frame: pd.DataFrame) -> str:
     )
 
 
+def places(ranked: pd.DataFrame) -> list[str]:
+    """Return the place of each run for readers: ``3`` opens answer 3, ``= 3`` gives the same."""
+    return [
+        str(number) if pd.isna(other) else f"= {number}"
+        for number, other in zip(ranked["rank"], ranked["same_as"], strict=True)
+    ]
+
+
 def _readable(frame: pd.DataFrame) -> pd.DataFrame:
-    texts = pd.DataFrame({"": range(1, len(frame) + 1)})
+    texts = pd.DataFrame({"rank": places(frame)})
     headings = {column.name: column.heading for column in columns(TABLE)}
+    if frame["data_sha256"].nunique() > 1:
+        texts["data"] = frame["data"].to_numpy()
+        texts["data_sha256"] = frame["data_sha256"].str.slice(stop=12).to_numpy()
     for name in shown():
         values = frame[name]
         digits = ".4g" if pd.api.types.is_float_dtype(values) else ""

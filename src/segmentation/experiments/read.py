@@ -173,13 +173,14 @@ def stored_table(stored: Mapping[str, Any], say: Say = silent) -> CustomerTable:
     Parameters
     ----------
     stored : mapping
-        The run's config, or the part that the configs of all jobs share.
+        The run's config, from `segmentation.experiments.stored_config`, or the part that the
+        configs of all jobs share.
     say : callable
         Takes lines of progress.
     """
-    data = load({"data": stored["data"]}, DataOnly).data
-    engine = EngineConfig(**stored.get("engine", {"name": "sklearn"}))
-    return CustomerTable(table_key(data, engine, int(stored.get("seed", 0))), say)
+    parts = {key: stored[key] for key in ("data", "engine", "seed") if key in stored}
+    config = load(parts, DataOnly)
+    return CustomerTable(table_key(config.data, config.engine, config.seed), say)
 
 
 def columns_of(config: FitConfig) -> tuple[str, ...] | None:

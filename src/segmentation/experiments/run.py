@@ -30,7 +30,7 @@ from segmentation.tracking.store import Store
 def settings(config: FitConfig) -> dict[str, Any]:
     """Return the part of a config that determines the result, for the run and its hash."""
     plain = asdict(config)
-    for key in ("tracking", "run_id", "force"):
+    for key in ("tracking", "run_id", "trust", "force"):
         del plain[key]
     if config.data.path is not None and "://" not in config.data.path:
         # A rerun or a promotion may start in another folder.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -10,13 +11,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 import pandas as pd
 from joblib import cpu_count
 from mlflow.entities import Run
 
+from segmentation.errors import TrackingError
 from segmentation.evaluation.agreement import agreement, sentence
+from segmentation.evaluation.partition import decode
+from segmentation.experiments import logged_ranks
 from segmentation.experiments import ranking as compare
 from segmentation.experiments.read import CustomerTable
 from segmentation.experiments.sweep_report import Place, render_sweep_report
@@ -26,14 +30,18 @@ from segmentation.runtime import interrupts
 from segmentation.runtime.forks import aside
 from segmentation.runtime.threads import at_most
 from segmentation.tracking import process, run_logger, runs
+from segmentation.tracking.exclusive import exclusive
+from segmentation.tracking.heartbeat import Heartbeat
 from segmentation.tracking.identity import code_version, versions
-from segmentation.tracking.items import File, LogItem, Table, Tag
+from segmentation.tracking.items import File, LogItem, Metric, Param, Table, Tag
 from segmentation.tracking.store import Store, store_errors
 from segmentation.visualization import data_figures, to_png
 from segmentation.visualization import sweep_grid as drawings
 
-#: Number of runs whose segmentations are compared with each other.
-COMPARED_RUNS = 8
+#: Number of answers that are compared with each other.
+COMPARED_ANSWERS = 8
+#: MLflow keeps 6,000 characters of a parameter.
+LONGEST_PARAM = 500
 
 
 def sweep_id(definition: Mapping[str, Any]) -> str:
@@ -52,8 +60,10 @@ def start(
     name: str,
     question: str,
     command: str,
+    params: Mapping[str, str],
     table: CustomerTable | None,
     total: int,
+    clean: str = "segment clean",
 ) -> SweepSession:
     """Open the parent run, or reopen it if the same sweep ran before.
 
@@ -68,18 +78,25 @@ def start(
         The question of the sweep, shown on the run's page.
     command : str
         The command that runs it again, without credentials.
+    params : mapping of str to str
+        Its settings, without credentials.
     table : CustomerTable or None
         The customers that all runs share, whose figures are drawn once here; None if they differ.
     total : int
         Number of configurations of the sweep.
+    clean : str
+        The command that ends the runs a killed process left in this store.
+
+    Raises
+    ------
+    TrackingError
+        The sweep is running already.
     """
     tags = {"sweep_id": identity, "study": "yes", "question": question, "command": command}
-    with store_errors(store.uri):
-        found = store.client.search_runs(
-            [store.experiment_id],
-            f"tags.sweep_id = '{identity}' and tags.study = 'yes'",
-            max_results=1,
-        )
+    # Otherwise two commands that start at once would both find no parent, or both reopen it.
+    with store_errors(store.uri), exclusive(store, f"sweep.{identity}"):
+        found = _parents(store, identity)
+        _refuse_if_running(found, identity, clean)
         if found:
             run = found[0]
         else:
@@ -89,24 +106,64 @@ def start(
             )
         parent = str(run.info.run_id)
         run_logger.reopen(store, parent, tags)
-        if table is not None and not found:
-            customers = table.shared()
-            drawn, _ = describing(customers, (), (), None)
-            figures = data_figures(customers, drawn).items()
-            items = [File(f"figures/{name}.png", to_png(figure)) for name, figure in figures]
-            run_logger.write_items(store, run, items)
-    job = SweepJob(
-        sweep_id=identity,
-        parent_run_id=parent,
-        has_data_figures=table is not None,
-        total=total,
-        done=0,
-        started=time.time(),
-    )
-    session = SweepSession(store, job, table)
-    session.look()
+    heartbeat = Heartbeat(store, parent)
+    heartbeat.start()
+    try:
+        with store_errors(store.uri):
+            run_logger.write_items(store, run, _parent_items(params, table, draw=not found))
+        job = SweepJob(
+            sweep_id=identity,
+            parent_run_id=parent,
+            has_data_figures=table is not None,
+            total=total,
+            done=0,
+            started=time.time(),
+        )
+        session = SweepSession(store, job, table, heartbeat=heartbeat)
+        session.look()
+    except BaseException as error:
+        heartbeat.stop()
+        runs.end(store, parent, "FAILED", f"{type(error).__name__}: {error}")
+        raise
     session.job = replace(job, done=len(session.rows))
     return session
+
+
+def _parent_items(
+    params: Mapping[str, str], table: CustomerTable | None, *, draw: bool
+) -> Iterator[LogItem]:
+    """Yield the settings of the sweep, and its customers with their figures if they are shared."""
+    for key, value in params.items():
+        yield Param(key, value[:LONGEST_PARAM])
+    if table is None:
+        return
+    customers = table.shared()
+    yield Param("data", customers.source)
+    yield Param("customers", str(customers.population))
+    yield Tag("data_sha256", customers.digest)
+    if draw:
+        drawn, _ = describing(customers, (), (), None)
+        for name, figure in data_figures(customers, drawn).items():
+            yield File(f"figures/{name}.png", to_png(figure))
+
+
+def _parents(store: Store, identity: str) -> list[Run]:
+    """Return the parent runs of a sweep, newest first: one, unless made by an earlier version."""
+    where = f"tags.sweep_id = '{identity}' and tags.study = 'yes'"
+    return list(store.client.search_runs([store.experiment_id], where))
+
+
+def _refuse_if_running(parents: Iterable[Run], identity: str, clean: str) -> None:
+    for run in parents:
+        tags = run.data.tags
+        state = process.state(tags)
+        if run.info.status != "RUNNING" or state is process.State.GONE:
+            continue
+        unsure = f" If that process is gone: {clean}" if state is process.State.HIDDEN else ""
+        raise TrackingError(
+            f"sweep {identity} is running already ({process.described(tags)}): wait for it, or "
+            f"stop it.{unsure}"
+        )
 
 
 def finish(
@@ -135,9 +192,16 @@ def finish(
         try:
             if not ranked.empty:
                 same, report = _summarise(store, ranked, job)
+                with contextlib.suppress(TrackingError):
+                    logged_ranks.log_new(store, [*session.rows.values()], sweep=ranked)
         finally:
+            if session.heartbeat is not None:
+                session.heartbeat.stop()
             with interrupts.held():
-                store.client.set_terminated(job.parent_run_id, status)
+                if status == "FINISHED":
+                    runs.finish(store, job.parent_run_id)
+                else:
+                    store.client.set_terminated(job.parent_run_id, status)
     if status != "FINISHED" and runs.finished_runs(store, sweep_id=job.sweep_id).empty:
         store.client.delete_run(job.parent_run_id)
     return ranked, same, report
@@ -149,7 +213,7 @@ def _summarise(
     """Log the summary of the ranked runs; return their agreement and the page's address."""
     # One panel per run: as much work as everything else here, while all cores are free.
     with at_most(1), aside(_curves(store, ranked), cpu_count()) as curves:
-        same = agreement_of_best(store, ranked)
+        same = agreement_of_best(ranked)
         parent = store.client.get_run(job.parent_run_id)
         items = list(_summary(store, ranked, same, parent, job.total, curves))
     run_logger.write_items(store, parent, items)
@@ -164,14 +228,17 @@ def question_of(header: Iterable[str]) -> str:
     return ""
 
 
-def agreement_of_best(store: Store, ranked: pd.DataFrame) -> pd.DataFrame:
-    """Compute the adjusted Rand index between the first runs that logged their customers."""
-    found: dict[str, pd.Series] = {}
-    for place, row in enumerate(ranked.head(COMPARED_RUNS).itertuples(), 1):
-        segments = runs.customer_segments(store, str(row.run_id), str(row.artifact_uri))
-        if segments is not None:
-            found[f"{place} {row.run}"] = segments
-    return agreement(found)
+def agreement_of_best(ranked: pd.DataFrame) -> pd.DataFrame:
+    """Compute the adjusted Rand index between the first answers whose partitions are known.
+
+    Parameters
+    ----------
+    ranked : DataFrame
+        From `segmentation.experiments.ranking.rank`.
+    """
+    best = ranked[ranked["same_as"].isna()].head(COMPARED_ANSWERS)
+    read = {f"{row.rank} {row.run}": decode(row.partition) for row in best.itertuples()}
+    return agreement({name: found for name, found in read.items() if found is not None})
 
 
 def _summary(
@@ -183,7 +250,10 @@ def _summary(
     curves: Callable[[], bytes | None],
 ) -> Iterator[LogItem]:
     question = parent.data.tags.get("question", "")
-    yield Table("tables/ranking.json", ranked.drop(columns=["start", "artifact_uri"]))
+    yield from _of_first(ranked, total)
+    yield Table(
+        "tables/ranking.json", ranked.drop(columns=["start", "artifact_uri", *compare.INTERNAL])
+    )
     if len(same) > 1:
         yield Table("tables/agreement.json", same.reset_index(names="run"))
     lines = drawings.SWEEP_FIGURES.values()
@@ -217,26 +287,43 @@ def _summary(
     yield Tag("mlflow.note.content", _note(question, ranked, same))
 
 
+def _of_first(ranked: pd.DataFrame, total: int) -> Iterator[LogItem]:
+    """Yield the numbers of the parent run: of the sweep, and of its first answer.
+
+    None of them is called ``k``: runs with this metric are rows of the ranking.
+    """
+    best = ranked.iloc[0]
+    yield Metric("configurations", total)
+    yield Metric("runs", len(ranked))
+    yield Metric("answers", int(ranked["same_as"].isna().sum()))
+    for name in ("k", "stability", "gap"):
+        if pd.notna(best[name]):
+            yield Metric(f"first/{name}", float(best[name]))
+    yield Tag("first", str(best["run"]))
+    yield Tag("first_structure", str(best["structure"]))
+
+
 def _curves(store: Store, ranked: pd.DataFrame) -> Callable[[], bytes | None]:
-    """Read the curves of the first runs; return a function that draws them.
+    """Read the curves of the first answers; return a function that draws them.
 
     The function returns None if no run has its files.
     """
     curves, chosen = {}, {}
-    for place, row in enumerate(ranked.head(drawings.MOST_PANELS).itertuples(), 1):
+    answers = ranked[ranked["same_as"].isna()]
+    for row in answers.head(drawings.MOST_PANELS).itertuples():
         table = runs.logged_table(store, str(row.run_id), str(row.artifact_uri), runs.K_FILE)
         if table is not None:
-            name = f"{place} {row.run}"
+            name = f"{row.rank} {row.run}"
             curves[name] = table.set_index("k").astype(float)
             chosen[name] = int(str(row.k))
-    return lambda: to_png(drawings.all_curves(curves, chosen, len(ranked))) if curves else None
+    return lambda: to_png(drawings.all_curves(curves, chosen, len(answers))) if curves else None
 
 
 def _relative(parent: str, run: str) -> str:
     """Return the address of a run's report relative to the sweep's; "" if they are not files."""
-    if any(urlsplit(place).scheme not in ("", "file") for place in (parent, run)):
+    here, there = runs.local_path(parent), runs.local_path(run)
+    if here is None or there is None:
         return ""
-    here, there = (unquote(urlsplit(place).path) for place in (parent, run))
     return quote(Path(os.path.relpath(there, here), runs.REPORT_FILE).as_posix())
 
 
@@ -263,6 +350,7 @@ def _note(question: str, ranked: pd.DataFrame, same: pd.DataFrame) -> str:
     confidence = f", k {best['confidence']}" if isinstance(best["confidence"], str) else ""
     lines = [f"**{question}**", ""] if question else []
     lines += [f"First of {len(ranked)}: **{best['run']}** ({structure}{confidence}).", ""]
+    lines += [compare.why_first(ranked), ""]
     lines += [compare.render(ranked, form="markdown", top=20), ""]
     lines += [*compare.advice(ranked), sentence(same)]
     return "\n".join(lines)

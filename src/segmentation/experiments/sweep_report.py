@@ -126,7 +126,10 @@ def render_sweep_report(
         sureness=_sureness(ranked, same),
         groups=[(group, heading, widths[group]) for group, heading in GROUPS.items()],
         heads=[(group, heading) for group, _, heading, _ in shown],
-        rows=[_row(run, shown, varied) for run in runs],
+        rows=[
+            _row(run, place, shown, varied)
+            for run, place in zip(runs, ranking.places(ranked), strict=True)
+        ],
         notes=ranking.advice(ranked),
         figures=[
             picture(figures[name], line.alt)
@@ -144,7 +147,9 @@ def _answer(ranked: pd.DataFrame) -> str:
     first, n = ranked.iloc[0], len(ranked)
     if n > 1 and (ranked["structure"] == "no").all():
         return f"None of the {n} runs found cluster structure: treat the customers as one group."
-    who = f"{first['run']} comes first of {n} runs" if n > 1 else f"{first['run']} is the only run"
+    answers = int(ranked["same_as"].isna().sum())
+    among = f"{n} runs" if answers == n else f"{answers} answers in {n} runs"
+    who = f"{first['run']} comes first of {among}" if n > 1 else f"{first['run']} is the only run"
     if first["structure"] == "no":
         return f"{who}: no cluster structure found."
     segments = f"{first['k']} segments"
@@ -156,7 +161,10 @@ def _answer(ranked: pd.DataFrame) -> str:
 
 def _facts(ranked: pd.DataFrame, total: int) -> list[tuple[str, str]]:
     first = ranked.iloc[0]
-    facts = [("runs finished", f"{len(ranked)} of {total}"), ("segments", str(first["k"]))]
+    facts = [("runs finished", f"{len(ranked)} of {total}")]
+    if len(ranked) > 1:
+        facts.append(("distinct answers", str(ranked["same_as"].isna().sum())))
+    facts.append(("segments", str(first["k"])))
     words = {"yes": "found", "no": "none", "untested": "untested"}
     facts.append(("structure", words[first["structure"]]))
     if isinstance(first["confidence"], str):
@@ -224,11 +232,14 @@ def _sureness(ranked: pd.DataFrame, same: pd.DataFrame) -> list[str]:
 
 def _row(
     run: Mapping[Any, Any],
+    place: str,
     shown: Sequence[tuple[str, str, str, Callable[[Any], str]]],
     varied: Sequence[str],
 ) -> dict[str, Any]:
     return {
         "id": run["run_id"],
+        "place": place,
+        "same": pd.notna(run["same_as"]),
         "name": run["run"],
         "k": str(run["k"]),
         "careful": run["careful"] if isinstance(run["careful"], str) else "",

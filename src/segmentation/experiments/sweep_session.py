@@ -13,6 +13,7 @@ from segmentation.config import FitConfig
 from segmentation.experiments import ranking
 from segmentation.experiments.read import CustomerTable, RunCustomers, table_key
 from segmentation.tracking import runs
+from segmentation.tracking.heartbeat import Heartbeat
 from segmentation.tracking.identity import code_version
 from segmentation.tracking.run_items import DrawnFigures
 from segmentation.tracking.store import Store, open_store, store_errors
@@ -86,6 +87,8 @@ class SweepSession:
     is_joined : bool
         Whether this process has joined a sweep that another process opened, so that it learns of
         other jobs only through the store.
+    heartbeat : Heartbeat or None
+        Of the parent run, in the process that opened it.
     """
 
     store: Store
@@ -96,6 +99,7 @@ class SweepSession:
     until: int | None = None
     report: Callable[[FinishedJob], None] | None = None
     is_joined: bool = False
+    heartbeat: Heartbeat | None = None
 
     def customers(self, config: FitConfig) -> RunCustomers:
         """Return the customers as a job needs them, read again only if the table has changed."""
@@ -137,8 +141,10 @@ class SweepSession:
 
     def so_far(self) -> tuple[int, str]:
         """Return the number of finished configurations and the name of the best run, or ""."""
-        rows = self.rows.values()
-        return len(rows), max(rows, key=ranking.merit)["run"] if rows else ""
+        if not self.rows:
+            return 0, ""
+        rows = list(self.rows.values())
+        return len(rows), rows[ranking.first_of(pd.DataFrame(rows))]["run"]
 
     def ranking(self) -> pd.DataFrame:
         """Return the finished runs, best first; empty if there are none."""

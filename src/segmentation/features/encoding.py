@@ -61,15 +61,24 @@ def build_encoder(
         The scaling cannot scale a column.
     """
 
-    def treatment(column: str) -> tuple[str, float]:
+    categorical = [column for column in features.columns if column in features.categorical]
+
+    def treatment(column: str) -> tuple[str, float, str]:
         kind = "one_hot" if column in features.categorical else "numeric"
         if column in features.log1p:
             kind = "log1p"
-        return kind, float(features.weights.get(column, 1.0))
+        # `a` with the value b_c and `a_b` with c would share a name: each gets its own block.
+        is_alike = column in categorical and any(
+            one.startswith(f"{other}_")
+            for one, other in itertools.permutations(categorical, 2)
+            if column in (one, other)
+        )
+        weight = float(features.weights.get(column, 1.0))
+        return kind, weight, column if is_alike else ""
 
     blocks: list[tuple[str, TransformerMixin | Pipeline, list[str]]] = []
     weights: dict[str, float] = {}
-    for (kind, weight), group in itertools.groupby(features.columns, treatment):
+    for (kind, weight, _), group in itertools.groupby(features.columns, treatment):
         columns = list(group)
         step: TransformerMixin | Pipeline
         if kind == "one_hot":
@@ -117,6 +126,7 @@ def fit_transform(encoder: ColumnTransformer, frame: pd.DataFrame) -> NDArray[An
     if n < MANY_ROWS:
         Z = np.ascontiguousarray(encoder.fit_transform(frame), dtype=np.float64)
         check_fitted(encoder, frame)
+        settle_names(encoder)
         return Z
     scalers = [scaler_of(step) for _, step, _ in encoder.transformers]
     if all(hasattr(scaler, "partial_fit") for scaler in scalers):
@@ -133,6 +143,7 @@ def fit_transform(encoder: ColumnTransformer, frame: pd.DataFrame) -> NDArray[An
     else:
         encoder.fit(frame)
     check_fitted(encoder, frame)
+    settle_names(encoder)
     few = encoder.transform(_spread_out(frame))
     near = (np.abs(few.mean(axis=0)) <= SINGLE_OFFSET * few.std(axis=0)).all()
     is_single = near and n * few.shape[1] >= SINGLE_NUMBERS
@@ -150,6 +161,47 @@ def _spread_out(frame: pd.DataFrame) -> pd.DataFrame:
 def scaler_of(step: TransformerMixin | Pipeline) -> TransformerMixin:
     """Return the scaler of an encoder's block: the last of its steps, or the only one."""
     return step[-1] if isinstance(step, Pipeline) else step
+
+
+def settle_names(encoder: ColumnTransformer) -> None:
+    """Put the block before the names of the encoded columns if they are not unique without it.
+
+    The value ``premium`` of a column ``plan`` is encoded as ``plan_premium``, which may be the name
+    of another column. scikit-learn raises an error when it is asked for such names.
+
+    Parameters
+    ----------
+    encoder : ColumnTransformer
+        From `segmentation.features.encoding.build_encoder`, fitted.
+    """
+    try:
+        encoder.get_feature_names_out()
+    except ValueError:
+        encoder.verbose_feature_names_out = True
+
+
+def changed_names(encoder: ColumnTransformer) -> pd.DataFrame | None:
+    """Return what the encoded columns stand for, or None if `settle_names` did not change them.
+
+    Returns
+    -------
+    DataFrame or None
+        One row per encoded column: ``encoded``, its name; ``column``, the feature; ``category``,
+        None for numbers.
+    """
+    if not encoder.verbose_feature_names_out:
+        return None
+    rows: list[tuple[str, str | None]] = []
+    for _, step, columns in encoder.transformers_:
+        if isinstance(step, OneHotEncoder):
+            for column, values in zip(columns, step.categories_, strict=True):
+                rows += [(str(column), str(value)) for value in values]
+        else:
+            names = step.get_feature_names_out(list(columns))
+            rows += [(str(name), None) for name in names]
+    table = pd.DataFrame(rows, columns=["column", "category"])
+    table.insert(0, "encoded", encoder.get_feature_names_out())
+    return table
 
 
 def check_fitted(encoder: ColumnTransformer, frame: pd.DataFrame) -> None:

@@ -31,12 +31,14 @@ from mlflow.types.schema import AnyType
 from sklearn.pipeline import Pipeline
 
 from segmentation.errors import RegistryError
+from segmentation.model import integrity
 from segmentation.model._compat import (
     UnfiledModel,
     add_sklearn_flavor,
     forget_origins,
     quiet_saving,
 )
+from segmentation.model.released_code import CODE
 from segmentation.model.segment_model import (
     PIPELINE_FILE,
     SEGMENTS_FILE,
@@ -46,7 +48,6 @@ from segmentation.model.segment_model import (
 )
 from segmentation.runtime.redaction import masked_url
 
-CODE = Path(__file__).with_name("segment_model.py")
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn", "scipy", "skops")
 EXAMPLE_ROWS = 5
 
@@ -114,12 +115,15 @@ class LoadedModel:
         Version of the registered model.
     run_id : str or None
         The run that logged the model.
+    notes : tuple of str
+        What users should know about its files.
     """
 
     model: SegmentModel
     name: str
     version: str | None
     run_id: str | None
+    notes: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -175,6 +179,7 @@ def log(
     try:
         with TemporaryDirectory(prefix="segment-") as folder:
             save_model(folder, model, portable)
+            client.set_logged_model_tags(logged.model_id, integrity.tags(Path(folder)))
             client.log_model_artifacts(logged.model_id, folder)
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
         status = LoggedModelStatus.READY
@@ -188,7 +193,8 @@ def load(uri: str, *, tracking_uri: str) -> LoadedModel:
     """Open a model of this project for scoring.
 
     The model's files are read by the `SegmentModel` of this version, not by the copy of the code
-    that is stored with them.
+    that is stored with them. A model whose files have changed, or whose code is not ours, is
+    refused before anything of it is read.
 
     Parameters
     ----------
@@ -201,11 +207,11 @@ def load(uri: str, *, tracking_uri: str) -> LoadedModel:
     Raises
     ------
     RegistryError
-        The store has no such model, or it is not a model of this project.
+        The store has no such model, it is not a model of this project, or its files have changed.
     """
     mlflow.set_tracking_uri(tracking_uri)
     named = re.fullmatch(r"models:/([^/@]+)(?:@([^/]+)|/(\d+))", uri)
-    name, number = uri, None
+    asked, name, number = uri, uri, None
     try:
         if named is not None:
             client = mlflow.MlflowClient(tracking_uri)
@@ -214,27 +220,27 @@ def load(uri: str, *, tracking_uri: str) -> LoadedModel:
         with TemporaryDirectory(prefix="segment-") as scratch:
             local = Path(uri).is_dir()
             folder = Path(uri if local else download_artifacts(artifact_uri=uri, dst_path=scratch))
-            about = Model.load(str(folder))
-            model = _read(folder, about)
+            known = integrity.Record()
+            if not local:
+                known = integrity.recorded(mlflow.MlflowClient(tracking_uri), uri)
+            integrity.check(folder, known, f"model={asked}")
+            with integrity.reading(f"model={asked}"):
+                run_id = Model.load(str(folder)).run_id
+                model = _read(folder)
     except (MlflowException, OSError) as error:
         raise RegistryError(
             f"model={uri}: there is no such model in {masked_url(tracking_uri)} "
             f"({str(error).splitlines()[0].strip()}). Make a champion with `segment promote`, or "
             "choose another one, such as model=models:/customer-segments/1"
         ) from error
-    return LoadedModel(model, name, None if number is None else str(number), about.run_id)
+    version = None if number is None else str(number)
+    notes = integrity.notes(known, f"model={asked}")
+    return LoadedModel(model, name, version, run_id, notes)
 
 
-def _read(folder: Path, about: Model) -> SegmentModel:
-    try:
-        artifacts = about.flavors[mlflow.pyfunc.FLAVOR_NAME]["artifacts"]
-        paths = [folder / artifacts[key]["path"] for key in ("pipeline", "segments")]
-        return SegmentModel().read(*paths)
-    except KeyError as error:
-        raise RegistryError(
-            f"model={folder.name}: this model was not made by `segment fit`, so its segments "
-            "cannot be read. Choose another one, such as model=models:/customer-segments@champion"
-        ) from error
+def _read(folder: Path) -> SegmentModel:
+    files = folder / integrity.ARTIFACTS
+    return SegmentModel().read(files / PIPELINE_FILE, files / SEGMENTS_FILE)
 
 
 def save(portable: PortableModel, path: str | Path) -> None:

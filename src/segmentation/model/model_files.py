@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -27,12 +28,15 @@ from mlflow.models import Model
 from sklearn.pipeline import Pipeline
 
 from segmentation.errors import RegistryError
-from segmentation.model.segment_model import PIPELINE_FILE, SEGMENTS_FILE, Segments
+from segmentation.model import integrity
+from segmentation.model.integrity import ARTIFACTS, COMPILED, FETCH_NOTE
+from segmentation.model.segment_model import (
+    PIPELINE_FILE,
+    SEGMENTS_FILE,
+    SegmentModel,
+    Segments,
+)
 
-#: Where MLflow keeps a model's own files.
-ARTIFACTS = "artifacts"
-#: MLflow records here under which name a folder was fetched; this is not part of the model.
-FETCH_NOTE = "registered_model_meta"
 FRESH_SECONDS = 180
 # -I: no PYTHONPATH, no current directory, so that this project cannot be imported by accident.
 FRESH_PROCESS = """
@@ -58,16 +62,27 @@ class ModelFolder:
         Columns the model needs.
     ids, names : tuples
         Segment id and name of each cluster index.
+    uri : str
+        Where the files come from, for messages.
     """
 
     path: Path
     columns: tuple[str, ...]
     ids: tuple[int, ...]
     names: tuple[str, ...]
+    uri: str = "the model"
 
     def pipeline(self) -> Pipeline:
         """Load the fitted pipeline."""
-        return skops.io.load(self.path / ARTIFACTS / PIPELINE_FILE)
+        with integrity.reading(self.uri):
+            return skops.io.load(self.path / ARTIFACTS / PIPELINE_FILE)
+
+    def load(self) -> SegmentModel:
+        """Load the model; its own code runs."""
+        with integrity.reading(self.uri):
+            # Unwrapped: MLflow's check of the columns takes ten times as long as the prediction.
+            model: SegmentModel = mlflow.pyfunc.load_model(str(self.path)).unwrap_python_model()
+        return model
 
     def answers(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return ``segment`` and ``distance`` of each customer.
@@ -77,48 +92,70 @@ class ModelFolder:
         RegistryError
             A column is missing, or the model does not accept a value.
         """
-        # Unwrapped: MLflow's own check of the columns takes ten times as long as the prediction.
-        model = mlflow.pyfunc.load_model(str(self.path)).unwrap_python_model()
         try:
-            answer: pd.DataFrame = model.predict(None, frame)
+            # Its first argument, MLflow's context, is not used.
+            return self.load().predict(None, frame)  # type: ignore[arg-type]
         except MlflowException as error:
             raise RegistryError(str(error.message)) from error
-        return answer
 
     def indices(self, segments: pd.Series) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Return the cluster index of each segment id."""
         return np.asarray(pd.Index(self.ids).get_indexer(pd.Index(segments)), dtype=np.int64)
 
 
-def fetch(uri: str, into: Path) -> ModelFolder:
-    """Copy the files of a logged model or model version.
+def fetch(uri: str, into: Path, *, trust: bool = True) -> ModelFolder:
+    """Copy the files of a logged model or model version, and check them before anything is loaded.
 
     Parameters
     ----------
     uri : str
-        ``models:/m-…`` or ``models:/name/version``.
+        ``models:/m-…``, ``models:/name/version`` or a folder.
     into : Path
         A folder that does not exist yet.
+    trust : bool
+        Accept a model without digests of its files, which was made before there were any. Files
+        that differ from their digests are refused in any case.
 
     Raises
     ------
     RegistryError
-        The files are missing, or it is not a model of this project.
+        The files are missing or have changed, or it is not a model of this project.
     """
     into.mkdir(parents=True)
+    local = Path(uri).is_dir()
     try:
-        path = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(into)))
+        known = integrity.Record() if local else integrity.recorded(MlflowClient(), uri)
+        if local:
+            path = Path(shutil.copytree(uri, into / "model"))
+        else:
+            path = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(into)))
     except (MlflowException, OSError) as error:
         raise RegistryError(
             f"the files of {uri} cannot be read: {str(error).splitlines()[0]}"
         ) from error
     (path / FETCH_NOTE).unlink(missing_ok=True)
-    if not (path / ARTIFACTS / SEGMENTS_FILE).is_file():
+    for compiled in [*path.rglob(COMPILED)]:
+        # Python would run what is in there instead of the code that is checked below.
+        shutil.rmtree(compiled)
+    if known.files is None and not (path / ARTIFACTS / SEGMENTS_FILE).is_file():
         raise RegistryError(
             f"{uri} is not a model logged by `segment fit`; choose another registered model "
             "with model=NAME"
         )
-    return _read(path)
+    if known.files is None and not trust:
+        raise RegistryError(
+            f"{uri} was made before models had digests of their files, so nobody can tell whether "
+            "they were changed since. If you trust everybody who can write to the store, add "
+            "trust=true; otherwise fit again and promote that run."
+        )
+    integrity.check(path, known, uri)
+    return _read(path, uri)
+
+
+def record(client: MlflowClient, model_id: str, folder: ModelFolder) -> None:
+    """Give a logged model the digests of these files, unless it has some."""
+    if integrity.FILES_TAG not in client.get_logged_model(model_id).tags:
+        client.set_logged_model_tags(model_id, integrity.tags(folder.path))
 
 
 def relabel(folder: ModelFolder, ids: Sequence[int], names: Sequence[str]) -> ModelFolder:
@@ -126,7 +163,7 @@ def relabel(folder: ModelFolder, ids: Sequence[int], names: Sequence[str]) -> Mo
     file = folder.path / ARTIFACTS / SEGMENTS_FILE
     known = Segments.read(file)
     known._replace(ids=tuple(int(id_) for id_ in ids), names=tuple(names)).write(file)
-    return _read(folder.path)
+    return _read(folder.path, folder.uri)
 
 
 def fresh_process_problem(folder: ModelFolder) -> str | None:
@@ -180,12 +217,14 @@ def log(
     model.model_id, model.run_id = logged.model_id, run.info.run_id
     model.model_uuid, model.artifact_path = logged.model_id, logged.artifact_location
     model.save(str(folder.path / "MLmodel"))
+    client.set_logged_model_tags(logged.model_id, integrity.tags(folder.path))
     client.log_model_artifacts(logged.model_id, str(folder.path))
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
     return str(logged.model_id)
 
 
-def _read(path: Path) -> ModelFolder:
-    known = Segments.read(path / ARTIFACTS / SEGMENTS_FILE)
-    columns = tuple(column["name"] for column in known.columns)
-    return ModelFolder(path=path, columns=columns, ids=known.ids, names=known.names)
+def _read(path: Path, uri: str) -> ModelFolder:
+    with integrity.reading(uri):
+        known = Segments.read(path / ARTIFACTS / SEGMENTS_FILE)
+        columns = tuple(column["name"] for column in known.columns)
+    return ModelFolder(path=path, columns=columns, ids=known.ids, names=known.names, uri=uri)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from segmentation.config import Limits, MonitoringConfig
+from segmentation.data.names import unique_keys
 from segmentation.errors import RegistryError
 from segmentation.evaluation import drift
 from segmentation.scoring.chunks import ScoredChunk, Tally
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from segmentation.model.segment_model import SegmentModel
 
 VERDICTS = ("ok", "watch", "retrain")
+#: MLflow allows 250 characters in the name of a metric.
+LONGEST_NAME = 200
 _ADVICE = {
     "ok": "The segments still fit.",
     "watch": "Look at the report, and monitor again with the next customers.",
@@ -339,6 +342,11 @@ def _range_findings(share: float, chance: float, rules: MonitoringConfig) -> lis
     return [Finding(verdict, text)]
 
 
-def metric_name(feature: str) -> str:
-    """Return the metric name of a feature's PSI; MLflow allows few characters in it."""
-    return "psi/" + re.sub(r"[^\w\- ]", "_", feature)[:200]
+def metric_names(features: Sequence[str]) -> dict[str, str]:
+    """Return the name of each feature's PSI in MLflow, which allows few characters in it."""
+    keys = unique_keys(features, _allowed, longest=LONGEST_NAME)
+    return {feature: f"psi/{key}" for feature, key in keys.items()}
+
+
+def _allowed(name: str) -> str:
+    return re.sub(r"[^\w\- ]", "_", name)

@@ -6,8 +6,10 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import pandas as pd
+
 from segmentation.config import MonitoringConfig
-from segmentation.monitoring.monitor import Monitored, metric_name
+from segmentation.monitoring.monitor import Monitored, metric_names
 from segmentation.reporting.page import picture, render
 from segmentation.tracking.items import File, LogItem, Metric, Param, Table, Tag
 from segmentation.visualization import to_png
@@ -41,6 +43,10 @@ def monitor_items(
     for name in ("model", "data"):
         yield Param(name, meta[name])
     yield from _metrics(monitored)
+    names = _metric_names(monitored)
+    if any(metric != f"psi/{feature}" for feature, metric in names.items()):
+        table = pd.DataFrame(names.items(), columns=["feature", "metric"])
+        yield Table("tables/metric_names.json", table)
     yield Table("tables/features.json", monitored.features)
     yield Table("tables/segments.json", monitored.segments)
     pictures: dict[str, bytes] = {}
@@ -55,6 +61,10 @@ def monitor_items(
     yield File("report.html", page.encode())
 
 
+def _metric_names(monitored: Monitored) -> dict[str, str]:
+    return metric_names([str(feature) for feature in monitored.features["feature"]])
+
+
 def _metrics(monitored: Monitored) -> Iterator[Metric]:
     numbers = {
         "customers": float(monitored.now),
@@ -64,10 +74,9 @@ def _metrics(monitored: Monitored) -> Iterator[Metric]:
         "mean_distance": monitored.distance_now,
         "out_of_range": monitored.out_of_range,
     }
-    for feature, value in zip(
-        monitored.features["feature"], monitored.features["psi"], strict=True
-    ):
-        numbers[metric_name(str(feature))] = float(value)
+    names = _metric_names(monitored)
+    for feature, value in zip(names, monitored.features["psi"], strict=True):
+        numbers[names[feature]] = float(value)
     for id_, value in zip(monitored.segments["segment"], monitored.segments["now"], strict=True):
         numbers[f"share/{id_}"] = float(value)
     for name, value in numbers.items():

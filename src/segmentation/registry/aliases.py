@@ -1,29 +1,35 @@
-"""The registered model: its versions and the aliases by which other programs load it.
+"""The aliases by which other programs load the registered model.
 
 `champion` is the version to use, `previous` the one before it, `challenger` one that is about to
 become the champion. An alias moves in one step, and `champion` moves last, so that a crash at any
-point leaves a champion that loads.
+point leaves a champion that loads. Whoever moves an alias holds the registered model (`locking`)
+and checks before and after that nobody else has moved it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from segmentation.errors import RegistryError
+from segmentation.registry import locking
+from segmentation.registry.locking import Check
+from segmentation.registry.registration import make_registered_model, register
 from segmentation.registry.versions import (
     CHAMPION,
+    KNOWN,
     MODEL_NAME,
+    PROMOTION,
+    UNCHECKED,
+    Overtaken,
     champion_version,
     finished_run,
     model_of,
@@ -34,15 +40,10 @@ from segmentation.tracking import process
 CHALLENGER, PREVIOUS = "challenger", "previous"
 #: Tags of a version that was rolled back: when and by whom, and why.
 ROLLED_BACK = ("rolled_back", "rolled_back_reason")
-# Tags of the run that the registry page shows, so that nobody has to open the run.
-COPIED_TAGS = ("features", "scaling", "structure", "confidence", "data_sha256")
-#: Maximum length of a version's description.
-LONGEST = 5000
-DESCRIPTION = (
-    "Customer segments by K-Means. `champion` is the version to use, `previous` the one before it "
-    "(`segment rollback` brings it back). A segment id means the same segment in every version. "
-    "Load it with `mlflow.pyfunc.load_model('models:/{name}@champion')`."
-)
+#: Tag of a version: the champion it replaced.
+REPLACES = "replaces"
+#: Tags that refer to versions of the registered model itself, and so are wrong in a copy.
+OF_ITS_MODEL = (REPLACES, KNOWN)
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ def promote(
 ) -> Promotion:
     """Make a model of a run the champion, without checking any gates.
 
-    A model that already has a version keeps it, so that an interrupted promotion can be repeated.
+    The version's tag ``promotion`` says ``unchecked``, unless `tags` say otherwise. A model that
+    already has a version keeps it, so that an interrupted promotion can be repeated.
 
     Parameters
     ----------
@@ -110,9 +112,12 @@ def promote(
     client = MlflowClient(tracking_uri)
     run = finished_run(client, run_id)
     source = source or f"models:/{model_of(client, run)}"
-    champion = champion_version(client, name)
-    version = _version_of(client, run, source, name, dict(tags or {}), description)
-    make_champion(client, name, version.version, champion)
+    make_registered_model(client, name)
+    with locking.exclusive(client, tracking_uri, name) as check:
+        champion = champion_version(client, name)
+        marked = {PROMOTION: UNCHECKED, **(tags or {})}
+        version, _ = register(client, run, source, name, tags=marked, description=description)
+        make_champion(client, name, version.version, champion, check)
     return Promotion(
         name=name,
         version=int(version.version),
@@ -122,17 +127,67 @@ def promote(
 
 
 def make_champion(
-    client: MlflowClient, name: str, version: str, champion: ModelVersion | None
+    client: MlflowClient, name: str, version: str, champion: ModelVersion | None, check: Check
 ) -> None:
-    """Move the aliases to `version`, with `champion` after `previous`."""
+    """Move the aliases to `version`, with `champion` after `previous`.
+
+    Parameters
+    ----------
+    client : MlflowClient
+    name, version : str
+    champion : ModelVersion or None
+        The champion that `version` may replace.
+    check : callable
+        From `segmentation.registry.locking.exclusive`.
+
+    Raises
+    ------
+    Overtaken
+        Another version is or has become the champion in the meantime.
+    """
+    check_champion(client, name, champion)
     client.set_registered_model_alias(name, CHALLENGER, version)
-    if champion is not None and champion.version != version:
-        # Stored as a tag too: a crash after the next line would leave `previous` on the champion.
-        client.set_model_version_tag(name, version, "replaces", str(champion.version))
-        client.set_registered_model_alias(name, PREVIOUS, champion.version)
-    _clear_rollback(client, name, version)
+    try:
+        if champion is not None and champion.version != version:
+            # A tag too: a crash after the next line would leave `previous` on the champion.
+            client.set_model_version_tag(name, version, REPLACES, str(champion.version))
+            client.set_registered_model_alias(name, PREVIOUS, champion.version)
+        _clear_rollback(client, name, version)
+        _move_champion(client, name, version, champion, check)
+    finally:
+        client.delete_registered_model_alias(name, CHALLENGER)
+
+
+def check_champion(client: MlflowClient, name: str, expected: ModelVersion | None) -> None:
+    """Raise `Overtaken` unless the champion is the expected version, or missing if that is None."""
+    found = _champion_number(client, name)
+    wanted = None if expected is None else int(expected.version)
+    if found != wanted:
+        now, then = _champion_text(found), _champion_text(wanted)
+        raise Overtaken(f"in the meantime {now} of '{name}' became the champion, it was {then}")
+
+
+def _move_champion(
+    client: MlflowClient, name: str, version: str, champion: ModelVersion | None, check: Check
+) -> None:
+    check()
+    check_champion(client, name, champion)
     client.set_registered_model_alias(name, CHAMPION, version)
-    client.delete_registered_model_alias(name, CHALLENGER)
+    found = _champion_number(client, name)
+    if found != int(version):
+        raise Overtaken(
+            f"version {version} of '{name}' was the champion for a moment only; in the meantime "
+            f"{_champion_text(found)} became the champion"
+        )
+
+
+def _champion_number(client: MlflowClient, name: str) -> int | None:
+    number = client.get_registered_model(name).aliases.get(CHAMPION)
+    return None if number is None else int(number)
+
+
+def _champion_text(number: int | None) -> str:
+    return "no version" if number is None else f"version {number}"
 
 
 def _clear_rollback(client: MlflowClient, name: str, version: str) -> None:
@@ -160,25 +215,32 @@ def rollback(*, tracking_uri: str, name: str = MODEL_NAME, reason: str | None = 
         There is no champion or no previous champion.
     """
     client = MlflowClient(tracking_uri)
-    champion = champion_version(client, name)
-    if champion is None:
-        raise RegistryError(
-            f"registered model '{name}' has no champion to roll back; make one with "
-            "`segment promote`, or name another registered model with model=NAME"
-        )
-    previous = _previous_of(client, champion, name)
-    taken = (f"{now()} by {process.user()}", reason or "not given")
-    for key, value in zip(ROLLED_BACK, taken, strict=True):
-        client.set_model_version_tag(name, champion.version, key, value)
-    client.set_registered_model_alias(name, PREVIOUS, champion.version)
-    _clear_rollback(client, name, str(previous.version))
-    client.set_registered_model_alias(name, CHAMPION, previous.version)
+    _champion_to_roll_back(client, name)
+    with locking.exclusive(client, tracking_uri, name) as check:
+        champion = _champion_to_roll_back(client, name)
+        previous = _previous_of(client, champion, name)
+        taken = (f"{now()} by {process.user()}", reason or "not given")
+        for key, value in zip(ROLLED_BACK, taken, strict=True):
+            client.set_model_version_tag(name, champion.version, key, value)
+        client.set_registered_model_alias(name, PREVIOUS, champion.version)
+        _clear_rollback(client, name, str(previous.version))
+        _move_champion(client, name, previous.version, champion, check)
     return Promotion(
         name=name,
         version=int(previous.version),
         run_id=str(previous.run_id),
         previous=int(champion.version),
     )
+
+
+def _champion_to_roll_back(client: MlflowClient, name: str) -> ModelVersion:
+    champion = champion_version(client, name)
+    if champion is None:
+        raise RegistryError(
+            f"registered model '{name}' has no champion to roll back; make one with "
+            "`segment promote`, or name another registered model with model=NAME"
+        )
+    return champion
 
 
 def check_copy(client: MlflowClient, name: str, copy_to: str) -> ModelVersion | None:
@@ -201,7 +263,7 @@ def _previous_of(client: MlflowClient, champion: ModelVersion, name: str) -> Mod
     aliases = client.get_registered_model(name).aliases
     number = aliases.get(PREVIOUS)
     if number is None or str(number) == str(champion.version):
-        number = champion.tags.get("replaces")
+        number = champion.tags.get(REPLACES)
     if number is None:
         raise RegistryError(
             f"version {champion.version} of '{name}' is the first champion: there is no earlier "
@@ -236,22 +298,24 @@ def copy_champion(*, tracking_uri: str, name: str, copy_to: str) -> Promotion:
     """
     mlflow.set_tracking_uri(tracking_uri)
     client = MlflowClient(tracking_uri)
-    there = check_copy(client, name, copy_to)
+    check_copy(client, name, copy_to)
     champion = champion_version(client, name)
     if champion is None:
         raise RegistryError(
             f"registered model '{name}' has no champion to copy; promote a run first"
         )
-    _make_registered_model(client, copy_to)
+    make_registered_model(client, copy_to)
     source = f"models:/{name}/{champion.version}"
-    made = [v for v in versions(client, copy_to) if v.source == source]
-    # MLflow prints its own message about a copy on stderr; the command's is clearer.
-    with contextlib.redirect_stderr(io.StringIO()):
-        copy = made[0] if made else client.copy_model_version(source, copy_to)
-    if there is None or there.version != copy.version:
-        # Tags are copied too; this one is a version number of the original registered model.
-        client.delete_model_version_tag(copy_to, copy.version, "replaces")
-        make_champion(client, copy_to, copy.version, there)
+    with locking.exclusive(client, tracking_uri, copy_to) as check:
+        there = champion_version(client, copy_to)
+        made = [v for v in versions(client, copy_to) if v.source == source]
+        # MLflow prints its own message about a copy on stderr; the command's is clearer.
+        with contextlib.redirect_stderr(io.StringIO()):
+            copy = made[0] if made else client.copy_model_version(source, copy_to)
+        if there is None or there.version != copy.version:
+            for key in OF_ITS_MODEL:
+                client.delete_model_version_tag(copy_to, copy.version, key)
+            make_champion(client, copy_to, copy.version, there, check)
     return Promotion(
         name=copy_to,
         version=int(copy.version),
@@ -263,68 +327,3 @@ def copy_champion(*, tracking_uri: str, name: str, copy_to: str) -> Promotion:
 def now() -> str:
     """Return the current time as text."""
     return f"{datetime.now(tz=UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _make_registered_model(client: MlflowClient, name: str) -> None:
-    try:
-        client.create_registered_model(name, description=DESCRIPTION.format(name=name))
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise RegistryError(f"registered model '{name}': {error.message}") from error
-
-
-def _version_of(
-    client: MlflowClient,
-    run: Run,
-    source: str,
-    name: str,
-    tags: dict[str, str],
-    description: str | None,
-) -> ModelVersion:
-    """Return the model's version of the registered model, created if there is none."""
-    _make_registered_model(client, name)
-    copied = {key: run.data.tags[key] for key in COPIED_TAGS if key in run.data.tags}
-    if "k" in run.data.metrics:
-        copied["k"] = f"{run.data.metrics['k']:.0f}"
-    tags = {**copied, **tags, "run_id": run.info.run_id}
-    text = _describe(run, tags) + (f"\n\n{description}" if description else "")
-    if len(text) > LONGEST:  # a PostgreSQL store refuses more
-        text = f"{text[: LONGEST - 1]}…"
-    for version in versions(client, name):
-        if version.source == source:
-            client.update_model_version(name, version.version, text)
-            for key, value in tags.items():
-                client.set_model_version_tag(name, version.version, key, value)
-            return version
-    logging.getLogger("mlflow.store.model_registry.abstract_store").setLevel(logging.WARNING)
-    return client.create_model_version(
-        name,
-        source,
-        run_id=run.info.run_id,
-        model_id=source.removeprefix("models:/"),
-        tags=tags,
-        description=text,
-    )
-
-
-def _describe(run: Run, tags: Mapping[str, str]) -> str:
-    """Describe the run in Markdown: what was clustered, how, how well and when."""
-    metrics = run.data.metrics
-    fitted = datetime.fromtimestamp(run.info.start_time / 1000, tz=UTC)
-    lines = [
-        f"**{tags.get('k', '?')} customer segments** on `{tags.get('features', '?')}`, "
-        f"scaling `{tags.get('scaling', '?')}`.",
-        f"- Structure: {tags.get('structure', 'untested')}"
-        + (f", choice of k {tags['confidence']}" if "confidence" in tags else ""),
-        *(
-            f"- {label}: {metrics[key]:.3g}"
-            for key, label in (
-                ("silhouette", "Silhouette"),
-                ("stability", "Stability"),
-                ("smallest_share", "Share of the smallest segment"),
-            )
-            if key in metrics
-        ),
-        f"- Run `{run.info.run_name}` ({run.info.run_id}), fitted {fitted:%Y-%m-%d %H:%M} UTC",
-    ]
-    return "\n".join(lines)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,21 +11,20 @@ import numpy as np
 import pandas as pd
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
-from numpy.typing import NDArray
 
 from segmentation.data.customers import Customers
-from segmentation.errors import GateRefused, SegmentationError
+from segmentation.errors import GateRefused, SegmentationError, UntrustedConfigError
+from segmentation.experiments import stored_config
 from segmentation.experiments.read import CustomerTable, stored_table
 from segmentation.model import model_files
 from segmentation.model.model_files import ModelFolder
 from segmentation.registry import comparison, gates, lineage, versions
+from segmentation.registry.comparison import Compared, compare
 from segmentation.registry.gates import GATES, Answer, Findings
 from segmentation.registry.lineage import Lineage
-from segmentation.tracking import runs
+from segmentation.registry.versions import Standing
+from segmentation.runtime.progress import Say, silent
 from segmentation.tracking.store import Store, store_errors
-
-PROFILE = "tables/profile.json"
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,8 @@ class Assessment:
         The run's logged model.
     name : str
         Registered model.
-    champion : ModelVersion or None
+    standing : Standing
+        The registered model as it was when the assessment began.
     folder : ModelFolder
         The challenger's files with the ids and names it would have.
     relabelled : bool
@@ -49,6 +47,8 @@ class Assessment:
     lineage : Lineage
     names : dict of int to str
         Name of every segment id, old and new.
+    all_new : str or None
+        Why every segment is new, if the champion could not label the challenger's customers.
     counts : DataFrame or None
         Customers by old id (rows) and new id (columns); None when they could not be compared.
     moved : float or None
@@ -59,14 +59,20 @@ class Assessment:
     run: Run
     model_id: str
     name: str
-    champion: ModelVersion | None
+    standing: Standing
     folder: ModelFolder
     relabelled: bool
     lineage: Lineage
     names: dict[int, str]
+    all_new: str | None
     counts: pd.DataFrame | None
     moved: float | None
     answers: tuple[Answer, ...]
+
+    @property
+    def champion(self) -> ModelVersion | None:
+        """The champion it was compared with."""
+        return self.standing.champion
 
     @property
     def failed(self) -> tuple[Answer, ...]:
@@ -74,20 +80,16 @@ class Assessment:
         return tuple(answer for answer in self.answers if answer.failed)
 
 
-@dataclass(frozen=True)
-class _Compared:
-    """Both models' segments of the same customers; `problem` says why there are none."""
-
-    challenger: NDArray[np.int64] | None = None
-    champion: NDArray[np.int64] | None = None
-    frame: pd.DataFrame | None = None
-    columns: tuple[str, ...] = ()
-    champion_single: bool = False
-    differs: bool = True
-    problem: str | None = None
-
-
-def assess(store: Store, run_id: str, *, name: str, rules: object, scratch: Path) -> Assessment:
+def assess(
+    store: Store,
+    run_id: str,
+    *,
+    name: str,
+    rules: object,
+    scratch: Path,
+    trust: bool = False,
+    say: Say = silent,
+) -> Assessment:
     """Check a run's model against the gates and compare it with the champion.
 
     Parameters
@@ -101,11 +103,17 @@ def assess(store: Store, run_id: str, *, name: str, rules: object, scratch: Path
         Limits of the gates, see `segmentation.registry.gates.rules`.
     scratch : Path
         An empty folder for the files of both models; `promote` needs them.
+    trust : bool
+        Accept models without digests of their files, and connect to a stored address.
+    say : callable
+        Receives a line that names such an address.
 
     Raises
     ------
     RegistryError
         The run or a model cannot be used.
+    UntrustedConfigError
+        The run's stored config is not trusted.
     GateRefused
         The run is already the champion.
     """
@@ -113,20 +121,23 @@ def assess(store: Store, run_id: str, *, name: str, rules: object, scratch: Path
     with store_errors(store.uri):
         run = versions.finished_run(store.client, run_id)
         model_id = versions.model_of(store.client, run)
-        champion = versions.champion_version(store.client, name)
+        standing = versions.standing(store.client, name)
+    champion = standing.champion
     if champion is not None and champion.run_id == run_id:
         raise GateRefused(
             f"run_id={run_id}: its model is already the champion of '{name}' "
             f"(version {champion.version}); there is nothing to promote. Fit another run, or "
             "choose one from `segment compare`."
         )
-    folder = model_files.fetch(f"models:/{model_id}", scratch / "challenger")
+    folder = model_files.fetch(f"models:/{model_id}", scratch / "challenger", trust=trust)
     old = None
     if champion is not None:
-        old = model_files.fetch(f"models:/{name}/{champion.version}", scratch / "champion")
-    table, customers, problem = _customers(store, run, folder.columns)
-    compared = _compare(table, customers, problem, folder, old)
-    counts, matched = _match(store, run, champion, compared, folder, old, name)
+        uri = f"models:/{name}/{champion.version}"
+        old = model_files.fetch(uri, scratch / "champion", trust=trust)
+    table, customers, problem = _customers(store, run, folder.columns, trust, say)
+    compared = compare(table, customers, problem, folder, old)
+    matched = _match(run.info.run_id, standing, compared, folder, old)
+    counts = None if compared.overlap is None else compared.overlap.counts
     names = _names(matched, folder, old)
     relabelled = (matched.ids, names) != (folder.ids, folder.names)
     moved = None if counts is None else lineage.moved(counts, matched.ids)
@@ -146,10 +157,11 @@ def assess(store: Store, run_id: str, *, name: str, rules: object, scratch: Path
         run=run,
         model_id=model_id,
         name=name,
-        champion=champion,
+        standing=standing,
         folder=folder,
         relabelled=relabelled,
         lineage=matched,
+        all_new=compared.problem if old is not None else None,
         names={**known, **dict(zip(folder.ids, folder.names, strict=True))},
         counts=counts,
         moved=moved,
@@ -158,13 +170,15 @@ def assess(store: Store, run_id: str, *, name: str, rules: object, scratch: Path
 
 
 def _customers(
-    store: Store, run: Run, columns: tuple[str, ...]
+    store: Store, run: Run, columns: tuple[str, ...], trust: bool, say: Say
 ) -> tuple[CustomerTable | None, Customers | None, str | None]:
     """Return the run's table and its customers, or why they are no longer available."""
     try:
-        stored = runs.stored_config(store, run.info.run_id)
+        stored = stored_config.for_customers(store, run, trust=trust, say=say)
         table = stored_table(stored)
         customers = table.customers(_read_columns(stored))
+    except UntrustedConfigError:
+        raise
     except SegmentationError as error:
         return None, None, f"the run's customers cannot be read again ({error})"
     if customers.digest != run.data.tags.get("data_sha256"):
@@ -185,76 +199,20 @@ def _read_columns(stored: dict[str, Any]) -> tuple[str, ...] | None:
     return tuple(features["columns"])
 
 
-def _compare(
-    table: CustomerTable | None,
-    customers: Customers | None,
-    problem: str | None,
-    folder: ModelFolder,
-    old: ModelFolder | None,
-) -> _Compared:
-    """Predict the challenger's customers with both models."""
-    if table is None or customers is None:
-        return _Compared(problem=problem)
-    answer = folder.answers(customers.frame)
-    index = folder.indices(answer["segment"])
-    if old is None:
-        return _Compared(challenger=index, frame=customers.frame)
-    try:
-        frame, asked = customers.frame, answer
-        if any(column not in frame for column in old.columns):
-            both = tuple(dict.fromkeys((*folder.columns, *old.columns)))
-            frame = table.customers(both).frame
-            asked = folder.answers(frame)
-        theirs = old.answers(frame)
-    except SegmentationError as error:
-        # The challenger's own numbers are still known; only the comparison is missing.
-        text = f"the champion cannot assign these customers to segments ({error})"
-        return _Compared(challenger=index, frame=customers.frame, problem=text)
-    index = folder.indices(asked["segment"])
-    groups = pd.crosstab(index, theirs["segment"].to_numpy()).to_numpy() > 0
-    same = (groups.sum(axis=0) == 1).all() and (groups.sum(axis=1) == 1).all()
-    near = np.allclose(asked["distance"], theirs["distance"], rtol=1e-9, atol=1e-12)
-    return _Compared(
-        challenger=index,
-        champion=theirs["segment"].to_numpy(),
-        frame=frame,
-        columns=(*folder.columns, *old.columns),
-        champion_single=len(old.ids) == 1,
-        differs=not (same and near and set(folder.columns) == set(old.columns)),
-    )
-
-
 def _match(
-    store: Store,
-    run: Run,
-    champion: ModelVersion | None,
-    compared: _Compared,
+    run_id: str,
+    standing: Standing,
+    compared: Compared,
     folder: ModelFolder,
     old: ModelFolder | None,
-    name: str,
-) -> tuple[pd.DataFrame | None, Lineage]:
-    """Return the customers by old id and new index, and the lineage, by customers or centres."""
-    if champion is None or old is None:
-        return None, lineage.unchanged(folder.ids)
-    used = versions.next_segment_id(store.client, name)
-    earlier = versions.earlier_ids(store.client, name, run.info.run_id)
-    k = len(folder.ids)
-    if compared.champion is not None and compared.challenger is not None:
-        counts = lineage.overlap(compared.champion, compared.challenger, old.ids, k)
-        return counts, lineage.match_customers(counts, used=used, earlier=earlier)
-    before = _means(store, str(champion.run_id), old.ids)
-    now = _means(store, run.info.run_id, range(k))
-    return None, lineage.match_centers(before, now, used=used, earlier=earlier)
-
-
-def _means(store: Store, run_id: str, ids: Sequence[int]) -> pd.DataFrame:
-    """Return the segments' means in the customers' units, or no columns without a table."""
-    try:
-        with tempfile.TemporaryDirectory(prefix="segment-") as folder:
-            path = store.client.download_artifacts(run_id, PROFILE, folder)
-            return lineage.means(pd.read_json(path, orient="split"), ids)
-    except (MlflowException, OSError):
-        return pd.DataFrame(index=list(ids))
+) -> Lineage:
+    """Return the lineage; every segment is new if the champion could not label the customers."""
+    if old is None:
+        return lineage.unchanged(folder.ids)
+    used, earlier = standing.next_segment_id, standing.earlier_ids(run_id)
+    if compared.overlap is None:
+        return lineage.all_new(old.ids, len(folder.ids), used=used, earlier=earlier)
+    return lineage.match(compared.overlap, used=used, earlier=earlier)
 
 
 def _names(matched: Lineage, folder: ModelFolder, old: ModelFolder | None) -> tuple[str, ...]:
@@ -268,7 +226,7 @@ def _findings(
     run: Run,
     problem: str | None,
     folder: ModelFolder,
-    compared: _Compared,
+    compared: Compared,
     rules: object,
 ) -> Findings:
     """Collect everything that the gates need, except what depends on the new ids."""

@@ -1,21 +1,20 @@
-"""Match a new segmentation to an old one, so that segments keep their ids."""
+"""Give the segments of a new segmentation their ids, and say what became of the old ones."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import cdist
 
-#: Two segments are related if most customers of one of them are in the other.
+from segmentation.registry.likeness import Likeness, Overlap
+
+#: A segment went into another, or is part of another, if most of its customers did or are.
 MOST = 0.5
-#: They are the same segment if they also share this part of the customers in either (Jaccard): half
-#: of a small segment inside a large one does not make the large one its successor.
-SHARED = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -31,11 +30,41 @@ class Fate:
         old segments, or an old segment most of which went into one.
     was : tuple of int
         Old ids it comes from; for a segment that ended, the new ids its customers went to.
+    closest : Likeness or None
+        The old segment most like a new one: the evidence for or against *same*. None where nothing
+        could be compared, and for a segment that ended.
+    kept : bool
+        Whether it has the id of the segment `closest`.
     """
 
     segment: int
     lineage: str
     was: tuple[int, ...]
+    closest: Likeness | None = None
+    kept: bool = False
+
+    @property
+    def evidence(self) -> str:
+        """Why it has the old id or, if there is an old segment to compare it with, why not."""
+        if self.closest is None:
+            return ""
+        text = self.closest.text()
+        return text if self.kept else f"not {self.closest.segment}: {text}"
+
+    def record(self) -> dict[str, Any]:
+        """Return what the version's tag ``lineage`` says, as JSON types."""
+        record: dict[str, Any] = {
+            "segment": self.segment,
+            "lineage": self.lineage,
+            "was": list(self.was),
+        }
+        if self.closest is not None:
+            numbers = asdict(self.closest)
+            record["closest"] = {
+                key: value if isinstance(value, int) else round(value, 4)
+                for key, value in numbers.items()
+            }
+        return record
 
 
 @dataclass(frozen=True)
@@ -60,93 +89,50 @@ class Lineage:
     next_id: int
 
 
-def overlap(
-    old: NDArray[np.int64], new: NDArray[np.int64], old_ids: Sequence[int], k: int
-) -> pd.DataFrame:
-    """Count the customers that went from each old segment to each new cluster.
+def match(overlap: Overlap, *, used: int, earlier: Mapping[int, int] | None = None) -> Lineage:
+    """Give each new segment the id of the old segment that it is the same as, or a new id.
+
+    Where several pairs are possible, as many customers as possible keep their id (Kuhn 1955, Nav.
+    Res. Logist. Q. 2). *Split* and *merged* count only customers in the champion's range.
 
     Parameters
     ----------
-    old : ndarray of shape (n,)
-        Old segment id of each customer.
-    new : ndarray of shape (n,)
-        New cluster index 0..k-1 of the same customers.
-    old_ids : sequence of int
-        All old ids, including those without any of these customers.
-    k : int
-
-    Returns
-    -------
-    DataFrame of shape (len(old_ids), k)
-        Counts, indexed by old id; the columns are the new cluster indices.
-    """
-    rows = pd.Index(old_ids).get_indexer(pd.Index(old))
-    counts = np.bincount(rows * k + new, minlength=len(old_ids) * k).reshape(-1, k)
-    return pd.DataFrame(counts, index=list(old_ids), columns=range(k))
-
-
-def match_customers(
-    counts: pd.DataFrame, *, used: int, earlier: Mapping[int, int] | None = None
-) -> Lineage:
-    """Match segments by shared customers, so that as many customers as possible keep their id.
-
-    The assignment is optimal (Kuhn 1955, Nav. Res. Logist. Q. 2). A pair counts only if most
-    customers of one of the two segments are in the other and the two share a third of all customers
-    in either. Otherwise the id of a dissolved segment could go to unrelated customers.
-
-    Parameters
-    ----------
-    counts : DataFrame
-        From `overlap`.
+    overlap : Overlap
     used : int
         Ids below this one may have been used before and are not given to new segments.
     earlier : mapping of int to int, optional
-        Ids of the new clusters in an earlier promotion; an unmatched cluster gets its earlier id
-        back.
+        Ids of the new clusters in an earlier promotion of the same model; an unmatched cluster
+        gets its earlier id back, unless one of the champion's segments has it.
     """
-    table = counts.to_numpy(dtype=float)
+    table = overlap.near.to_numpy(dtype=float)
+    sizes = overlap.counts.to_numpy(dtype=float).sum(axis=0)
+    same = overlap.same()
+    rows, columns = linear_sum_assignment(-table * same)
+    pairs = {int(j): int(i) for i, j in zip(rows, columns, strict=True) if same[i, j]}
+    ids, next_id = _ids(overlap.ids, table.shape[1], pairs, used, earlier or {})
     to_new = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    from_old = table / np.maximum(table.sum(axis=0, keepdims=True), 1)
-    rows, columns = linear_sum_assignment(-table)
-    both = table.sum(axis=1, keepdims=True) + table.sum(axis=0, keepdims=True) - table
-    related = ((to_new >= MOST) | (from_old >= MOST)) & (table >= SHARED * np.maximum(both, 1))
-    pairs = {int(j): int(i) for i, j in zip(rows, columns, strict=True) if related[i, j]}
-    ids, next_id = _ids(counts.index.to_list(), table.shape[1], pairs, used, earlier or {})
-    return _lineage(counts.index.to_list(), ids, next_id, pairs, to_new, from_old)
+    from_old = table / np.maximum(sizes, 1)
+    return _lineage(overlap, ids, next_id, pairs, to_new, from_old)
 
 
-def match_centers(
-    old: pd.DataFrame, new: pd.DataFrame, *, used: int, earlier: Mapping[int, int] | None = None
+def all_new(
+    old_ids: Sequence[int], k: int, *, used: int, earlier: Mapping[int, int] | None = None
 ) -> Lineage:
-    """Match by the segments' means in the customers' own units, if no customer has both labels.
-
-    Each column is divided by its standard deviation over all means. The assignment minimises the
-    sum of distances; a pair counts if one of the two is the other's nearest.
+    """Return the lineage if the champion cannot label the customers: every segment is new.
 
     Parameters
     ----------
-    old : DataFrame
-        One row per old segment, indexed by id; from `means`.
-    new : DataFrame
-        One row per new cluster, indexed 0..k-1; only columns in both are compared.
+    old_ids : sequence of int
+        Ids of the champion's segments; all of them end.
+    k : int
+        Number of new segments.
     used, earlier
-        See `match_customers`.
+        See `match`.
     """
-    shared = [column for column in old.columns if column in new.columns]
-    pairs: dict[int, int] = {}
-    if shared:
-        both = pd.concat([old[shared], new[shared]]).to_numpy(dtype=float)
-        spread = both.std(axis=0)
-        both = both / np.where(spread > 0, spread, 1.0)
-        distances = cdist(both[: len(old)], both[len(old) :])
-        nearest = distances <= distances.min(axis=1, keepdims=True)
-        nearest |= distances <= distances.min(axis=0, keepdims=True)
-        rows, columns = linear_sum_assignment(distances)
-        pairs = {int(j): int(i) for i, j in zip(rows, columns, strict=True) if nearest[i, j]}
-    old_ids = old.index.to_list()
-    ids, next_id = _ids(old_ids, len(new), pairs, used, earlier or {})
-    nothing = np.zeros((len(old), len(new)))
-    return _lineage(old_ids, ids, next_id, pairs, nothing, nothing)
+    ids, next_id = _ids(old_ids, k, {}, used, earlier or {})
+    fates = [Fate(segment, "new", ()) for segment in ids]
+    fates += [Fate(int(segment), "gone", ()) for segment in old_ids]
+    return Lineage(ids, tuple(fates), tuple(int(segment) for segment in old_ids), next_id)
 
 
 def unchanged(ids: Sequence[int]) -> Lineage:
@@ -157,25 +143,6 @@ def unchanged(ids: Sequence[int]) -> Lineage:
         retired=(),
         next_id=max(ids) + 1,
     )
-
-
-def means(profile: pd.DataFrame, ids: Sequence[int]) -> pd.DataFrame:
-    """Return the means and category shares of each segment, in the customers' own units.
-
-    Parameters
-    ----------
-    profile : DataFrame
-        From `segmentation.profiling.profiles.profile`; its segments are 0..k-1.
-    ids : sequence of int
-        Segment id of each of these segments.
-    """
-    names = profile["feature"].astype(str)
-    named = profile["category"].notna()
-    column = names.where(~named, names + "=" + profile["category"].astype(str))
-    value = profile["mean"].where(~named, profile["share"]).astype(float)
-    wide = pd.DataFrame({"segment": profile["segment"], "column": column, "value": value})
-    table = wide.pivot(index="segment", columns="column", values="value").fillna(0.0)
-    return table.rename(index=dict(enumerate(ids)))
 
 
 def moved(counts: pd.DataFrame, ids: Sequence[int]) -> float:
@@ -221,37 +188,40 @@ def _ids(
 
 
 def _lineage(
-    old_ids: Sequence[int],
+    overlap: Overlap,
     ids: tuple[int, ...],
     next_id: int,
     pairs: Mapping[int, int],
     to_new: NDArray[np.float64],
     from_old: NDArray[np.float64],
 ) -> Lineage:
-    fates = []
+    old_ids, fates = overlap.ids, []
     part_of = from_old >= MOST
     for j, i in pairs.items():
         # A segment that keeps its id is not part of another, whatever customers it gained.
         part_of[:, j] &= np.arange(len(old_ids)) == i
     parts = part_of.sum(axis=1)
-    merged = (to_new >= MOST).sum(axis=0) >= 2
+    went = to_new >= MOST
+    # Customers out of range come from nowhere: without the second condition, a segment of
+    # strangers would be called merged for the few customers of each old segment that it holds.
+    merged = (went.sum(axis=0) >= 2) & ((from_old * went).sum(axis=0) >= MOST)
     for j, segment in enumerate(ids):
-        sources = np.flatnonzero(to_new[:, j] >= MOST)
+        lineage, was = "new", tuple[int, ...]()
         origin = np.flatnonzero(part_of[:, j])
         if merged[j]:
-            fates.append(Fate(segment, "merged", tuple(int(old_ids[int(i)]) for i in sources)))
+            lineage, was = "merged", tuple(old_ids[int(i)] for i in np.flatnonzero(went[:, j]))
         elif len(origin) and parts[origin[0]] >= 2:
-            fates.append(Fate(segment, "split", (int(old_ids[int(origin[0])]),)))
+            lineage, was = "split", (old_ids[int(origin[0])],)
         elif j in pairs:
-            fates.append(Fate(segment, "same", (int(old_ids[pairs[j]]),)))
-        else:
-            fates.append(Fate(segment, "new", ()))
+            lineage, was = "same", (old_ids[pairs[j]],)
+        kept = j in pairs
+        closest = overlap.likeness(pairs[j], j) if kept else overlap.closest(j)
+        fates.append(Fate(segment, lineage, was, closest, kept))
     retired = []
     for i, segment in enumerate(old_ids):
         if segment in ids:
             continue
-        retired.append(int(segment))
-        heirs = np.flatnonzero(to_new[i] >= MOST)
-        into = tuple(ids[j] for j in heirs if merged[j])
-        fates.append(Fate(int(segment), "merged" if into else "gone", into))
+        retired.append(segment)
+        into = tuple(ids[j] for j in np.flatnonzero(went[i] & merged))
+        fates.append(Fate(segment, "merged" if into else "gone", into))
     return Lineage(ids=ids, fates=tuple(fates), retired=tuple(retired), next_id=next_id)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 
+import mlflow
 import pandas as pd
+from mlflow.entities.model_registry import ModelVersion
 
 from segmentation.errors import GateRefused
 from segmentation.experiments.ranking import markdown
 from segmentation.model import model_files
-from segmentation.registry import aliases, gates, versions
+from segmentation.registry import aliases, gates, locking, registration, versions
 from segmentation.registry.aliases import Promotion
 from segmentation.registry.assessment import Assessment
+from segmentation.registry.report import all_new_text, lineage_table, promotion_items
+from segmentation.registry.versions import NEXT_ID, PROMOTION, Overtaken, Standing
 from segmentation.tracking import process, run_logger
-from segmentation.tracking.items import File, LogItem, Table, Tag
+from segmentation.tracking.items import Tag
 from segmentation.tracking.store import Store, store_errors
-from segmentation.visualization import migration, to_png
 
-#: MLflow's own tag for the files that its UI shows as tables.
+#: How often the command assesses a challenger again because the champion has changed.
+ATTEMPTS = 5
 
 
 def promote(store: Store, assessed: Assessment, *, override: str | None = None) -> Promotion:
@@ -36,31 +39,36 @@ def promote(store: Store, assessed: Assessment, *, override: str | None = None) 
     ------
     GateRefused
         A gate fails and there is no `override`; the registry is unchanged.
+    Overtaken
+        The champion, or the segment ids in use, have changed since the assessment. The registry
+        and the run are unchanged; assess the challenger again.
     """
-    refused = assessed.failed and override is None
+    outcome = _outcome(assessed, override)
+    items = [*promotion_items(assessed, outcome, override), Tag(PROMOTION, outcome)]
+    client, name = store.client, assessed.name
+    # MLflow looks up a ``models:/m-…`` source in the process's store, not in the client's.
+    mlflow.set_tracking_uri(store.uri)
     with store_errors(store.uri):
-        items = [*evidence_items(assessed), Tag("promotion", "refused" if refused else "passed")]
-        run_logger.write_items(store, assessed.run, items)
-        if refused:
+        if outcome == versions.REFUSED:
+            run_logger.write_items(store, assessed.run, items)
             raise GateRefused(refusal(assessed))
-        tags = _tags(assessed, override)
-        labels = {key: tags[key] for key in ("segment_ids", "segment_names")}
-        run_id = assessed.run.info.run_id
-        earlier = versions.same_version(store.client, assessed.name, run_id, labels)
-        if earlier is not None:
-            source = str(earlier.source)
-        elif assessed.relabelled:
-            source = f"models:/{_log_copy(store, assessed)}"
-        else:
-            source = f"models:/{assessed.model_id}"
-        return aliases.promote(
-            run_id,
-            tracking_uri=store.uri,
-            name=assessed.name,
-            source=source,
-            tags=tags,
-            description=_description(assessed, override),
-        )
+        if not assessed.standing.all:
+            registration.make_registered_model(client, name)
+        with locking.exclusive(client, store.uri, name) as check:
+            standing = versions.standing(client, name)
+            _check_unchanged(assessed.standing, standing)
+            version = _register(store, assessed, standing, override)
+            check()
+            run_logger.write_items(store, assessed.run, items)
+            client.set_model_version_tag(name, version.version, PROMOTION, outcome)
+            aliases.make_champion(client, name, version.version, assessed.champion, check)
+    previous = assessed.champion
+    return Promotion(
+        name=name,
+        version=int(version.version),
+        run_id=str(assessed.run.info.run_id),
+        previous=None if previous is None else int(previous.version),
+    )
 
 
 def refusal(assessed: Assessment) -> str:
@@ -77,56 +85,62 @@ def refusal(assessed: Assessment) -> str:
     return "\n".join(lines)
 
 
-def evidence_items(assessed: Assessment) -> list[LogItem]:
-    """Return the tables and figures that show how a challenger was assessed."""
-    tables = {"gates": gates.table(assessed.answers), "lineage": lineage_table(assessed)}
-    items: list[LogItem] = []
-    if assessed.counts is not None:
-        tables["migration"] = migration_table(assessed)
-        for name, draw in (("migration", migration.heatmap), ("migration_flow", migration.flow)):
-            figure = draw(assessed.counts, assessed.names)
-            items.append(File(f"figures/{name}.png", to_png(figure)))
-    items += [Table(f"tables/{name}.json", frame) for name, frame in tables.items()]
-    return items
+def _outcome(assessed: Assessment, override: str | None) -> str:
+    if not assessed.failed:
+        return versions.PASSED
+    return versions.REFUSED if override is None else versions.OVERRIDDEN
 
 
-def lineage_table(assessed: Assessment) -> pd.DataFrame:
-    """Return one row per segment with its name, lineage and customers before and now."""
-    counts = assessed.counts
-    before = {} if counts is None else counts.sum(axis=1).to_dict()
-    after = {} if counts is None else counts.sum(axis=0).to_dict()
-    rows = [
-        {
-            "segment": fate.segment,
-            "name": assessed.names[fate.segment],
-            "lineage": fate.lineage,
-            "was": ", ".join(map(str, fate.was)),
-            "customers_before": before.get(fate.segment),
-            "customers_now": after.get(fate.segment),
-        }
-        for fate in assessed.lineage.fates
-    ]
-    table = pd.DataFrame(rows).sort_values("segment", ignore_index=True)
-    return table.astype({"customers_before": "Int64", "customers_now": "Int64"})
+def _check_unchanged(then: Standing, now: Standing) -> None:
+    """Raise `Overtaken` if the assessment no longer holds."""
+    before, after = (one.champion and int(one.champion.version) for one in (then, now))
+    if before != after:
+        raise Overtaken(
+            f"{f'version {after}' if after else 'no version'} of '{now.name}' is the champion "
+            f"now; the run was compared with {f'version {before}' if before else 'none'}"
+        )
+    if now.newest > then.newest or now.next_segment_id > then.next_segment_id:
+        raise Overtaken(
+            f"version {now.newest} of '{now.name}' was made in the meantime; its segment ids must "
+            "not be given again"
+        )
 
 
-def migration_table(assessed: Assessment) -> pd.DataFrame:
-    """Return one row per pair of segments: ``customers`` and their ``share`` of the first."""
-    assert assessed.counts is not None
-    rows = []
-    for old, row in assessed.counts.iterrows():
-        for new, customers in row[row > 0].items():
-            rows.append(
-                {
-                    "from": old,
-                    "from_name": assessed.names[int(str(old))],
-                    "to": new,
-                    "to_name": assessed.names[int(str(new))],
-                    "customers": int(customers),
-                    "share": float(customers / row.sum()),
-                }
-            )
-    return pd.DataFrame(rows)
+def _register(
+    store: Store, assessed: Assessment, standing: Standing, override: str | None
+) -> ModelVersion:
+    """Return the challenger's version, whose segment ids no other version has by accident."""
+    client, name, run = store.client, assessed.name, assessed.run
+    tags = _tags(assessed, override)
+    labels = {key: tags[key] for key in ("segment_ids", "segment_names")}
+    earlier = standing.same_version(run.info.run_id, labels)
+    copy = None
+    if earlier is not None:
+        source = str(earlier.source)
+    elif assessed.relabelled:
+        copy = _log_copy(store, assessed)
+        source = f"models:/{copy}"
+    else:
+        model_files.record(client, assessed.model_id, assessed.folder)
+        source = f"models:/{assessed.model_id}"
+    new_tags = {PROMOTION: versions.UNFINISHED, versions.KNOWN: str(standing.newest)}
+    version, is_new = registration.register(
+        client,
+        run,
+        source,
+        name,
+        tags=tags,
+        new_tags=new_tags,
+        description=_description(assessed, override),
+        known=standing.all,
+    )
+    if is_new and versions.is_overtaken(version, versions.versions(client, name)):
+        client.delete_model_version(name, version.version)
+        if copy is not None:
+            client.delete_logged_model(copy)
+        raise Overtaken(f"another version of '{name}' was made at the same moment")
+    client.set_registered_model_tag(name, NEXT_ID, tags[NEXT_ID])
+    return version
 
 
 def _log_copy(store: Store, assessed: Assessment) -> str:
@@ -150,8 +164,8 @@ def _tags(assessed: Assessment, override: str | None) -> dict[str, str]:
         "segment_ids": json.dumps(assessed.folder.ids),
         "segment_names": json.dumps(assessed.folder.names, ensure_ascii=False),
         "retired_ids": json.dumps(sorted(retired - set(assessed.folder.ids))),
-        "next_segment_id": str(assessed.lineage.next_id),
-        "lineage": json.dumps([asdict(fate) for fate in assessed.lineage.fates]),
+        NEXT_ID: str(assessed.lineage.next_id),
+        "lineage": json.dumps([fate.record() for fate in assessed.lineage.fates]),
         "gates": ", ".join(f"{one.gate}: {one.answer}" for one in assessed.answers),
         "promoted": f"{aliases.now()} by {process.user()}",
         "copy_of": assessed.model_id,
@@ -166,10 +180,18 @@ def _tags(assessed: Assessment, override: str | None) -> dict[str, str]:
 
 def _description(assessed: Assessment, override: str | None) -> str:
     """Describe in Markdown the segments, their lineage, the gates, and any override."""
+    # The store cuts long texts: what matters most comes first.
+    parts = []
+    if assessed.failed and override is not None:
+        parts.append(
+            f"**Promoted despite {', '.join(one.gate for one in assessed.failed)}** by "
+            f"{process.user()} on {aliases.now()}: {override}"
+        )
+    columns = ["segment", "name", "lineage", "was", "customers_before", "customers_now", "evidence"]
     # Not fillna: pandas 2 warns that it may change the type of a column of objects.
-    segments = lineage_table(assessed).astype(object)
+    segments = lineage_table(assessed)[columns].astype(object)
     segments = segments.map(lambda value: "" if pd.isna(value) else value)
-    parts = ["**Segments**", markdown(segments)]
+    parts += ["**Segments**", all_new_text(assessed), markdown(segments)]
     if assessed.moved is not None:
         assert assessed.champion is not None
         parts.append(
@@ -178,9 +200,4 @@ def _description(assessed: Assessment, override: str | None) -> str:
         )
     answers = gates.table(assessed.answers)[["gate", "answer", "found", "asked"]]
     parts += ["**Gates**", markdown(answers)]
-    if assessed.failed and override is not None:
-        parts.append(
-            f"**Promoted despite {', '.join(one.gate for one in assessed.failed)}** by "
-            f"{process.user()} on {aliases.now()}: {override}"
-        )
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)

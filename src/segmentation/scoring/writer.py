@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pa_parquet
 
+from segmentation.data.names import kept_names
 from segmentation.data.streaming import CustomerStream
 from segmentation.errors import ConfigError, DataError
 from segmentation.scoring.chunks import Progress, Reject, Tally, scored_chunks
@@ -72,20 +73,39 @@ def choose_output(out: str, data_path: str | None, *, overwrite: bool) -> Output
     if ending is None or scored.name == ending:
         raise ConfigError(f"out={out}: the name must end in {', '.join(_ENDINGS)}.")
     rejects = scored.with_name(scored.name.removesuffix(ending) + ".rejects.csv")
-    if not scored.parent.is_dir():
-        raise ConfigError(f"out={out}: there is no folder {scored.parent}.")
     source = Path(data_path).expanduser().resolve() if data_path else None
     for path in (scored, rejects):
         if path.resolve() == source:
             raise ConfigError(f"out={out}: {path.name} is the input file; choose another name.")
-        if path.is_dir():
-            raise ConfigError(f"out={out}: {path} is a folder; give a file name.")
-        if path.exists() and not overwrite:
-            raise ConfigError(
-                f"out={out}: {path} already exists. Choose another name, or replace it with "
-                "overwrite=true."
-            )
+        check_free(path, out, overwrite=overwrite)
     return Output(scored, rejects)
+
+
+def check_free(path: Path, out: str, *, overwrite: bool) -> None:
+    """Check that a file can be written at an absolute path.
+
+    Parameters
+    ----------
+    path : Path
+    out : str
+        The option as given, for messages.
+    overwrite : bool
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    ConfigError
+        Its folder does not exist, or it exists itself.
+    """
+    if not path.parent.is_dir():
+        raise ConfigError(f"out={out}: there is no folder {path.parent}.")
+    if path.is_dir():
+        raise ConfigError(f"out={out}: {path} is a folder; give a file name.")
+    if path.exists() and not overwrite:
+        raise ConfigError(
+            f"out={out}: {path} already exists. Choose another name, or replace it with "
+            "overwrite=true."
+        )
 
 
 def score_file(
@@ -95,6 +115,7 @@ def score_file(
     output: Output,
     *,
     decimal: str = ".",
+    id: str | None = None,
 ) -> Tally:
     """Score a file: write every row to the scored file or, with the reason, to the rejects file.
 
@@ -110,6 +131,8 @@ def score_file(
         The rejects file is only written if there are any.
     decimal : {".", ","}
         Decimal mark of numbers in text.
+    id : str, optional
+        Header of the column that identifies customers.
 
     Raises
     ------
@@ -117,17 +140,12 @@ def score_file(
         The file has no customers, already has one of the added columns or cannot be read to its
         end; no row could be scored; or the disk is full.
     """
-    twice = [name for name in ADDED if name in stream.names]
-    if twice:
-        raise DataError(
-            f"{stream.source} already has a column '{twice[0]}', which scoring adds: was it scored "
-            "before? Rename or remove the column."
-        )
+    kept = kept_names(stream.names, ADDED, source=stream.source, features={*found.values()}, id=id)
     progress, tally = Progress(), Tally()
     try:
-        with _part(output.scored) as scored, _part(output.rejects) as rejected:
+        with part(output.scored) as scored, part(output.rejects) as rejected:
             with (
-                _scored_writer(stream, output, scored, decimal) as write,
+                _scored_writer(stream, output, scored, decimal, kept) as write,
                 rejected.open("w", encoding="utf-8", newline="") as rejects,
             ):
                 refuse = _reject_writer(rejects, stream)
@@ -166,24 +184,25 @@ def reasons(tally: Tally) -> str:
 
 
 @contextlib.contextmanager
-def _part(path: Path) -> Iterator[Path]:
-    """A temporary file next to `path`, which is removed afterwards unless it was renamed."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+def part(path: Path) -> Iterator[Path]:
+    """Yield a temporary path next to `path`; what is there is removed at the end."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield part
+        yield temporary
     finally:
-        part.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def _scored_writer(
-    stream: CustomerStream, output: Output, path: Path, decimal: str
+    stream: CustomerStream, output: Output, path: Path, decimal: str, kept: Mapping[str, str]
 ) -> Iterator[Any]:
-    """Yield a function that writes scored rows."""
+    """Yield a function that writes scored rows, the file's own columns named as in `kept`."""
     if output.parquet:
         writers: list[pa_parquet.ParquetWriter] = []
 
         def write_parquet(rows: pa.Table, answer: pd.DataFrame) -> None:
+            rows = rows.rename_columns([kept[name] for name in rows.column_names])
             for name, kind in ADDED.items():
                 rows = rows.append_column(pa.field(name, kind), _column(answer, name))
             if not writers:
@@ -199,7 +218,7 @@ def _scored_writer(
     packed = output.scored.suffix == ".gz"
     with gzip.open(path, "wb", compresslevel=6) if packed else path.open("wb") as file:
         sink: IO[bytes] = file  # type: ignore[assignment]
-        header = [pa.array([name], pa.large_string()) for name in (*stream.names, *ADDED)]
+        header = [pa.array([name], pa.large_string()) for name in (*kept.values(), *ADDED)]
         sink.write(csv_lines(header, stream.delimiter))
 
         def write_csv(rows: pa.Table, answer: pd.DataFrame) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
@@ -66,6 +66,8 @@ class Fitted:
         The smallest k that a rule may choose.
     options : mapping
         The config keys given for the rule, such as ``k`` for ``choice.k``.
+    features : sequence of str or None
+        Feature that each column of `Z` belongs to.
     processes : int
         The number of processes that may be used.
     """
@@ -76,6 +78,7 @@ class Fitted:
     seed: int
     k_min: int
     options: Mapping[str, Any] = field(default_factory=dict)
+    features: Sequence[str] | None = None
     processes: int = 1
 
     @property
@@ -120,6 +123,7 @@ def choose(
     seed: int,
     k: int | None = None,
     k_min: int = 1,
+    features: Sequence[str] | None = None,
 ) -> Choice:
     """Choose the number of segments from the fitted range.
 
@@ -137,6 +141,8 @@ def choose(
         The rule's key ``k``: the number of segments for ``fixed``.
     k_min : int
         The smallest k a rule may choose. "No structure" gives 1 whatever its value.
+    features : sequence of str, length d, optional
+        Feature that each column of `Z` belongs to, if a feature has several.
 
     Raises
     ------
@@ -145,7 +151,8 @@ def choose(
     """
     name, options = check(choice, k)
     rule = CHOICES[name]
-    fitted = Fitted(Z, clusterings, curve, seed, k_min, options, free_processes(len(Z)))
+    processes = free_processes(len(Z))
+    fitted = Fitted(Z, clusterings, curve, seed, k_min, options, features, processes)
     # Matrices this small are slower on several threads: they take six times the CPU.
     with at_most(1):
         found = rule.pick(fitted)
@@ -216,6 +223,7 @@ def evidence(fitted: Fitted) -> Choice:
         fitted.curve,
         seed=fitted.seed,
         k_min=fitted.k_min,
+        features=fitted.features,
         processes=fitted.processes,
     )
     return Choice(

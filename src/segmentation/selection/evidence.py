@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from segmentation.selection import cluster_tendency as gate
 from segmentation.selection import criteria
 from segmentation.selection.cluster_tendency import Gate
 from segmentation.selection.evidence_settings import CRITERIA_SETTINGS, EVIDENCE
+from segmentation.selection.standardised_gap import standardised_gap
 
 Array = NDArray[np.float64]
 
@@ -114,9 +115,9 @@ class Evidence:
     gate : Gate
     null_bands : mapping of criterion to (low, high)
         The range of a criterion on data without clusters; each a Series indexed by k.
-    gap : float or None
-        Standardised gap of the chosen k: how many standard deviations ``log WCSS`` is below its
-        mean on Gaussian data without clusters.
+    gap, gap_se : float or None
+        Standardised gap of the chosen k, and its standard error; see
+        `segmentation.selection.standardised_gap`.
     rows : mapping of str to int
         How many customers each test and criterion used.
     """
@@ -127,6 +128,7 @@ class Evidence:
     gate: Gate
     null_bands: Mapping[str, tuple[pd.Series, pd.Series]]
     gap: float | None
+    gap_se: float | None
     rows: Mapping[str, int]
 
     @property
@@ -157,6 +159,7 @@ class Evidence:
             "confidence": self.confidence,
             "picks": dict(self.picks),
             "gap": _plain(self.gap),
+            "gap_se": _plain(self.gap_se),
             "gate": self.gate.as_dict(),
             "rows": dict(self.rows),
             "table": [
@@ -181,6 +184,7 @@ def gather(
     *,
     seed: int,
     k_min: int = 1,
+    features: Sequence[str] | None = None,
     processes: int = 1,
 ) -> Evidence:
     """Gather the evidence on all fitted k and choose one.
@@ -201,6 +205,8 @@ def gather(
     seed : int
     k_min : int
         The smallest k allowed if there is structure.
+    features : sequence of str, length d, optional
+        Feature that each column of `Z` belongs to; by default each is one of its own.
     processes : int
         The number of processes that may be used. It does not change the result.
     """
@@ -226,13 +232,15 @@ def gather(
     table = table.reindex(columns=COLUMNS)
     picks = _picks(table.loc[table.index >= k_min]) if verdict.structure else {}
     k = _decide(table, picks, k_min) if verdict.structure else 1
+    standardised = standardised_gap(Z, clusterings[k].centers, seed=seed, features=features)
     return Evidence(
         k=k,
         table=table,
         picks=picks,
         gate=verdict,
         null_bands=_bands(table, verdict),
-        gap=_standardised_gap(table, k),
+        gap=None if standardised is None else standardised.gap,
+        gap_se=None if standardised is None else standardised.error,
         rows={**verdict.rows, **rows},
     )
 
@@ -266,11 +274,6 @@ def _bands(table: pd.DataFrame, verdict: Gate) -> dict[str, tuple[pd.Series, pd.
         "silhouette": (verdict.bands["low"], verdict.bands["high"]),
         "gap": (-spread, spread),
     }
-
-
-def _standardised_gap(table: pd.DataFrame, k: int) -> float | None:
-    spread = float(table["gap_se"][k]) / math.sqrt(1 + 1 / CRITERIA_SETTINGS.gap_draws)
-    return float(table["gap"][k]) / spread if spread > 0 else None
 
 
 def _plain(value: Any) -> float | None:

@@ -72,6 +72,21 @@ class CriteriaSettings:
 
 
 @dataclass(frozen=True)
+class GapSettings:
+    """The standardised gap of the chosen k."""
+
+    rows: int = 400
+    """Maximum number of customers. The gap grows with the root of the rows, alike in all runs on
+    the same customers."""
+    draws: int = 100
+    """With 100, its standard error is about 7 % of a large gap."""
+    starts: int = 2
+    """Starts of each fit of the null. Up to ten starts lower its mean log WCSS by a third of its
+    standard deviation more, at five times the cost. On the mall file two of them take 2 % of the
+    CPU of `segment`."""
+
+
+@dataclass(frozen=True)
 class EvidenceSettings:
     """How the criteria lead to k and to the confidence in it."""
 
@@ -88,4 +103,5 @@ class EvidenceSettings:
 
 TENDENCY = TendencySettings()
 CRITERIA_SETTINGS = CriteriaSettings()
+GAP = GapSettings()
 EVIDENCE = EvidenceSettings()

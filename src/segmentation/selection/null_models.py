@@ -36,14 +36,36 @@ def permuted(X: Array, draws: int, rng: np.random.Generator) -> Array:
     return rng.permuted(np.broadcast_to(X, (draws, *X.shape)), axis=1)
 
 
-def copula(X: Array, draws: int, rng: np.random.Generator) -> Array:
-    """Rearrange each column to keep only the data's rank correlations (Gaussian copula)."""
+def copula(
+    X: Array, draws: int, rng: np.random.Generator, features: Sequence[str] | None = None
+) -> Array:
+    """Rearrange each column to keep only the data's rank correlations (Gaussian copula).
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+    draws : int
+    rng : Generator
+    features : sequence of str, length d, optional
+        Feature that each column belongs to. The columns of a category stay together, so that no
+        customer has two categories or none; its ranks are those of the order of its columns. By
+        default each column is a feature of its own.
+    """
     n, d = X.shape
-    scores = norm.ppf(rankdata(X, axis=0) / (n + 1))
-    variances, axes = np.linalg.eigh(np.corrcoef(scores, rowvar=False).reshape(d, d))
-    correlated = rng.normal(size=(draws, n, d)) @ (axes * np.sqrt(np.maximum(variances, 0))).T
+    names = list(range(d)) if features is None else list(dict.fromkeys(features))
+    of = names if features is None else features
+    blocks = [np.array([j for j in range(d) if of[j] == name]) for name in names]
+    keys = np.stack([X[:, block] @ np.arange(1.0, len(block) + 1) for block in blocks], axis=1)
+    scores = norm.ppf(rankdata(keys, axis=0) / (n + 1))
+    variances, axes = np.linalg.eigh(np.corrcoef(scores, rowvar=False).reshape(len(names), -1))
+    noise = rng.normal(size=(draws, n, len(names)))
+    correlated = noise @ (axes * np.sqrt(np.maximum(variances, 0))).T
     order = correlated.argsort(axis=1).argsort(axis=1)
-    return np.take_along_axis(np.sort(X, axis=0)[None], order, axis=1)
+    null = np.empty((draws, n, d))
+    for place, block in enumerate(blocks):
+        ascending = keys[:, place].argsort(kind="stable")
+        null[:, :, block] = X[np.ix_(ascending, block)][order[:, :, place]]
+    return null
 
 
 def _principal(X: Array) -> Array:

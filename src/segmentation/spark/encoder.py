@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
 from segmentation.errors import DataError
-from segmentation.features.encoding import build_encoder, check_fitted, scaler_of
+from segmentation.features.encoding import build_encoder, check_fitted, scaler_of, settle_names
 from segmentation.features.feature_set import MAX_CATEGORIES, FeatureSet
 from segmentation.spark.sample import SparkCustomers
 from segmentation.spark.table import RANK_ACCURACY, quantiles
@@ -60,11 +60,13 @@ def fit_encoder(
     if len(sample) == customers.sample.total:
         encoder.fit(sample)
         check_fitted(encoder, sample)
+        settle_names(encoder)
         return encoder, None
     categorical = [name for name in features.columns if name in features.categorical]
     known = _categories(customers.frame, categorical, customers.sample.source)
     encoder.fit(sample.assign(**{n: np.resize(v, len(sample)) for n, v in known.items()}))
     check_fitted(encoder, sample)
+    settle_names(encoder)
     notes: set[str] = set()
     for name, step, columns in encoder.transformers_:
         if name not in encoder.named_transformers_ or columns[0] in categorical:

@@ -16,6 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as st
 
 from segmentation.config import DataConfig
+from segmentation.data.names import kept_names
 from segmentation.errors import ConfigError, DataError
 from segmentation.spark.table import open_table, spark_errors
 
@@ -120,12 +121,15 @@ def score_table(
             f"{source} lacks {', '.join(map(repr, missing))}, which the model needs. Columns: "
             f"{', '.join(frame.columns)}. Rename the columns with data.rename."
         )
-    twice = [name for name in ADDED if name in frame.columns]
-    if twice:
-        raise DataError(
-            f"{source} already has a column '{twice[0]}', which scoring adds: was it scored "
-            "before? Rename or remove the column."
-        )
+    kept = kept_names(
+        frame.columns,
+        ADDED,
+        source=source,
+        features={headers[name] for name in names},
+        id=None if data.id is None else headers.get(data.id, data.id),
+    )
+    frame = frame.toDF(*kept.values())
+    headers = {name: kept[header] for name, header in headers.items()}
     local = "://" not in out
     part = f"{out}.{os.getpid()}.part" if local else out
     with spark_errors(source):

@@ -7,14 +7,17 @@ when a version changes one of them.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import sqlite3
 import warnings
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, Protocol
 
+from mlflow.store.artifact.artifact_repository_registry import get_registered_artifact_repositories
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import SADeprecationWarning
 
@@ -57,6 +60,86 @@ def place_artifacts(path: Path, uri: str) -> None:
     """
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE experiments SET artifact_location = ?", (uri,))
+
+
+#: Where a SQLite store records the addresses of artifacts.
+ADDRESSES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+    ("model_versions", "source"),
+)
+
+
+def rewrite_addresses(path: Path, rewritten: Callable[[str], str | None]) -> int:
+    """Rewrite the addresses of artifacts in one transaction; MLflow has no call that does.
+
+    Parameters
+    ----------
+    path : Path
+        A SQLite store.
+    rewritten : callable
+        Returns the new address of an old one, or None to keep it.
+
+    Returns
+    -------
+    int
+        Number of addresses that changed.
+    """
+    count = 0
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        # Closing without COMMIT undoes everything.
+        connection.execute("BEGIN IMMEDIATE")
+        for table, column in ADDRESSES:
+            rows = connection.execute(
+                f"SELECT rowid, {column} FROM {table} WHERE {column} IS NOT NULL"
+            )
+            for row, address in rows.fetchall():
+                new = rewritten(address)
+                if new is not None:
+                    update = f"UPDATE {table} SET {column} = ? WHERE rowid = ?"
+                    connection.execute(update, (new, row))
+                    count += 1
+        connection.execute("COMMIT")
+    return count
+
+
+class Redirected(Protocol):
+    """Returns the address to use instead of a recorded one, to read or to write."""
+
+    def __call__(self, address: str, tracking_uri: str | None, *, write: bool) -> str: ...
+
+
+@functools.cache
+def redirect_artifacts(redirected: Redirected) -> None:
+    """Have MLflow read and write local artifacts at another address, in this process.
+
+    MLflow's artifact repositories can be replaced only for all of an installation, by an entry
+    point.
+    """
+    repositories: dict[str, Any] = get_registered_artifact_repositories()
+    for scheme in ("", "file"):
+        repositories[scheme] = _redirecting(repositories[scheme], redirected)
+
+
+def _redirecting(make: Any, redirected: Redirected) -> Any:
+    def made(
+        artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None
+    ) -> Any:
+        def repository(*, write: bool) -> Any:
+            address = redirected(artifact_uri, tracking_uri, write=write)
+            return make(address, tracking_uri, registry_uri)
+
+        def writing(method: str) -> Any:
+            return lambda *given, **named: getattr(repository(write=True), method)(*given, **named)
+
+        reader = repository(write=False)
+        for method in ("log_artifact", "log_artifacts"):
+            setattr(reader, method, writing(method))
+        return reader
+
+    return made
 
 
 def tables_tag(before: str | None, paths: Iterable[str]) -> str:

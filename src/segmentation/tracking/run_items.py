@@ -11,15 +11,21 @@ import pyarrow as pa
 import pyarrow.csv
 from pyarrow.csv import WriteOptions
 
+from segmentation.data.customers import NUMBERED
+from segmentation.data.names import free_name
+from segmentation.evaluation.partition import encode
+from segmentation.features.encoding import changed_names
 from segmentation.reporting.run_report import render_report
 from segmentation.result import SegmentationResult
 from segmentation.runtime.blocks import parts
 from segmentation.tracking.items import File, LogItem, Metric, Param, Table, Tag
-from segmentation.tracking.run_metrics import RUN_METRICS
+from segmentation.tracking.run_metrics import EVIDENCE_VERSION, RUN_METRICS
 from segmentation.visualization import FIGURES, styled, to_png
 
 #: Figures that show only the data, as PNG, by name and the data's digest.
 DrawnFigures = dict[tuple[str, str], bytes | None]
+#: Columns of the customer -> segment table after the id.
+CUSTOMER_COLUMNS = ("segment", "segment_name", "distance")
 #: MLflow keeps 8,000 characters of a tag.
 LONGEST_NOTE = 7900
 
@@ -58,6 +64,9 @@ def iter_log_items(
     yield Table("tables/k.json", result.curve.reset_index())
     yield Table("tables/segments.json", segment_table(result))
     yield Table("tables/profile.json", result.profile)
+    renamed = changed_names(result.pipeline["features"])
+    if renamed is not None:
+        yield Table("tables/encoded_names.json", renamed)
     if result.choice.evidence is not None:
         text = json.dumps(result.choice.evidence.as_dict(), indent=2)
         yield File("evidence.json", text.encode())
@@ -115,10 +124,24 @@ def _tags(result: SegmentationResult) -> Iterator[Tag]:
         yield Tag("confidence", result.confidence)
     yield Tag("features", result.features.name)
     yield Tag("scaling", result.scaling)
+    yield Tag("data", result.customers.source)
     yield Tag("data_sha256", result.customers.digest)
+    if result.choice.evidence is not None:
+        yield Tag("evidence_version", EVIDENCE_VERSION)
+    partition = _partition(result)
+    if partition is not None:
+        yield Tag("partition", partition)
     if result.importance is not None and result.importance.warning is not None:
         yield Tag("careful", result.importance.warning)
     yield Tag("mlflow.note.content", _note(result))
+
+
+def _partition(result: SegmentationResult) -> str | None:
+    ids = result.customers.ids
+    if result.customers.total is not None and ids.name == NUMBERED:
+        # The rows of a sample without ids are numbered anew in each draw.
+        return None
+    return encode(ids, result.labels)
 
 
 def _note(result: SegmentationResult) -> str:
@@ -216,7 +239,8 @@ def typical_table(result: SegmentationResult) -> pd.DataFrame:
         {name: customers.column(name).iloc[rows] for name in result.features.described}
     ).reset_index(drop=True)
     # A column of the customers may have the same name as one of ours.
-    own.columns = pd.Index([f"{c} (column)" if c in told else c for c in own.columns])
+    taken = {*told, *own}
+    own.columns = pd.Index([free_name(c, "column", taken) if c in told else c for c in own.columns])
     return pd.concat([told, own], axis=1)
 
 
@@ -228,14 +252,18 @@ def customer_csv(result: SegmentationResult) -> Iterator[bytes]:
     """
     names = np.array([s.name for s in result.segments])
     ids = result.customers.ids
+    id_name = str(ids.name)
+    if id_name in CUSTOMER_COLUMNS:
+        id_name = free_name(id_name, "id", CUSTOMER_COLUMNS)
+    segment, segment_name, distance = CUSTOMER_COLUMNS
     for part in parts(len(ids)):
         labels = result.labels[part]
         table = pa.table(
             {
-                str(ids.name): pa.array(ids.iloc[part].astype(str)),
-                "segment": labels,
-                "segment_name": names[labels],
-                "distance": result.distances[part],
+                id_name: pa.array(ids.iloc[part].astype(str)),
+                segment: labels,
+                segment_name: names[labels],
+                distance: result.distances[part],
             }
         )
         sink = pa.BufferOutputStream()

@@ -25,8 +25,10 @@ from segmentation.model import flavor
 from segmentation.model.packaging import portable_model
 from segmentation.result import SegmentationResult
 from segmentation.runtime import interrupts
-from segmentation.tracking import process, runs
+from segmentation.tracking import process, relocation, runs
 from segmentation.tracking._compat import TABLES_TAG, tables_tag
+from segmentation.tracking.adoption import check_adoptable
+from segmentation.tracking.heartbeat import Heartbeat
 from segmentation.tracking.identity import code_version, config_hash, versions
 from segmentation.tracking.items import File, LogItem, Metric, Param, Table, Tag
 from segmentation.tracking.run_items import DrawnFigures, iter_log_items, run_name
@@ -111,10 +113,15 @@ def tracked_run(
         with interrupts.held(), store_errors(store.uri):
             run = _begin(store, name, tags or {}, run_id)
             begun = str(run.info.run_id)
-        with interrupts.kept():
-            yield run
+            heartbeat = Heartbeat(store, begun)
+            heartbeat.start()
+        try:
+            with interrupts.kept():
+                yield run
+        finally:
+            heartbeat.stop()
         with interrupts.held(), store_errors(store.uri):
-            store.client.set_terminated(begun, "FINISHED")
+            runs.finish(store, begun)
             begun = None
     except BaseException as error:
         if begun is not None:
@@ -126,6 +133,8 @@ def tracked_run(
 
 def _begin(store: Store, name: str, tags: Mapping[str, str], run_id: str | None) -> Run:
     if run_id is not None:
+        # Again, since the computation may have taken hours.
+        check_adoptable(store.client.get_run(run_id))
         reopen(store, run_id, tags)
         store.client.update_run(run_id, name=name)
         return store.client.get_run(run_id)
@@ -262,7 +271,8 @@ class _Filed:
 @contextlib.contextmanager
 def _filed(run: Run, items: Iterable[LogItem]) -> Iterator[_Filed]:
     """Write each item as it is made: a table of 1e7 customers takes half a gigabyte of memory."""
-    home = runs.local_path(str(run.info.artifact_uri))
+    recorded = relocation.path_of(str(run.info.artifact_uri))
+    home = None if recorded is None else relocation.own(recorded)
     with contextlib.ExitStack() as scratch:
         folder = home or Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix="segment-")))
         filed = _Filed(folder, home is not None, [], [])

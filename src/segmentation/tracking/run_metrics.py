@@ -22,14 +22,32 @@ if TYPE_CHECKING:
     from segmentation.result import SegmentationResult
 
 
+#: Metrics that hold a run's place: that of its answer among the answers on the same data, its line
+#: in the ranking of all data sets, and the place of its answer within its sweep.
+RANK, ORDER, SWEEP_RANK = "rank", "rank_order", "sweep_rank"
+#: Gaps are comparable between runs of the same version: 2 is the log-WCSS gap against data that
+#: keep each column's own values; before, the tag is missing and the null was Gaussian.
+EVIDENCE_VERSION = "2"
+
+
 def stability(result: SegmentationResult) -> float | None:
     """Return the mean Jaccard similarity of the weakest segment under resampling."""
     return None if result.stability is None else float(result.stability.stability)
 
 
+def stability_high(result: SegmentationResult) -> float | None:
+    """Return the upper end of the 90 % interval of `stability`."""
+    return None if result.stability is None else result.stability.high
+
+
 def gap(result: SegmentationResult) -> float | None:
     """Return how many standard deviations log WCSS is below that of data without clusters."""
     return None if result.choice.evidence is None else result.choice.evidence.gap
+
+
+def gap_se(result: SegmentationResult) -> float | None:
+    """Return the standard error of `gap`."""
+    return None if result.choice.evidence is None else result.choice.evidence.gap_se
 
 
 def rules_fidelity(result: SegmentationResult) -> float | None:
@@ -41,6 +59,16 @@ def rules_fidelity(result: SegmentationResult) -> float | None:
 RUN_METRICS: dict[str, Metric[SegmentationResult]] = by_name(
     Metric("stability", stability, "stability", decimals(2), "higher", ANY),
     Metric("gap", gap, "gap", decimals(2), "higher", ANY),
+    Metric(
+        "stability_high",
+        stability_high,
+        "stability, upper end of its 90 % interval",
+        decimals(2),
+        "higher",
+        ANY,
+        RANKING,
+    ),
+    Metric("gap_se", gap_se, "standard error of the gap", decimals(2), "lower", ANY, RANKING),
     Metric(
         "rules_fidelity", rules_fidelity, "fidelity of the rules", percent, "higher", ANY, LOGGED
     ),

@@ -1,4 +1,4 @@
-"""Read runs from a store to rank, compare or rerun them, and end those left behind."""
+"""Read runs from a store to rank, compare or rerun them, and end runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pandas as pd
@@ -17,9 +16,9 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from segmentation.errors import TrackingError
-from segmentation.tracking import process
-from segmentation.tracking.run_metrics import columns
-from segmentation.tracking.store import Store, store_errors
+from segmentation.tracking import relocation
+from segmentation.tracking.run_metrics import ORDER, RANK, SWEEP_RANK, columns
+from segmentation.tracking.store import Store
 
 #: Files of a run that others read.
 CONFIG_FILE = "config.yaml"
@@ -28,37 +27,42 @@ K_FILE = "tables/k.json"
 SEGMENTS_FILE = "tables/segments.json"
 REPORT_FILE = "report.html"
 
-_SETTINGS = ("seed", "choice", "k_min", "k_max", "engine", "effort", "data")
+#: Tag of a run that did not finish: the reason.
+ERROR = "error"
+
+#: Columns of `finished_runs` with the places that a run's metrics hold, which may be out of date,
+#: and the tag of those further down. They are for writing places, not for reading.
+LOGGED_RANKS = {name: f"logged_{name}" for name in (RANK, ORDER, SWEEP_RANK)}
+LOGGED_BELOW = "logged_below"
+
+_FINISHED = "attributes.status = 'FINISHED' and metrics.k > 0"
+
+_SETTINGS = ("customers", "seed", "choice", "k_min", "k_max", "engine", "effort", "data")
 
 
 def end(store: Store, run_id: str, status: str, reason: str) -> None:
     """End a run that did not finish, with the reason as a tag."""
     # The store itself may have failed; the first error is the one to report.
     with contextlib.suppress(Exception):
-        store.client.set_tag(run_id, "error", reason[:5000])
+        store.client.set_tag(run_id, ERROR, reason[:5000])
         store.client.set_terminated(run_id, status)
 
 
-def mark_left_behind(store: Store) -> int:
-    """Mark the runs of this experiment KILLED whose process is gone; return how many.
-
-    A process must certainly have ended: same host, and no process with that id and start time.
-    """
-    with store_errors(store.uri):
-        running = _search(store, "attributes.status = 'RUNNING'")
-        left = [run.info.run_id for run in running if process.is_gone(run.data.tags)]
-    for run_id in left:
-        end(store, run_id, "KILLED", "its process ended before the run did (killed?)")
-    return len(left)
+def finish(store: Store, run_id: str) -> None:
+    """Mark a run FINISHED, also if another process has taken it for dead and marked it KILLED."""
+    store.client.set_terminated(run_id, "FINISHED")
+    # Most runs have no such tag.
+    with contextlib.suppress(MlflowException):
+        store.client.delete_tag(run_id, ERROR)
 
 
 def running_in_sweep(store: Store, sweep_id: str) -> bool:
     """Return whether a job of the sweep is still marked RUNNING; its parent run does not count."""
-    running = _search(store, f"attributes.status = 'RUNNING' and tags.sweep_id = '{sweep_id}'")
+    running = search(store, f"attributes.status = 'RUNNING' and tags.sweep_id = '{sweep_id}'")
     return any("mlflow.parentRunId" in run.data.tags for run in running)
 
 
-def _search(store: Store, where: str) -> list[Run]:
+def search(store: Store, where: str) -> list[Run]:
     """Return all matching active runs of the experiment, fetched page by page."""
     found: list[Run] = []
     token: str | None = None
@@ -72,8 +76,8 @@ def _search(store: Store, where: str) -> list[Run]:
 
 def local_path(artifact_uri: str) -> Path | None:
     """Return the local folder of the artifacts, or None if they are on a server."""
-    parts = urlsplit(artifact_uri)
-    return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
+    recorded = relocation.path_of(artifact_uri)
+    return None if recorded is None else relocation.find(recorded)
 
 
 def artifact_file(artifact_uri: str, name: str) -> str | None:
@@ -99,7 +103,10 @@ def find_run(store: Store, run_id: str) -> Run:
 
 
 def stored_config(store: Store, run_id: str) -> dict[str, Any]:
-    """Return the resolved config a run was made from.
+    """Return the config a run was made from, as it is stored: nothing in it is resolved.
+
+    To use it, pass it to `segmentation.experiments.stored_config.cleared`: it is an artifact, which
+    others may be able to write.
 
     Raises
     ------
@@ -110,13 +117,20 @@ def stored_config(store: Store, run_id: str) -> dict[str, Any]:
     try:
         with tempfile.TemporaryDirectory(prefix="segment-") as folder:
             path = store.client.download_artifacts(run.info.run_id, CONFIG_FILE, folder)
-            loaded: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-            return loaded
+            loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (MlflowException, OSError) as error:
         raise TrackingError(
             f"run {run_id} has no stored config ({CONFIG_FILE}): it was logged from a notebook "
             "or failed early. Specify the configuration itself instead of run_id."
         ) from error
+    except (yaml.YAMLError, UnicodeDecodeError):
+        loaded = None
+    if not isinstance(loaded, dict):
+        raise TrackingError(
+            f"run {run_id}: its stored config ({CONFIG_FILE}) is damaged. Specify the "
+            "configuration itself instead of run_id."
+        )
+    return loaded
 
 
 def finished_runs(
@@ -178,9 +192,17 @@ def newly_finished(
     return _finished(store, *conditions)
 
 
+def first_ranked(store: Store, most: int) -> list[dict[str, Any]]:
+    """Return the rows of `finished_runs` for the first `most` runs by their logged order."""
+    order = [f"metrics.{ORDER} ASC"]
+    found = store.client.search_runs(
+        [store.experiment_id], _FINISHED, max_results=most, order_by=order
+    )
+    return [row_of(run) for run in found]
+
+
 def _finished(store: Store, *conditions: str) -> list[dict[str, Any]]:
-    where = ("attributes.status = 'FINISHED'", "metrics.k > 0", *conditions)
-    return [row_of(run) for run in _search(store, " and ".join(where))]
+    return [row_of(run) for run in search(store, " and ".join([_FINISHED, *conditions]))]
 
 
 def customer_segments(store: Store, run_id: str, artifact_uri: str) -> pd.Series | None:
@@ -188,8 +210,12 @@ def customer_segments(store: Store, run_id: str, artifact_uri: str) -> pd.Series
     with _artifact(store, run_id, artifact_uri, CUSTOMERS_FILE) as path:
         if path is None:
             return None
-        table = pd.read_csv(path, dtype={0: "str"})
-    return table.set_index(table.columns[0])["segment"]
+        if len(pd.read_csv(path, nrows=0).columns) < 4:
+            # An id column called like one of ours was overwritten by it (until 0.1.0).
+            return None
+        # By position, since the id column may have any name. Ids are text: "007" and "NA" too.
+        table = pd.read_csv(path, usecols=[0, 1], dtype={0: "str"}, keep_default_na=False)
+    return table.set_index(table.columns[0]).iloc[:, 0]
 
 
 def logged_table(store: Store, run_id: str, artifact_uri: str, name: str) -> pd.DataFrame | None:
@@ -229,6 +255,10 @@ def row_of(run: Run) -> dict[str, Any]:
         "config_hash": data.tags.get("config_hash"),
         "code_version": data.tags.get("code_version"),
         "careful": data.tags.get("careful"),
+        **{column: data.metrics.get(name, np.nan) for name, column in LOGGED_RANKS.items()},
+        LOGGED_BELOW: data.tags.get(RANK),
+        "evidence_version": data.tags.get("evidence_version"),
+        "partition": data.tags.get("partition"),
         "sweep_id": data.tags.get("sweep_id"),
         "data_sha256": data.tags.get("data_sha256"),
         "start": pd.Timestamp(run.info.start_time, unit="ms"),

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import json
 import os
 import sqlite3
 import tempfile
-import time
 import urllib.error
 import urllib.request
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 # Takes effect when mlflow is imported; users who want telemetry set it to false.
@@ -26,16 +21,12 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from segmentation.errors import TrackingError
-from segmentation.evaluation.metrics import OWN, REFERENCE, TABLE, VIEW
-from segmentation.tracking import _compat
-from segmentation.tracking.run_metrics import RUN_METRICS, columns
+from segmentation.tracking import _compat, relocation, view
+from segmentation.tracking.relocation import Place
 
 SQLITE = "sqlite:///"
 DATABASES = ("postgresql", "mysql", "mssql")
 SERVERS = ("http", "https")
-
-#: A saved view of the runs table: by default MLflow shows no metrics.
-VIEW_KEY = "segments"
 
 release_connections = _compat.release_connections
 
@@ -51,12 +42,15 @@ class Store:
     client : MlflowClient
     experiment_id, experiment : str
         Id and name.
+    place : Place or None
+        Where the artifacts of a SQLite store are.
     """
 
     uri: str
     client: MlflowClient
     experiment_id: str
     experiment: str
+    place: Place | None = None
 
     @property
     def is_local(self) -> bool:
@@ -73,7 +67,7 @@ class Store:
         mode = "workflowType=machine_learning"
         if run_id:
             return f"{place}/{run_id}?{mode}"
-        return f"{place}?viewStateShareKey={VIEW_KEY}&{mode}"
+        return f"{place}?viewStateShareKey={view.VIEW_KEY}&{mode}"
 
 
 def resolve_uri(uri: str | None, home: Path) -> str:
@@ -87,7 +81,7 @@ def resolve_uri(uri: str | None, home: Path) -> str:
     chosen = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{home / 'mlflow.db'}"
     scheme = urlsplit(chosen).scheme.split("+")[0]
     if chosen.startswith(SQLITE):
-        return f"{SQLITE}{Path(chosen.removeprefix(SQLITE)).absolute()}"
+        return f"{SQLITE}{_sqlite_path(chosen)}"
     if scheme in (*DATABASES, *SERVERS, "databricks"):
         return chosen
     raise TrackingError(
@@ -97,7 +91,19 @@ def resolve_uri(uri: str | None, home: Path) -> str:
     )
 
 
-def open_store(uri: str, experiment: str) -> Store:
+def _sqlite_path(uri: str) -> Path:
+    """Return the absolute path of a SQLite file; a slash too many changes nothing."""
+    name, question, _ = uri.removeprefix(SQLITE).partition("?")
+    if question or name in ("", ":memory:"):
+        raise TrackingError(
+            f"tracking.uri={uri}: give the path of a file, without options after a '?', such as "
+            "sqlite:///path/to/mlflow.db."
+        )
+    # To SQLite //folder is /folder, to a file:// address it is the host `folder`.
+    return Path(f"/{name.lstrip('/')}" if name.startswith("/") else name).absolute()
+
+
+def open_store(uri: str, experiment: str, *, reading: bool = False) -> Store:
     """Open the store and its experiment; create a missing SQLite file or experiment.
 
     Parameters
@@ -106,6 +112,8 @@ def open_store(uri: str, experiment: str) -> Store:
         From `resolve_uri`.
     experiment : str
         Name of the experiment; created if it does not exist.
+    reading : bool
+        Accept a SQLite file that cannot be written.
 
     Raises
     ------
@@ -113,15 +121,17 @@ def open_store(uri: str, experiment: str) -> Store:
         The store is unreachable, unreadable, not a store or of another MLflow version.
     """
     artifacts: str | None = None
+    place: Place | None = None
     if uri.startswith(SQLITE):
         path = Path(uri.removeprefix(SQLITE))
-        _check_or_create(path)
-        artifacts = (path.parent / "artifacts").as_uri()
+        place = relocation.place_of(path, _check_or_create(path, reading=reading))
+        relocation.remember(uri, place)
+        artifacts = place.here.as_uri()
     elif urlsplit(uri).scheme in SERVERS:
         _check_server(uri)
     with store_errors(uri):
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        return Store(uri, client, _experiment(client, experiment, artifacts), experiment)
+        return Store(uri, client, _experiment(client, experiment, artifacts), experiment, place)
 
 
 def check_store(uri: str) -> None:
@@ -175,7 +185,7 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
     if found is None:
         try:
             made = client.create_experiment(
-                name, artifact_location=artifacts, tags=_experiment_tags()
+                name, artifact_location=artifacts, tags=view.experiment_tags()
             )
             return str(made)
         except MlflowException:
@@ -192,53 +202,6 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
     return str(found.experiment_id)
 
 
-def _experiment_tags() -> dict[str, str]:
-    state = base64.b64encode(zlib.compress(json.dumps(_view()).encode())).decode()
-    now = int(time.time() * 1000)
-    view = {
-        "name": "Segments",
-        "createdAt": now,
-        "updatedAt": now,
-        "state": f"deflate;{state}",
-    }
-    return {
-        "mlflow.note.content": _note(),
-        f"mlflow.sharedViewState.{VIEW_KEY}": json.dumps(view),
-    }
-
-
-def _note() -> str:
-    own = [f"`{column.name}`" for column in columns(TABLE) if column.scope == OWN]
-    return f"""\
-Each run fits K-Means over a whole range of k for one configuration (feature set, scaling, k range).
-
-- **k, structure, confidence, stability** are the result of the run; rank runs by these.
-- `curve/…` metrics have **step = k**: their charts are the elbow and silhouette curves.
-- {", ".join(own)} are measured in the run's own scaled space: compare
-  them only between runs with the same features and scaling.
-"""
-
-
-def _view() -> dict[str, Any]:
-    """Return the state of MLflow's runs table that shows the runs' results, most stable first."""
-    shown = [column.logged for column in columns(VIEW) if column.scope != REFERENCE]
-    return {
-        "searchFilter": "metrics.k > 0",
-        "orderByKey": "metrics.`stability`",
-        "orderByAsc": RUN_METRICS["stability"].better == "lower",
-        "startTime": "ALL",
-        "lifecycleFilter": "Active",
-        "datasetsFilter": [],
-        "modelVersionFilter": "All Runs",
-        "selectedColumns": [
-            *(f"metrics.`{name}`" for name in ("k", *shown)),
-            *(f"tags.`{name}`" for name in ("structure", "confidence")),
-        ],
-        "runsHiddenMode": "FIRST_20_RUNS",
-        "hideEmptyCharts": True,
-    }
-
-
 def _check_server(uri: str) -> None:
     """Query the server's health page: MLflow itself would retry for minutes."""
     try:
@@ -253,13 +216,14 @@ def _check_server(uri: str) -> None:
         ) from error
 
 
-def _check_or_create(path: Path) -> None:
+def _check_or_create(path: Path, *, reading: bool) -> list[str]:
+    """Return where the experiments of the store record their artifacts."""
     if path.is_file() and path.stat().st_size > 0:
-        _check_sqlite(path)
-        return
+        return _check_sqlite(path, reading=reading)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _create_sqlite(path)
+        return []
     except OSError as error:
         raise TrackingError(_cannot_be_made(path, error.strerror or str(error))) from error
 
@@ -271,14 +235,24 @@ def _cannot_be_made(path: Path, reason: str) -> str:
     )
 
 
-def _check_sqlite(path: Path) -> None:
-    """Reject a file that is not a database, or not an MLflow store, before MLflow touches it."""
+def _check_sqlite(path: Path, *, reading: bool = False) -> list[str]:
+    """Reject a file that is not a database, or not an MLflow store, before MLflow touches it.
+
+    Returns
+    -------
+    list of str
+        Where its experiments record their artifacts.
+    """
+    locations: list[str] = []
     try:
         # Not mode=ro: the next reader must roll back what a killed process had started.
         connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)
         with contextlib.closing(connection):
             rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             tables = {name for (name,) in rows}
+            if tables >= _compat.STORE_TABLES:
+                found = connection.execute("SELECT DISTINCT artifact_location FROM experiments")
+                locations = [location for (location,) in found if location]
     except sqlite3.Error as error:
         raise TrackingError(
             f"the store {path} cannot be read: {error}. Point tracking.uri at an MLflow SQLite "
@@ -289,10 +263,11 @@ def _check_sqlite(path: Path) -> None:
             f"{path} is a database, but not an MLflow store; it was left untouched. Point "
             "tracking.uri at another file."
         )
-    if not os.access(path, os.W_OK):
+    if not reading and not os.access(path, os.W_OK):
         raise TrackingError(
             f"the store {path} is read-only. Make it writable, or choose another tracking.uri."
         )
+    return locations
 
 
 def _create_sqlite(path: Path) -> None:
@@ -305,7 +280,7 @@ def _create_sqlite(path: Path) -> None:
         fresh = Path(folder) / path.name
         with store_errors(f"{SQLITE}{fresh}"):
             MlflowClient(tracking_uri=f"{SQLITE}{fresh}").search_experiments(max_results=1)
-        _compat.place_artifacts(fresh, (path.parent / "artifacts").as_uri())
+        _compat.place_artifacts(fresh, (path.parent / relocation.ARTIFACTS).as_uri())
         if path.exists() and path.stat().st_size == 0:
             path.unlink()
         # The first of several processes wins; the others use its store.

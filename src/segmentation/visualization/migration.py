@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,25 @@ MOST_NAMED = 24
 LABEL = 0.36
 #: Gap between two segments of the flow, as a share of the height.
 GAP = 0.02
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The texts of a figure of `bands`.
+
+    Attributes
+    ----------
+    headings : tuple of two str
+    labels : tuple of two mappings of int to str
+        Label of each segment, by its id in the rows or in the columns of the counts.
+    finding, note : str
+        The headline, and what is drawn.
+    """
+
+    headings: tuple[str, str]
+    labels: tuple[Mapping[int, str], Mapping[int, str]]
+    finding: str
+    note: str
 
 
 @styled
@@ -76,7 +96,6 @@ def heatmap(counts: pd.DataFrame, names: Mapping[int, str]) -> Figure:
     return figure
 
 
-@styled
 def flow(counts: pd.DataFrame, names: Mapping[int, str]) -> Figure:
     """Draw bands of customers from the champion's segments (left) to the challenger's (right).
 
@@ -85,12 +104,41 @@ def flow(counts: pd.DataFrame, names: Mapping[int, str]) -> Figure:
     counts, names
         See `heatmap`.
     """
+    old, new = (
+        {segment: _label(segment, names) for segment in _ids(side)}
+        for side in (counts.index, counts.columns)
+    )
+    sides = Sides(
+        headings=("champion", "challenger"),
+        labels=(old, new),
+        finding=_finding(counts),
+        note="strong bands: customers who keep their segment; pale: customers who change it",
+    )
+    return bands(counts, sides)
+
+
+@styled
+def bands(counts: pd.DataFrame, sides: Sides) -> Figure:
+    """Draw bands of customers from the segments on the left to those on the right.
+
+    Parameters
+    ----------
+    counts : DataFrame
+        Number of customers; rows are the ids on the left, columns those on the right. Equal ids
+        have equal colours, and the bands between them are strong.
+    sides : Sides
+        The texts.
+    """
     counts = counts.sort_index().sort_index(axis=1)
     old, new = _ids(counts.index), _ids(counts.columns)
     table = counts.to_numpy(dtype=float)
     total = max(table.sum(), 1.0)
     most = max(len(old), len(new))
-    labels = [wrapped(_label(segment, names), NAME_COLUMNS) for segment in (*old, *new)]
+    texts = [
+        {segment: wrapped(labels[segment], NAME_COLUMNS) for segment in ids}
+        for labels, ids in zip(sides.labels, (old, new), strict=True)
+    ]
+    labels = [text for side in texts for text in side.values()]
     side = text_inches(labels) + 0.25
     height = 1.0 + max(3.0, 0.5 * most)
     figure, ax = single(2 * side + 4.2, height, left=side, right=side, top=0.85, bottom=0.15)
@@ -105,9 +153,9 @@ def flow(counts: pd.DataFrame, names: Mapping[int, str]) -> Figure:
                 _band(ax, leaves[i], enters[j], band, segment_color(segment), stays)
             leaves[i] += band
             enters[j] += band
-    for x, ids, edges, sizes in (
-        (0.0, old, tops[0], table.sum(axis=1)),
-        (1.0, new, tops[1], table.sum(axis=0)),
+    for x, ids, edges, sizes, told in (
+        (0.0, old, tops[0], table.sum(axis=1), texts[0]),
+        (1.0, new, tops[1], table.sum(axis=0), texts[1]),
     ):
         for segment, y, size in zip(ids, edges, sizes, strict=True):
             box = Rectangle((x - 0.02, y), 0.04, size * scale, color=segment_color(segment), lw=0)
@@ -117,18 +165,13 @@ def flow(counts: pd.DataFrame, names: Mapping[int, str]) -> Figure:
             least = LABEL if any("\n" in label for label in labels) else LABEL / 2
             heights = _spread(edges + sizes * scale / 2, least / (height - 1.0))
             for segment, y in zip(ids, heights, strict=True):
-                text = wrapped(_label(segment, names), NAME_COLUMNS)
-                ax.text(at, y, text, ha=align, va="center", fontsize=8.5)
-    for x, side_name, align in ((-0.02, "champion", "left"), (1.02, "challenger", "right")):
-        ax.text(x, -0.02, side_name, ha=align, va="bottom", color=MUTED)
+                ax.text(at, y, told[segment], ha=align, va="center", fontsize=8.5)
+    for x, heading, align in zip((-0.02, 1.02), sides.headings, ("left", "right"), strict=True):
+        ax.text(x, -0.02, heading, ha=align, va="bottom", color=MUTED)
     ax.set_xlim(-0.03, 1.03)
     ax.set_ylim(1.0, -0.02)
     ax.axis("off")
-    headline(
-        figure,
-        _finding(counts),
-        "strong bands: customers who keep their segment; pale: customers who change it",
-    )
+    headline(figure, sides.finding, sides.note)
     return figure
 
 

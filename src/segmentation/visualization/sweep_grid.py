@@ -26,24 +26,27 @@ from segmentation.visualization.style import (
 MOST_PANELS = 24
 #: Maximum number of feature sets, or scalings, shown by colour or marker.
 MOST_KINDS = 10
-#: Number of top runs whose marks are numbered.
+#: Number of top answers whose marks are numbered.
 NUMBERED = 3
 MERITS = ("stability", "gap")
 LINE = "#0072b2"
 
 
 @styled
-def all_curves(curves: Mapping[str, pd.DataFrame], chosen: Mapping[str, int], runs: int) -> Figure:
-    """Draw WCSS (as a share of k=1) and silhouette over k, one panel per run.
+def all_curves(
+    curves: Mapping[str, pd.DataFrame], chosen: Mapping[str, int], answers: int
+) -> Figure:
+    """Draw WCSS (as a share of k=1) and silhouette over k, one panel per answer.
 
     Parameters
     ----------
     curves : mapping of str to DataFrame
-        Keyed by run, at most `MOST_PANELS`; indexed by k, columns ``wcss`` and ``silhouette``.
+        Keyed by the run that opened the answer, at most `MOST_PANELS`; indexed by k, columns
+        ``wcss`` and ``silhouette``.
     chosen : mapping of str to int
         The chosen k of each run.
-    runs : int
-        Total number of runs, of which these are the first.
+    answers : int
+        Total number of answers, of which these are the first.
     """
     shown = list(curves)
     columns = min(4, len(shown))
@@ -60,10 +63,10 @@ def all_curves(curves: Mapping[str, pd.DataFrame], chosen: Mapping[str, int], ru
         ax.set_title(shorten(name, 34), fontsize=8, color=INK)
         # All panels share their axes, so only the outer ones are labelled.
         ax.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= len(shown))
-    more = f"; the first {len(shown)} of {runs} runs" if runs > len(shown) else ""
+    more = f"; the first {len(shown)} of {answers} answers" if answers > len(shown) else ""
     headline(
         figure,
-        "Silhouette and WCSS of every run",
+        "Silhouette and WCSS of every answer",
         f"blue: silhouette; grey: WCSS as a share of k = 1; dashed: chosen k{more}",
     )
     return figure
@@ -83,7 +86,7 @@ def grid(ranked: pd.DataFrame) -> Figure | None:
     features, scalings = ranked["features"].unique(), ranked["scaling"].unique()
     if len(features) < 2 or len(scalings) < 2:
         return None
-    best = ranked.assign(rank=range(1, len(ranked) + 1)).drop_duplicates(["features", "scaling"])
+    best = ranked.drop_duplicates(["features", "scaling"])
     table = best.pivot(index="features", columns="scaling", values="rank")
     words = {
         (str(row.features), str(row.scaling)): f"#{row.rank}   k = {row.k}\n{_verdict(row)}"
@@ -96,12 +99,12 @@ def grid(ranked: pd.DataFrame) -> Figure | None:
     text = pd.DataFrame(
         [[words.get((str(y), str(x)), "") for x in table.columns] for y in table.index]
     )
-    _heatmap(ax, table, text, cmap="Blues_r", low=1, high=max(2.0, 1.2 * len(ranked)))
+    _heatmap(ax, table, text, cmap="Blues_r", low=1, high=max(2.0, 1.2 * ranked["rank"].max()))
     first = ranked.iloc[0]
     headline(
         figure,
         f"{shorten(first['features'], 30)} with {shorten(first['scaling'], 20)} ranks first",
-        "ranked by structure, confidence, stability and gap",
+        "runs with the same number give the same answer",
     )
     return figure
 
@@ -116,7 +119,6 @@ def merits(ranked: pd.DataFrame) -> Figure | None:
         From `segmentation.experiments.ranking.rank`, best first.
     """
     runs = ranked.assign(
-        place=range(1, len(ranked) + 1),
         features=[shorten(name, 24) for name in ranked["features"]],
         scaling=[shorten(name, 24) for name in ranked["scaling"]],
     ).dropna(subset=["stability", "gap"])
@@ -166,7 +168,7 @@ def merits(ranked: pd.DataFrame) -> Figure | None:
     headline(
         figure,
         both if steady == clear else apart,
-        f"one mark per run, up and to the right is better; numbered: the first {NUMBERED}",
+        f"one mark per run, up and to the right is better; numbered: the first {NUMBERED} answers",
     )
     return figure
 
@@ -189,7 +191,7 @@ def agreement_heatmap(table: pd.DataFrame) -> Figure | None:
     )
     plain = table.set_axis(names, axis=0).set_axis(range(1, len(names) + 1), axis=1)
     _heatmap(ax, plain, (plain.round(2) + 0).map("{:.2f}".format), cmap="Blues", low=0, high=1)
-    headline(figure, "Do the first runs agree?", "adjusted Rand index, 1: same segments")
+    headline(figure, "Do the first answers agree?", "adjusted Rand index, 1: same segments")
     return figure
 
 
@@ -201,17 +203,19 @@ def _verdict(row: object) -> str:
 
 
 def _marked(runs: pd.DataFrame) -> dict[tuple[float, float], list[str]]:
-    """Group the ranks of the first runs by position; close runs share one label."""
+    """Group the numbers of the first answers by position; close runs share one label."""
     marked: dict[tuple[float, float], list[str]] = {}
     room = [0.04 * float(np.ptp(runs[name])) for name in MERITS]
-    first = runs.loc[runs["place"] <= NUMBERED, ["place", *MERITS]]
+    first = runs.loc[runs["rank"] <= NUMBERED, ["rank", *MERITS]]
     for place, *at in first.itertuples(index=False, name=None):
         near = (
             spot
             for spot in marked
             if all(abs(a - b) <= r for a, b, r in zip(spot, at, room, strict=True))
         )
-        marked.setdefault(next(near, (at[0], at[1])), []).append(str(place))
+        found = marked.setdefault(next(near, (at[0], at[1])), [])
+        if str(place) not in found:
+            found.append(str(place))
     return marked
 
 
@@ -251,7 +255,7 @@ class SweepFigure:
     name : str
         The figure is logged as ``figures/NAME.png``.
     draw : callable or None
-        Draws the figure from the ranking and the agreement of its first runs; returns None if it
+        Draws the figure from the ranking and the agreement of its first answers; returns None if it
         does not apply. None for the curves, which are drawn separately from every run's table.
     alt : str
         Alternative text for readers who cannot see the figure.
@@ -279,12 +283,12 @@ SWEEP_FIGURES = {
         SweepFigure(
             "curves",
             None,
-            "Silhouette and WCSS of every run over the number of segments, with the chosen k",
+            "Silhouette and WCSS of every answer over the number of segments, with the chosen k",
         ),
         SweepFigure(
             "agreement",
             lambda _, same: agreement_heatmap(same),
-            "Grid of the adjusted Rand index between the first runs, 1 where they agree",
+            "Grid of the adjusted Rand index between the first answers, 1 where they agree",
         ),
     )
 }

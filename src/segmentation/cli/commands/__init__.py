@@ -5,8 +5,8 @@ The table is light. A command's module and schema are imported when the command 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pkgutil import resolve_name
 from typing import Any
 
@@ -33,6 +33,9 @@ class Command:
         Text for ``segment NAME --help`` after the summary.
     notes : str
         Text for ``segment NAME --help`` after the examples.
+    short : mapping of str to str
+        Keys by the short form in which they may be typed. Hydra takes a key for a config group if
+        any command has a group of this name.
     """
 
     summary: str
@@ -41,6 +44,7 @@ class Command:
     examples: tuple[str, ...] = ()
     details: str = ""
     notes: str = ""
+    short: Mapping[str, str] = field(default_factory=dict)
 
     def runner(self) -> Run:
         """Import the command's module and return the function that runs it."""
@@ -78,15 +82,22 @@ COMMANDS: dict[str, Command] = {
         ),
     ),
     "compare": Command(
-        "rank the finished runs",
+        "rank the finished runs, or compare two of them",
         run="segmentation.cli.commands.compare:run",
         schema="segmentation.config:CompareConfig",
-        details="Runs are ranked by structure, confidence, stability and gap against the null.",
+        details="Runs are ranked by structure, confidence, stability and gap against the null.\n"
+        "runs=[ID,ID] compares two: settings, segments, who is in which, who moves, which is "
+        "better.",
         examples=(
             "segment compare",
+            "segment compare 'runs=[0a1b2c3d,4e5f6a7b]'",
+            "segment compare 'runs=[0a1b2c3d,4e5f6a7b]' out=comparison.html",
             "segment compare sweep_id=s1a2b3c4 format=csv",
             """segment compare 'filter="metrics.k > 3"' top=5""",
         ),
+        notes="runs takes ids, their first characters, or names. out writes a page (.html), its\n"
+        "figure (.png) or the segments of every customer in both runs (.csv). format=csv prints\n"
+        "one row per segment of either run.",
     ),
     "promote": Command(
         "check the best run against the champion; if it passes, make it the champion",
@@ -99,8 +110,13 @@ COMMANDS: dict[str, Command] = {
             "segment promote run_id=0123456789abcdef0123456789abcdef",
             "segment promote promotion=strict",
             """segment promote 'override="new shops opened, agreed with marketing"'""",
+            "segment promote data=newest",
             "segment promote copy_to=prod.customer-segments",
         ),
+        notes="Runs on different customers cannot be compared. If the experiment has runs of\n"
+        "several data sets, name a run with run_id=…, or choose the data: data=newest takes the\n"
+        "data that was used for the first time last, data=customers.csv the data of this name.",
+        short={"data": "data_set"},
     ),
     "rollback": Command(
         "make the previous champion the champion again",
@@ -123,6 +139,7 @@ COMMANDS: dict[str, Command] = {
         notes="The output has the same rows with these columns added: segment, segment_name,\n"
         "distance (to the segment's centre), second_segment, margin (0 between two segments,\n"
         "1 at the centre) and in_range (not farther out than 99 % of the training customers).\n"
+        "A feature, or data.id, with one of these names is written as in 'segment (id)'.\n"
         "Rows that cannot be scored are written to scored.rejects.csv with the reason.",
     ),
     "monitor": Command(
@@ -137,12 +154,16 @@ COMMANDS: dict[str, Command] = {
         ),
     ),
     "clean": Command(
-        "end the runs that a killed process left behind",
+        "end the runs that a killed process left behind; repair a store that was moved",
         run="segmentation.cli.commands.clean:run",
         schema="segmentation.config:CleanConfig",
         details="Marks runs of one experiment KILLED that are RUNNING without a live process.\n"
-        "Runs whose process is alive or on another host are left alone.",
-        examples=("segment clean", "segment clean tracking.experiment=demo"),
+        "Runs in other containers or on other hosts are watched for two minutes first.",
+        examples=(
+            "segment clean",
+            "segment clean wait=false tracking.experiment=demo",
+            "segment clean relocate=true tracking.uri=sqlite:///moved/mlflow.db",
+        ),
     ),
     "ui": Command(
         "open the MLflow UI on the store",

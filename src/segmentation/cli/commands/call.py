@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,11 +44,29 @@ class Call:
             options.append(f"tracking.experiment={tracking.experiment}")
         return " ".join([command, *options])
 
-    def open_store(self, tracking: TrackingConfig) -> Store:
-        """Open the store and experiment that a tracking config names."""
+    def open_store(self, tracking: TrackingConfig, *, reading: bool = False) -> Store:
+        """Open the store and experiment that a tracking config names; say if it was moved.
+
+        Parameters
+        ----------
+        tracking : TrackingConfig
+        reading : bool
+            Accept a store that cannot be written.
+        """
+        from segmentation.tracking import relocation
         from segmentation.tracking.store import open_store
 
-        return open_store(self.store_uri(tracking), tracking.experiment)
+        store = open_store(self.store_uri(tracking), tracking.experiment, reading=reading)
+        if store.place is not None:
+            command = self.next("segment clean relocate=true", tracking)
+            _say_once(relocation.note(store.place, command))
+        return store
+
+
+@functools.cache
+def _say_once(note: str | None) -> None:
+    if note is not None:
+        print(f"  {note}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import time
@@ -16,13 +17,17 @@ from segmentation.cli.commands.call import Call
 from segmentation.cli.commands.output import say, ui_hint
 from segmentation.cli.commands.sweep import current_session, job_ended, job_started
 from segmentation.config import FitConfig, TrackingConfig
-from segmentation.errors import ConfigError
+from segmentation.errors import ConfigError, TrackingError
+from segmentation.experiments import logged_ranks
 from segmentation.experiments import run as configured
 from segmentation.experiments.read import customers_of
+from segmentation.experiments.stored_config import cleared
 from segmentation.experiments.sweep_session import FinishedJob, SweepSession
 from segmentation.runtime.threads import threads_for
+from segmentation.tracking.adoption import check_adoptable
 from segmentation.tracking.identity import config_hash
-from segmentation.tracking.runs import find_run, mark_left_behind, stored_config
+from segmentation.tracking.left_behind import mark_left_behind
+from segmentation.tracking.runs import find_run, stored_config
 from segmentation.tracking.store import Store, check_store
 
 
@@ -39,6 +44,7 @@ def run(config: FitConfig, call: Call) -> None:
 def _run_alone(config: FitConfig, call: Call) -> None:
     started = time.monotonic()
     check_store(call.store_uri(config.tracking))
+    adopted = _adopted(config.tracking, call)
     read = customers_of(config, say)
     customers = read.customers
     say(f"{customers.population:,} customers from {customers.source}")
@@ -53,9 +59,14 @@ def _run_alone(config: FitConfig, call: Call) -> None:
             say(f"Also described by {', '.join(features.profile)}")
         for name, reason in features.left_out.items():
             say(f"  left out {name}: {reason}")
-        store, adopted = _open(config.tracking, call)
+        store = adopted[0] if adopted else call.open_store(config.tracking)
+        mark_left_behind(store)
+        run_id = adopted[1] if adopted else None
         command = f"segment fit {shlex.join(call.overrides)}".rstrip()
-        logged = configured.log(result, read, store, config, command=command, run_id=adopted)
+        logged = configured.log(result, read, store, config, command=command, run_id=run_id)
+        # The run is logged, whether or not the store also takes its place.
+        with contextlib.suppress(TrackingError):
+            logged_ranks.log_new(store, [logged.row])
     took = time.monotonic() - started
     print(f"{logged.name}: {result.verdict} ({took:.1f} s)")
     if result.importance is not None and result.importance.warning is not None:
@@ -111,22 +122,46 @@ def stored(plain: Mapping[str, Any], given: Iterable[str], call: Call) -> dict[s
                 f"{key} cannot be given together with run_id: the run's stored config "
                 "replaces it. Leave out one of the two."
             )
-    merged = OmegaConf.create(stored_config(call.open_store(tracking), str(plain["run_id"])))
-    composed = OmegaConf.create(dict(plain))
-    for key in given:
-        if key != "run_id" and not key.startswith("hydra"):
-            OmegaConf.update(merged, key, OmegaConf.select(composed, key), merge=False)
-    merged["tracking"] = composed["tracking"]
+    store = call.open_store(tracking)
+    run = find_run(store, str(plain["run_id"]))
+    changed = [key for key in given if key != "run_id" and not key.startswith("hydra")]
+    merged = OmegaConf.create(schema.literal(stored_config(store, run.info.run_id)))
+    composed = OmegaConf.create(schema.literal(plain))
+    for key in changed:
+        chosen = OmegaConf.select(composed, key)
+        # A text comes back without the mark that keeps it as it is, a group with it.
+        chosen = schema.literal(chosen) if isinstance(chosen, str) else chosen
+        OmegaConf.update(merged, key, chosen, merge=False)
+    # What decides how the stored config is used never comes from itself.
+    for key in ("tracking", "run_id", "trust", "force"):
+        merged[key] = composed[key]
     container = OmegaConf.to_container(merged, resolve=True)
     assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
+    return cleared(
+        {str(key): value for key, value in container.items()},
+        store=store,
+        run=run,
+        given=changed,
+        trust=bool(plain["trust"]),
+        say=say,
+    )
 
 
-def _open(tracking: TrackingConfig, call: Call) -> tuple[Store, str | None]:
-    """Open the store to log to; also return the id of a run that ``mlflow run`` created."""
+def _adopted(tracking: TrackingConfig, call: Call) -> tuple[Store, str] | None:
+    """Return the run that ``mlflow run`` created for us, with the store to log to, if any.
+
+    Raises
+    ------
+    TrackingError
+        There is no such run, or it holds a result.
+    """
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    if not run_id:
+        return None
     store = call.open_store(tracking)
-    mark_left_behind(store)
-    preset = os.environ.get("MLFLOW_RUN_ID")
-    if preset is None:
-        return store, None
-    return replace(store, experiment_id=find_run(store, preset).info.experiment_id), preset
+    try:
+        run = find_run(store, run_id)
+    except TrackingError as error:
+        raise TrackingError(f"MLFLOW_RUN_ID={run_id}: {error}") from error
+    check_adoptable(run)
+    return replace(store, experiment_id=run.info.experiment_id), run_id

@@ -38,7 +38,7 @@ def run(config: MonitorConfig, call: Call) -> None:
     found = headers(stream, loaded.model, config.data.rename)
     missing = tuple(c["name"] for c in loaded.model.columns if c["name"] not in found)
     print(f"{stream.source}: comparing with {loaded.title}", file=sys.stderr, flush=True)
-    for note in stream.notes:
+    for note in [*stream.notes, *loaded.notes]:
         print(f"  {note}", file=sys.stderr, flush=True)
     chunks = scored_chunks(stream, loaded.model, found, decimal=config.data.decimal or ".")
     monitored = monitor(_with_progress(chunks), loaded.model, config.monitoring, missing=missing)

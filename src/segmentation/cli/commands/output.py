@@ -8,7 +8,7 @@ import pandas as pd
 
 from segmentation.cli.commands.call import Call
 from segmentation.config import TrackingConfig
-from segmentation.experiments import ranking
+from segmentation.experiments import data_sets, ranking
 from segmentation.tracking.store import Store
 
 
@@ -50,10 +50,16 @@ def print_best(
     print()
     for note in ranking.advice(ranked, sort=by):
         print(note)
-    best = ranked.iloc[0]
-    first = f"First by {by}:" if by else "Best:  "
-    promote = call.next(f"segment promote run_id={best['run_id']}", tracking)
-    print(f"{first} {best['run']}, promote it with: {promote}")
+    sets = data_sets.split(ranked)
+    for each in sets:
+        best = each.runs.iloc[0]
+        first = f"First by {by}:" if by else "Best:  "
+        run = best["run"] if len(sets) == 1 else f"{best['run']} on {each.name}"
+        promote = call.next(f"segment promote run_id={best['run_id']}", tracking)
+        print(f"{first} {run}, promote it with: {promote}")
+        why = "" if by else ranking.why_first(each.runs)
+        if why:
+            print(f"Why:    {why}")
     if report:
         print(f"Report: {report}")
     print(f"Again:  {again}")

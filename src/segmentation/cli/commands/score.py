@@ -33,9 +33,13 @@ def run(config: ScoreConfig, call: Call) -> None:
     model = loaded.model
     found = require_headers(stream, model, config.data.rename)
     print(f"{stream.source}: scoring with {loaded.title}", file=sys.stderr, flush=True)
-    for note in stream.notes:
+    for note in [*stream.notes, *loaded.notes]:
         print(f"  {note}", file=sys.stderr, flush=True)
-    tally = score_file(stream, model, found, output, decimal=config.data.decimal or ".")
+    renamed = {h: config.data.rename.get(h.strip(), h.strip()) for h in stream.names}
+    ids = [h for h in stream.names if config.data.id in (h.strip(), renamed[h])]
+    tally = score_file(
+        stream, model, found, output, decimal=config.data.decimal or ".", id=next(iter(ids), None)
+    )
     for id_, name in sorted(zip(model.segment_ids.tolist(), model.segment_names, strict=True)):
         size = tally.segments[id_]
         print(f"  {id_}  {size:>8,}  {size / tally.scored:6.1%}  {name}")
@@ -65,12 +69,12 @@ def _run_in_spark(config: ScoreConfig, call: Call) -> None:
     out = choose_folder(config.out, overwrite=config.overwrite)
     loaded = flavor.load(config.model, tracking_uri=call.open_store(config.tracking).uri)
     with tempfile.TemporaryDirectory(prefix="segment-") as scratch:
-        folder = Path(config.model).absolute()
-        if not folder.is_dir():
-            version = f"models:/{loaded.name}/{loaded.version}"
-            uri = config.model if loaded.version is None else version
-            folder = model_files.fetch(uri, Path(scratch, "model")).path
+        version = f"models:/{loaded.name}/{loaded.version}"
+        uri = config.model if loaded.version is None else version
+        folder = model_files.fetch(uri, Path(scratch, "model")).path
         say(f"{config.data.table or config.data.path}: scoring with {loaded.title}")
+        for note in loaded.notes:
+            say(f"  {note}")
         scored = score_table(
             spark,
             config.data,

@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
@@ -26,6 +26,7 @@ from segmentation.runtime.forks import can_fork
 from segmentation.runtime.redaction import masked
 from segmentation.runtime.threads import processes_for, threads_for
 from segmentation.tracking import runs
+from segmentation.tracking.left_behind import mark_left_behind
 from segmentation.tracking.store import Store, release_connections
 
 #: Tells the jobs of a sweep, which may run in other processes, which sweep they belong to.
@@ -35,7 +36,7 @@ JOBLIB_LAUNCHER = "hydra_plugins.hydra_joblib_launcher._core"
 #: Variables that `mlflow run` sets; a sweep creates one run per configuration instead.
 MLFLOW_RUN_VARIABLES = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
 #: Keys that do not change the identity of a sweep.
-NO_DEFINITION = ("tracking", "force", "hydra")
+NO_DEFINITION = ("tracking", "trust", "force", "hydra")
 SHOWN_RUNS = 20
 #: How long an interrupted sweep waits for its other processes to end.
 GRACE_SECONDS = 10
@@ -85,7 +86,7 @@ def start(sweep: SweepDefinition, call: Call) -> None:
         {"tracking": sweep.base["tracking"]}, schema.PromoteConfig
     ).tracking
     store = call.open_store(tracking_config)
-    left = runs.mark_left_behind(store)
+    left = mark_left_behind(store)
     varied = [
         override
         for override in sweep.overrides
@@ -101,8 +102,10 @@ def start(sweep: SweepDefinition, call: Call) -> None:
                 sweep.file.read_text(encoding="utf-8").splitlines() if sweep.file.is_file() else []
             ),
             command=_command(sweep),
+            params=_params(sweep, varied),
             table=table,
             total=sweep.total,
+            clean=call.next("segment clean", tracking_config),
         )
         _opened = _Opened(session, call, tracking_config)
     job = session.job
@@ -118,6 +121,28 @@ def _command(sweep: SweepDefinition) -> str:
     # A sweep file turns on multirun itself.
     command = f"segment fit {typed}" if sweep.name else f"segment fit -m {typed}"
     return masked(command, sweep.base["data"].get("url"))
+
+
+def _params(sweep: SweepDefinition, varied: Sequence[str]) -> dict[str, str]:
+    """Return the settings of a sweep, named as in its runs: swept ones with all their values."""
+    base = sweep.base
+    settings = {
+        "sweep": sweep.name,
+        "features": base["features"].get("name"),
+        "scaling": base["scaling"].get("name"),
+        **{f"k.{end}": base["k"].get(end) for end in ("min", "max")},
+        "choice": base["choice"].get("name"),
+        "engine": base["engine"].get("name"),
+        "seed": base["seed"],
+        **sweep.params,
+        **dict(each.lstrip("+~").split("=", 1) for each in varied),
+    }
+    url = base["data"].get("url")
+    return {
+        key.replace("k.", "k_"): masked(str(value), url)
+        for key, value in settings.items()
+        if value is not None
+    }
 
 
 @contextmanager
@@ -211,7 +236,7 @@ def _reap(store: Store, job: SweepJob) -> None:
     """Wait for the sweep's other processes to end, and mark what they left behind."""
     deadline = time.monotonic() + GRACE_SECONDS
     while runs.running_in_sweep(store, job.sweep_id) and time.monotonic() < deadline:
-        if not runs.mark_left_behind(store):
+        if not mark_left_behind(store):
             time.sleep(0.2)
 
 
