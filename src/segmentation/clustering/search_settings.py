@@ -162,7 +162,7 @@ class GenerationSettings:
 class ExactPathSettings:
     """Which rows take the exact path, and how solutions of a sample are polished on all rows."""
 
-    sampled_rows: int = 50_000
+    sampled_rows: int = 20_000
     """Above this number of distinct rows, the large-data path is faster than the exact path and its
     solutions are as good."""
     merged_share: float = 0.6
