@@ -163,8 +163,11 @@ def check_champion(client: MlflowClient, name: str, expected: ModelVersion | Non
     found = _champion_number(client, name)
     wanted = None if expected is None else int(expected.version)
     if found != wanted:
-        now, then = _champion_text(found), _champion_text(wanted)
-        raise Overtaken(f"in the meantime {now} of '{name}' became the champion, it was {then}")
+        became = f"version {found} of '{name}' became the champion"
+        if found is None:
+            became = f"the champion of '{name}' was removed"
+        before = "there was none" if wanted is None else f"it was version {wanted}"
+        raise Overtaken(f"{became} in the meantime; before, {before}")
 
 
 def _move_champion(
@@ -176,18 +179,14 @@ def _move_champion(
     found = _champion_number(client, name)
     if found != int(version):
         raise Overtaken(
-            f"version {version} of '{name}' was the champion for a moment only; in the meantime "
-            f"{_champion_text(found)} became the champion"
+            f"version {version} of '{name}' was the champion for a moment only; "
+            f"{'no version' if found is None else f'version {found}'} is the champion now"
         )
 
 
 def _champion_number(client: MlflowClient, name: str) -> int | None:
     number = client.get_registered_model(name).aliases.get(CHAMPION)
     return None if number is None else int(number)
-
-
-def _champion_text(number: int | None) -> str:
-    return "no version" if number is None else f"version {number}"
 
 
 def _clear_rollback(client: MlflowClient, name: str, version: str) -> None:

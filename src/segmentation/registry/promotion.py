@@ -97,7 +97,7 @@ def _check_unchanged(then: Standing, now: Standing) -> None:
     if before != after:
         raise Overtaken(
             f"{f'version {after}' if after else 'no version'} of '{now.name}' is the champion "
-            f"now; the run was compared with {f'version {before}' if before else 'none'}"
+            f"now; the run was compared with {f'version {before}' if before else 'no champion'}"
         )
     if now.newest > then.newest or now.next_segment_id > then.next_segment_id:
         raise Overtaken(
