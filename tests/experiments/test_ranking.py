@@ -15,6 +15,7 @@ from segmentation.errors import ConfigError
 from segmentation.evaluation.partition import encode
 from segmentation.experiments.answers import SAME, openers
 from segmentation.experiments.ranking import advice, first_of, rank, render, why_first
+from segmentation.experiments.sweep import agreement_of_best
 from segmentation.tracking.run_metrics import EVIDENCE_VERSION
 
 IDS = pd.Series([f"c{i}" for i in range(12)])
@@ -124,6 +125,16 @@ def test_equal_runs_are_one_answer_listed_below_its_best_run() -> None:
     assert why_first(ranked) == "It comes before shaky by stability: 0.9 against 0.6."
     same = rank(RUNS.assign(partition=one))
     assert why_first(same) == "All 6 runs give this answer."
+
+
+def test_a_damaged_partition_stands_alone() -> None:
+    """Whatever somebody has done to the tag, the other runs can still be compared."""
+    whole = partition(0, 0, 0, 1, 1, 2)
+    for damaged in (whole[:-2], f"{whole}1", whole.replace(":", ""), f"{whole}é", ":", ""):
+        ranked = rank(RUNS.assign(partition=[whole, damaged, whole, whole, None, whole]))
+        assert list(ranked["rank"].value_counts().sort_index()) == [4, 1, 1], damaged
+        assert ranked.loc[ranked["run"] == "untested", "same_as"].isna().all()
+        assert agreement_of_best(ranked).shape[0] >= 1
 
 
 def test_what_is_given_up_is_said() -> None:
