@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -208,6 +209,16 @@ def test_a_heartbeat_counts_while_the_run_is_open(store: Store) -> None:
 def test_a_heartbeat_that_cannot_be_written_is_left_out(store: Store) -> None:
     with Heartbeat(store, "no such run", interval=0.01):
         time.sleep(0.1)
+
+
+def test_two_threads_that_fork_release_only_what_they_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "WAIT_SECONDS", 0.01)
+    heartbeat._before_fork()
+    other = threading.Thread(target=heartbeat._before_fork)
+    other.start()
+    other.join()
+    heartbeat._after_fork_in_parent()
+    assert not heartbeat._writing.locked()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks are used on Linux only")
