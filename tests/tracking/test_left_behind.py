@@ -175,6 +175,21 @@ def test_clean_waits_only_for_what_it_cannot_see(
     assert status(store, hidden) == "KILLED"
 
 
+def test_the_line_of_progress_is_erased_on_a_terminal(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun(store, **NOWHERE)
+    monkeypatch.setattr("segmentation.tracking.left_behind.PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("segmentation.tracking.left_behind.POLL_SECONDS", 0.1)
+    capsys.readouterr()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert main.run(["clean", f"tracking.uri={store.uri}", "tracking.experiment=living"]) == 0
+    progress = capsys.readouterr().err
+    assert "1 runs belong to processes on another host" in progress
+    assert "1 run still silent; watching for another 0 s" in progress
+    assert progress.endswith("\r\033[K")
+
+
 def test_a_finished_run_carries_no_error(store: Store) -> None:
     """Another process, which could not see this one, had marked it KILLED."""
     with run_logger.tracked_run(store, "run") as run:
