@@ -89,7 +89,7 @@ def test_the_parent_run_answers_the_question(store_uri: str, capfd) -> None:
     assert "best so far" in err
     assert re.search(r"Agreement of the first [234] answers", out)
     assert re.search(r"^Why: +\S", out, re.M)
-    assert "It comes before" in note
+    assert re.search(r"It (comes|stands) before", note)
     # The page it points at leads to the page of every run.
     report = Path(unquote(urlsplit(re.findall(r"^Report: (\S+)", out, re.M)[-1]).path))
     html = report.read_text(encoding="utf-8")

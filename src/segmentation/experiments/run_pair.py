@@ -114,7 +114,7 @@ class RunPair:
     def headline(self) -> str:
         """Say in a sentence or two how different the two segmentations are."""
         if self.common is None:
-            return f"{self.why_apart} Their segments can be compared all the same."
+            return f"{self.why_apart} The segments of the two runs are still shown side by side."
         return f"{self.finding()} (adjusted Rand index {self.common.rand:.2f})."
 
 
@@ -284,7 +284,7 @@ def _notes(
             counted = (
                 f"a sample of {common.total:,} of the {common.population:,} customers is counted"
             )
-        yield f"Not both runs logged their customers, so no ids are shown; {counted}."
+        yield f"At least one run did not log its customers, so no ids are shown; {counted}."
     for letter, run in ((A, a), (B, b)):
         if run.config is None:
             yield f"Run {letter} has no stored config, so only the settings that it logged differ."

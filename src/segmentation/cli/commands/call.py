@@ -44,7 +44,9 @@ class Call:
             options.append(f"tracking.experiment={tracking.experiment}")
         return " ".join([command, *options])
 
-    def open_store(self, tracking: TrackingConfig, *, reading: bool = False) -> Store:
+    def open_store(
+        self, tracking: TrackingConfig, *, reading: bool = False, say_moved: bool = True
+    ) -> Store:
         """Open the store and experiment that a tracking config names; say if it was moved.
 
         Parameters
@@ -52,12 +54,14 @@ class Call:
         tracking : TrackingConfig
         reading : bool
             Accept a store that cannot be written.
+        say_moved : bool
+            Print a note if the store was moved.
         """
         from segmentation.tracking import relocation
         from segmentation.tracking.store import open_store
 
         store = open_store(self.store_uri(tracking), tracking.experiment, reading=reading)
-        if store.place is not None:
+        if say_moved and store.place is not None:
             command = self.next("segment clean relocate=true", tracking)
             _say_once(relocation.note(store.place, command))
         return store
