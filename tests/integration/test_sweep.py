@@ -183,7 +183,7 @@ def test_clean_marks_only_what_is_gone(store_uri: str, capfd) -> None:
     client.set_tag(gone.info.run_id, "process.ticks", "1")
     capfd.readouterr()
     assert main.run(["clean", f"tracking.uri={store_uri}"]) == 0
-    assert capfd.readouterr().out.startswith("1 runs left behind")
+    assert capfd.readouterr().out.startswith("1 run was left behind")
     assert client.get_run(gone.info.run_id).info.status == "KILLED"
     assert client.get_run(here.info.run_id).info.status == "RUNNING"
 

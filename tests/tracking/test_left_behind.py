@@ -102,7 +102,7 @@ def test_a_run_in_another_pid_namespace(store: Store) -> None:
         clean = ["clean", "wait=false", f"tracking.uri={store.uri}", "tracking.experiment=living"]
         command = [*inside, sys.executable, "-m", "segmentation", *clean]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert "0 runs left behind" in done.stdout
+        assert "No run was left behind" in done.stdout
         assert mark_left_behind(store) == 0
         assert [status(store, each) for each in (here, there)] == ["RUNNING"] * 2
         assert [run.info.run_id for run in unseen(store).watched] == [there]
@@ -160,7 +160,7 @@ def test_clean_waits_only_for_what_it_cannot_see(
 
     gone = begun(store, **{process.TICKS: "1"})
     started = time.monotonic()
-    assert clean().startswith("1 runs left behind")
+    assert clean().startswith("1 run was left behind")
     assert status(store, gone) == "KILLED"
     hidden = begun(store, **NOWHERE)
     assert "1 runs on other hosts or in other containers were not watched" in clean("wait=false")
@@ -171,7 +171,7 @@ def test_clean_waits_only_for_what_it_cannot_see(
     assert time.monotonic() - started < 60
     monkeypatch.setattr("segmentation.tracking.left_behind.PATIENCE_SECONDS", 0.2)
     monkeypatch.setattr("segmentation.tracking.left_behind.POLL_SECONDS", 0.1)
-    assert clean().startswith("1 runs left behind")
+    assert clean().startswith("1 run was left behind")
     assert status(store, hidden) == "KILLED"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from segmentation.evaluation.metrics import OWN, TABLE
-from segmentation.experiments import data_sets
+from segmentation.experiments import data_sets, merit
 from segmentation.experiments.ranking_order import ORDER
 from segmentation.tracking.run_metrics import EVIDENCE_VERSION, columns
 
@@ -40,13 +40,23 @@ def advice(ranked: pd.DataFrame, *, sort: str | None = None) -> list[str]:
             "them again to rank them with the others."
         )
     if ranked[["features", "scaling"]].drop_duplicates().shape[0] > 1:
-        order = f"Ranked by {ORDER}" if sort is None else f"Sorted by {sort}"
+        order = f"Sorted by {sort}"
+        if sort is None:
+            borders = ", ".join(f"{border:g}" for border in merit.BORDERS)
+            order = (
+                f"Ranked by {ORDER}. Stability counts in bands at first (borders {borders}, "
+                "applied to the upper end of its interval)"
+            )
         own = [column.name for column in columns(TABLE) if column.scope == OWN]
         notes.append(
             f"{order}. The columns {', '.join(own)} are measured in each run's own space: "
             "compare them only between runs with the same features and scaling. The ref. columns "
             "are measured in one space for all runs, which favours runs that use its columns."
         )
+    warned = int(ranked["careful"].notna().sum())
+    if warned:
+        has = "run has" if warned == 1 else "runs have"
+        notes.append(f"{warned} {has} a warning, marked as careful: the run's report says which.")
     if len(sets) > 1:
         notes.append(
             f"These runs used {len(sets)} data sets: each is ranked by itself, since runs on "

@@ -138,7 +138,8 @@ def why_first(ranked: pd.DataFrame) -> str:
     if same_data.sum() < 2:
         return ""
     if len(answers) < 2:
-        return f"All {same_data.sum()} runs give this answer."
+        count = int(same_data.sum())
+        return f"{'Both' if count == 2 else f'All {count}'} runs give this answer."
     first, second = _records(answers.head(2))
     reason = _reason(first, second)
     verb = "stands" if reason.endswith(_ARBITRARY) else "comes"
@@ -288,6 +289,8 @@ def _readable(frame: pd.DataFrame) -> pd.DataFrame:
         digits = ".4g" if pd.api.types.is_float_dtype(values) else ""
         heading = headings.get(name, name)
         texts[heading] = [format(v, digits) if pd.notna(v) else "" for v in values]
+        if name == "confidence" and frame["careful"].notna().any():
+            texts["careful"] = ["yes" if isinstance(v, str) else "" for v in frame["careful"]]
     return texts
 
 

@@ -233,7 +233,8 @@ def _check_files(folder: Path, known: Record, files: Mapping[str, str], what: st
     raise RegistryError(
         f"{what}: its files are not those that were logged ({told}), so nothing of it was loaded. "
         f"Find out who can write to the artifacts of the store. Then restore the files{again}. "
-        "If it is the champion, `segment rollback` brings the one before it back."
+        "If it is the champion, `segment rollback` brings the one before it back; without one, "
+        "remove its alias `champion` in the MLflow UI and promote another run."
     )
 
 

@@ -63,12 +63,15 @@ class Promotion:
         Run of the version.
     previous : int or None
         The champion before this promotion.
+    overridden : tuple of str
+        The gates that failed and were overridden.
     """
 
     name: str
     version: int
     run_id: str
     previous: int | None
+    overridden: tuple[str, ...] = ()
 
     @property
     def uri(self) -> str:

@@ -75,6 +75,7 @@ def promote(store: Store, assessed: Assessment, *, override: str | None = None) 
         version=int(version.version),
         run_id=str(assessed.run.info.run_id),
         previous=None if previous is None else int(previous.version),
+        overridden=tuple(one.gate for one in assessed.failed),
     )
 
 

@@ -15,7 +15,7 @@ from segmentation.tracking.store import SQLITE, Store, without_password
 
 def run(config: CleanConfig, call: Call) -> None:
     """Mark the runs KILLED and print how many there were."""
-    store = call.open_store(config.tracking, say_moved=not config.relocate)
+    store = call.open_store(config.tracking, existing=True, say_moved=not config.relocate)
     if config.relocate:
         _relocate(store)
     count = mark_left_behind(store)
@@ -31,7 +31,11 @@ def run(config: CleanConfig, call: Call) -> None:
         finally:
             passing("")
         count, watched = count + marked, watched - marked
-    print(f"{count} runs left behind in experiment {store.experiment!r}: marked KILLED.")
+    runs = {0: "No run was", 1: "1 run was"}.get(count, f"{count} runs were")
+    print(
+        f"{runs} left behind in experiment {store.experiment!r}"
+        f"{' and marked KILLED' if count else ''}."
+    )
     if watched and config.wait:
         print(f"{watched} runs on other hosts or in other containers are alive.")
     elif watched:
@@ -54,6 +58,6 @@ def _relocate(store: Store) -> None:
             "moved together with their artifacts."
         )
     rewritten, kept = relocation.relocate(Path(store.uri.removeprefix(SQLITE)), store.place)
-    print(f"{rewritten} addresses of artifacts rewritten: they are in {store.place.here}.")
+    print(f"{rewritten} records now point to {store.place.here}.")
     if kept:
         print(f"{kept} were kept, since their files are not there; move these files first.")

@@ -61,6 +61,8 @@ def print_best(
     print()
     for note in advice(ranked, sort=by):
         print(note)
+    if ranked["same_as"].notna().any():
+        print("Runs marked = give the same segments as the run above them.")
     sets = data_sets.split(ranked)
     for each in sets:
         best = each.runs.iloc[0]

@@ -32,7 +32,7 @@ def run(config: PromoteConfig, call: Call) -> None:
     RegistryError, GateRefused
         See `segmentation.registry.assessment.assess` and `segmentation.registry.promotion.promote`.
     """
-    store = call.open_store(config.tracking)
+    store = call.open_store(config.tracking, existing=True)
     if config.copy_to is not None:
         aliases.check_copy(store.client, config.model, config.copy_to)
     given = {"data": config.data_set, "sweep_id": config.sweep_id}
@@ -50,7 +50,9 @@ def run(config: PromoteConfig, call: Call) -> None:
     if done is None:
         return
     was = f" (was version {done.previous})" if done.previous else ""
-    print(f"{done.name} version {done.version} is champion now{was}.")
+    failed = ", ".join(done.overridden)
+    despite = f", although gates failed ({failed}); the reason is stored with it" if failed else ""
+    print(f"{done.name} version {done.version} is champion now{was}{despite}.")
     print(f"Run:    {store.link(run_id)}{ui_hint(store, call, config.tracking)}")
     print("Load it anywhere with mlflow, scikit-learn and skops:")
     print(f'  mlflow.set_tracking_uri("{store.uri}")')
