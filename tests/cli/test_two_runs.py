@@ -94,7 +94,7 @@ def test_two_data_sets_are_compared_on_the_customers_in_both(store: str, ids, ca
 
 def test_without_common_ids_only_the_segments_are_compared(store: str, ids, capsys) -> None:
     text = text_of(store, capsys, f"runs=[{ids['first']},{ids['numbers']}]")
-    assert "Their segments can be compared all the same." in " ".join(text.split())
+    assert "The segments of the two runs are still shown side by side." in " ".join(text.split())
     assert "Who moves" not in text
     assert "A2" in text
     assert "B2" in text
@@ -112,8 +112,8 @@ def test_without_logged_customers_the_sample_in_the_tag_is_compared(
     finally:
         hidden.rename(path)
     assert (
-        "Not both runs logged their customers, so no ids are shown; all customers are counted."
-        in text
+        "At least one run did not log its customers, so no ids are shown; all customers are "
+        "counted." in text
     )
     assert "Who moves" in text
 
@@ -195,7 +195,7 @@ def test_formats_are_for_programs(store: str, ids, capsys, tmp_path) -> None:
         (["runs=[{first},{features}]", "sweep_id=s1"], "sweep_id=s1 belongs"),
         (["runs=[{first},{features}]", "filter='metrics.k > 1'"], "belongs to the ranking"),
         (["runs=[{first},{features}]", "format=xml"], "format=xml: allowed are"),
-        (["out=page.html"], "belongs to two runs"),
+        (["out=page.html"], "name them, as in"),
     ],
 )
 def test_refusals_take_one_line(store: str, ids, capsys, arguments, said: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ import pytest
 
 from segmentation.errors import TrackingError
 from segmentation.experiments import logged_ranks, ranking
+from segmentation.tracking import view
 from segmentation.tracking.run_metrics import EVIDENCE_VERSION
 from segmentation.tracking.runs import finished_runs
 from segmentation.tracking.store import Store, open_store
@@ -148,6 +150,22 @@ def test_a_single_run_writes_its_own_place_only(store):
     log_run(store, "bad", 1.0)
     logged_ranks.log_new(store, [finished_runs(store).iloc[0].to_dict()], most=3)
     assert places(store)["bad"] == (None, None, None, "below 3")
+
+
+def test_an_old_store_is_upgraded_by_a_sweep_but_not_by_a_single_run(store):
+    """A fit in a large store need not wait until all of its runs are written."""
+    old = json.dumps(json.loads(view.experiment_tags()[view.VIEW_TAG]) | {"version": 1})
+    store.client.set_experiment_tag(store.experiment_id, view.VIEW_TAG, old)
+    log_run(store, "old", 5.0)
+    log_run(store, "new", 4.0, sweep_id="s1")
+    new = finished_runs(store, sweep_id="s1")
+    logged_ranks.log_new(store, new.to_dict("records"))
+    assert places(store) == {"old": (None, None, None, None), "new": (2, 2, None, None)}
+    tags = store.client.get_experiment(store.experiment_id).tags
+    assert tags[view.VIEW_TAG] == old
+    logged_ranks.log_new(store, new.to_dict("records"), sweep=ranking.rank(new))
+    assert places(store) == {"old": (1, 1, None, None), "new": (2, 2, 1, None)}
+    assert store.client.get_experiment(store.experiment_id).tags[view.VIEW_TAG] != old
 
 
 def test_a_sweep_writes_places_within_it_and_renumbers_the_others(store):

@@ -11,10 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
+from conftest import REPO
+from segmentation.cli.commands import COMMANDS
 from segmentation.errors import ConfigError
 from segmentation.evaluation.partition import encode
+from segmentation.experiments.advice import advice
 from segmentation.experiments.answers import SAME, openers
-from segmentation.experiments.ranking import advice, first_of, rank, render, why_first
+from segmentation.experiments.ranking import first_of, rank, render, why_first
+from segmentation.experiments.ranking_order import CRITERIA, ORDER
+from segmentation.experiments.sweep import agreement_of_best
 from segmentation.tracking.run_metrics import EVIDENCE_VERSION
 
 IDS = pd.Series([f"c{i}" for i in range(12)])
@@ -38,7 +43,7 @@ def runs(*rows: tuple) -> pd.DataFrame:
     frame["gap_se"] = 0.1
     frame["evidence_version"] = EVIDENCE_VERSION
     frame["careful"] = frame["partition"] = None
-    frame["data_sha256"] = "d"
+    frame["data_sha256"], frame["data"], frame["customers"] = "d", "may.csv", "60"
     frame["start"] = pd.date_range("2026-01-01", periods=len(frame))
     frame["run_id"] = frame["run"] + "-id"
     frame["config_hash"] = frame["run"]
@@ -77,9 +82,18 @@ def test_order_is_structure_confidence_stability_gap() -> None:
         ({"confidence": ("agreed", "contested")}, " by confidence: agreed against contested."),
         ({"confidence": ("agreed", None)}, " by confidence: agreed against none."),
         (
-            {"stability": (0.86, 0.84), "stability_high": (0.88, 0.845), "gap": (3, 9)},
-            " by stability: 0.86 against 0.84.",
+            {"stability": (0.86, 0.84), "stability_high": (0.88, 0.849), "gap": (3, 9)},
+            " by stability: 0.86 (up to 0.88) against 0.84 (up to 0.85).",
         ),
+        (
+            {"stability": (0.83, 0.84), "stability_high": (0.86, 0.84)},
+            " by stability: 0.83 (up to 0.86) against 0.84.",
+        ),
+        (
+            {"stability": (0.5, np.nan), "stability_high": (np.nan,) * 2},
+            "by stability: 0.5 against none.",
+        ),
+        ({"stability": (0.97, np.nan), "stability_high": (0.97, 0.97)}, "0.97 against none."),
         ({"gap": (9, 7), "stability": (0.86, 0.99)}, " by gap: 9 against 7."),
         ({"gap": (9, 9), "gap_se": (0.2, 0.1), "k": (3, 4)}, " by fewer segments: 3 against 4"),
         (
@@ -87,7 +101,10 @@ def test_order_is_structure_confidence_stability_gap() -> None:
             ", tied in gap (8.9 and 9), by stability: 0.97 against 0.96.",
         ),
         ({"gap": (9, 7), "evidence_version": ("2", None)}, "by gap: 9 against none that can"),
-        ({}, "by nothing that counts"),
+        (
+            {},
+            "It stands before b, tied in gap (7 and 7), but nothing that counts separates",
+        ),
     ],
 )
 def test_each_criterion_decides_when_those_before_it_are_equal(changes: dict, why: str) -> None:
@@ -124,6 +141,16 @@ def test_equal_runs_are_one_answer_listed_below_its_best_run() -> None:
     assert why_first(ranked) == "It comes before shaky by stability: 0.9 against 0.6."
     same = rank(RUNS.assign(partition=one))
     assert why_first(same) == "All 6 runs give this answer."
+
+
+def test_a_damaged_partition_stands_alone() -> None:
+    """Whatever somebody has done to the tag, the other runs can still be compared."""
+    whole = partition(0, 0, 0, 1, 1, 2)
+    for damaged in (whole[:-2], f"{whole}1", whole.replace(":", ""), f"{whole}é", ":", ""):
+        ranked = rank(RUNS.assign(partition=[whole, damaged, whole, whole, None, whole]))
+        assert list(ranked["rank"].value_counts().sort_index()) == [4, 1, 1], damaged
+        assert ranked.loc[ranked["run"] == "untested", "same_as"].isna().all()
+        assert agreement_of_best(ranked).shape[0] >= 1
 
 
 def test_what_is_given_up_is_said() -> None:
@@ -197,6 +224,26 @@ def test_advice_warns_of_different_data_and_spaces() -> None:
     assert any("gender split" in note for note in advice(careful))
     mixed = same.assign(data_sha256=list("abcd"))
     assert any("4 data sets" in note for note in advice(mixed))
+
+
+def test_the_first_run_on_each_data_set_has_its_own_notes() -> None:
+    two = RUNS.assign(data_sha256=["a" * 64] * 3 + ["b" * 64] * 3)
+    notes = advice(rank(two.assign(careful="a gender split", structure="untested")))
+    for digest in ("aaaaaaaa", "bbbbbbbb"):
+        first = f"the first run on may.csv ({digest}, 60 customers)"
+        assert f"Be careful with {first}: a gender split." in notes
+        assert any(
+            note.startswith(f"Cluster structure was not tested in {first}") for note in notes
+        )
+
+
+def test_the_order_is_said_alike_everywhere() -> None:
+    assert ORDER in " ".join(COMMANDS["compare"].header.split())
+    assert any(f"Ranked by {ORDER}." in note for note in advice(rank(RUNS)))
+    _, readme = (REPO / "README.md").read_text().split("`segment compare` ranks by")
+    found = [readme.split(".")[0].find(word) for word in CRITERIA.values()]
+    assert min(found) > 0
+    assert found == sorted(found)
 
 
 RUN = st.fixed_dictionaries(

@@ -55,6 +55,7 @@ def sweep(n: int = 6, **changes: object) -> pd.DataFrame:
             "engine": "sklearn",
             "effort": "default",
             "data": "customers.csv",
+            "customers": "200",
             "careful": None,
             "data_sha256": "d" * 64,
             "start": pd.date_range("2026-01-01", periods=n),

@@ -19,7 +19,8 @@ from segmentation.cli import main
 from segmentation.data.demo import generate_customers
 from segmentation.evaluation.formats import decimals
 from segmentation.evaluation.metrics import ANY, METRICS, OWN, Fit, Metric
-from segmentation.experiments.ranking import advice, rank
+from segmentation.experiments.advice import advice
+from segmentation.experiments.ranking import rank
 from segmentation.experiments.sweep_report import Place, render_sweep_report
 from segmentation.features.scaling import SCALINGS, Scaling
 from segmentation.reporting.sections import SECTIONS, Section
@@ -41,7 +42,7 @@ def fit(k: int, **options: object) -> SegmentationResult:
 
 
 def page_of(store: Store, run: LoggedRun) -> str:
-    folder = local_path(str(store.client.get_run(run.run_id).info.artifact_uri))
+    folder = local_path(store, str(store.client.get_run(run.run_id).info.artifact_uri))
     assert folder is not None
     return (folder / "report.html").read_text(encoding="utf-8")
 

@@ -60,7 +60,7 @@ def test_a_run_keeps_them_apart(store_uri: str, names: list[str]) -> None:
     assert segments is not None
     assert segments.index.tolist() == frame[id_name].tolist()
     assert segments.tolist() == result.labels.tolist()
-    folder = runs.local_path(run.info.artifact_uri)
+    folder = runs.local_path(store, run.info.artifact_uri)
     assert folder is not None
     for path in (folder / "tables").glob("*.json"):
         columns = json.loads(path.read_text("utf-8"))["columns"]

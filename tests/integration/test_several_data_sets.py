@@ -63,6 +63,10 @@ def test_each_has_its_own_ranking_named_and_the_newest_first(uri, capsys):
     assert digests == [*dict.fromkeys(row["data_sha256"][:8] for row in rows)]
     assert [len(table.splitlines()) for table in tables] == [4, 3]
     assert out.count("promote it with:") == 2
+    # Each has its notes, and the report of its first run.
+    assert out.count("Cluster structure was not tested in the first run on customers.csv (") == 2
+    reports = re.findall(r"^Report: (\S+)$", out, re.M)
+    assert len({*reports}) == len(reports) == 2
     # The two runs in February have equal segments: one answer.
     assert [row["rank"] for row in rows] == ["1", "1", "1"]
 

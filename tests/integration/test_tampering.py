@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 from conftest import copy_store
 from segmentation.cli import main
 from segmentation.data.demo import generate_customers
-from segmentation.model.integrity import FILES_TAG, FORMAT_TAG
+from segmentation.model.integrity import FILES_TAG, FORMAT_TAG, digests
 from segmentation.model.released_code import NEWEST
 
 from .conftest import mlflow_server
@@ -240,6 +240,40 @@ def test_a_tampered_champion_is_compared_with_nothing(
     assert shop.dump() == before
 
 
+def test_a_tampered_copy_does_not_become_the_champion_again(shop: Shop, model, capfd) -> None:
+    """Its version of the earlier promotion has other files than the run's own model."""
+    for name in ("two", "three", "four"):
+        assert promote(shop, name, "override=trial", "model=again") == 0
+    source = shop.client.get_model_version("again", "2").source
+    names_changed(model(source.removeprefix("models:/")), Path())
+    before = shop.dump()
+    for options in (["dry_run=true"], ["trust=true"]):
+        assert promote(shop, "three", "override=trial", "model=again", *options) == 2
+        assert "changed: artifacts/segments.json" in capfd.readouterr().err
+    assert shop.dump() == before
+
+
+def test_a_tampered_champion_is_not_copied(shop: Shop, model, tmp_path: Path, capfd) -> None:
+    centres_moved(model(champion_id(shop)), tmp_path)
+    before = shop.dump()
+    assert promote(shop, "three", "copy_to=other", "trust=true") == 2
+    assert f"changed: {PIPELINE}" in capfd.readouterr().err
+    assert shop.dump() == before
+
+
+@pytest.mark.parametrize("which", ["/2", "/latest", "/Latest", "@champion"])
+def test_however_a_version_is_named(shop: Shop, model, which: str, tmp_path, capfd) -> None:
+    uri, out = f"model=models:/{NAME}{which}", tmp_path / "scored.csv"
+    assert score(shop, out, uri) == 0
+    said = capfd.readouterr()
+    assert "version 2" in said.out + said.err
+    assert "digests" not in said.err
+    names_changed(model(champion_id(shop)), tmp_path)
+    assert score(shop, out, uri, "overwrite=true") == 2
+    assert shop.segment("monitor", *data(shop), uri) == 2
+    assert capfd.readouterr().err.count("changed: artifacts/segments.json") == 2
+
+
 def test_untouched_models_pass(shop: Shop, tmp_path: Path, capfd) -> None:
     assert promote(shop, "four", "dry_run=true") in (0, 3)
     for options in ([], ["model=models:/prod@champion"], [f"model=models:/{champion_id(shop)}"]):
@@ -292,6 +326,36 @@ class TestWithoutDigests:
         names_changed(old, old)
         assert promote(shop, "four", *first, "model=second") == 2
         assert "artifacts/segments.json" in capfd.readouterr().err
+
+    def test_once_trusted_the_old_champion_and_the_run_have_digests(
+        self, shop: Shop, old: Path, model
+    ) -> None:
+        """The challenger gets new ids, so what is promoted is a copy of the run's own model."""
+        first = ["override=trial", "model=third"]
+        assert promote(shop, "two", *first) == 0
+        ids = [id_of(shop, name) for name in ("two", "four")]
+        model(ids[0])
+        kept = json.loads(shop.client.get_logged_model(ids[0]).tags[FILES_TAG])
+        for tag in (FILES_TAG, FORMAT_TAG):
+            shop.client.delete_logged_model_tag(ids[0], tag)
+        assert promote(shop, "four", *first) == 2
+        assert promote(shop, "four", *first, "trust=true") == 0
+        tags = [shop.client.get_logged_model(one).tags for one in ids]
+        assert json.loads(tags[0][FILES_TAG]) == kept
+        assert json.loads(tags[1][FILES_TAG]) == digests(old)
+        assert [each[FORMAT_TAG] for each in tags] == [str(NEWEST)] * 2
+        # From now on nobody has to trust anybody.
+        for name in ("two", "four"):
+            assert promote(shop, name, *first) in (0, 3)
+
+    @pytest.mark.parametrize("file", ["MLmodel", PIPELINE])
+    def test_missing_files(self, shop: Shop, old: Path, file: str, tmp_path: Path, capfd) -> None:
+        (old / file).unlink()
+        assert promote(shop, "four", "dry_run=true", "trust=true") == 2
+        assert score(shop, tmp_path / "s.csv", f"model=models:/{id_of(shop, 'four')}") == 2
+        said = capfd.readouterr().err.strip().splitlines()
+        assert len(said) == 2
+        assert all(f"missing: {file}" in line for line in said)
 
     @pytest.mark.parametrize("tamper", [line_added, file_elsewhere, pickle_named, path_named])
     def test_they_run_no_code_but_ours(

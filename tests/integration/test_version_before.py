@@ -22,7 +22,7 @@ import pytest
 from conftest import REPO
 from segmentation import cli
 from segmentation.data.demo import generate_customers
-from segmentation.model import flavor
+from segmentation.model import flavor, integrity
 from segmentation.tracking.runs import finished_runs
 from segmentation.tracking.store import open_store
 from segmentation.tracking.view import VIEW_TAG
@@ -182,5 +182,9 @@ def test_its_run_is_promoted_against_its_champion_and_back(
     code = cli.run([*command, "trust=true"])
     assert code == 0, capsys.readouterr().err
     assert "version 2 is champion now (was version 1)" in capsys.readouterr().out
+    # From now on both have digests.
+    client = mlflow.MlflowClient(old_store)
+    for version in "12":
+        assert integrity.recorded(client, f"models:/customer-segments/{version}").files is not None
     assert cli.run(["rollback", to]) == 0
     assert "version 1 is champion again" in capsys.readouterr().out

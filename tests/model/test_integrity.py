@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -10,8 +11,8 @@ import yaml
 from portable_models import customers, portable
 from segmentation.errors import RegistryError
 from segmentation.model import flavor, integrity
-from segmentation.model.integrity import FILES_TAG, Record, check, digests, tags
-from segmentation.model.released_code import CODE, RELEASED, installed_digest
+from segmentation.model.integrity import FILES_TAG, FORMAT_TAG, Record, check, digests, tags
+from segmentation.model.released_code import CODE, NEWEST, RELEASED, installed_digest, number
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +127,25 @@ def test_only_listed_code_runs(folder: Path) -> None:
         check(folder, Record(), "it")
     with pytest.raises(RegistryError, match="made by a newer version"):
         check(folder, Record(format=len(RELEASED) + 1), "it")
+
+
+def test_numbers_of_code_stay(folder: Path, monkeypatch) -> None:
+    """Models have been logged with them."""
+    starts = ("3e485a61", "9283e425", "c4b9bc4c", "fb0f875c", "2a4b7796")
+    assert [digest[:8] for digest in RELEASED[: len(starts)]] == [*starts]
+    assert [number(digest) for digest in RELEASED] == [*range(NEWEST + 1)]
+    assert tags(folder)[FORMAT_TAG] == str(NEWEST)
+    # As in a model that an earlier version made.
+    code = b"print('earlier')\n"
+    earlier = (RELEASED[0], hashlib.sha256(code).hexdigest(), *RELEASED[2:])
+    monkeypatch.setattr("segmentation.model.released_code.RELEASED", earlier)
+    (folder / CODE.name).rename(folder / "model.py")
+    (folder / "model.py").write_bytes(code)
+    assert tags(folder)[FORMAT_TAG] == "1"
+
+
+@pytest.mark.parametrize("name", ["MLmodel", "artifacts/pipeline.skops", "artifacts/segments.json"])
+def test_a_missing_file_without_digests(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(RegistryError, match=rf"incomplete \(missing: {name}\)"):
+        check(folder, Record(), "it")

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -11,6 +13,7 @@ import pytest
 from portable_models import customers, new_store, portable
 from segmentation.errors import RegistryError
 from segmentation.model import flavor
+from segmentation.model.integrity import FILES_TAG
 from segmentation.registry.aliases import copy_champion, promote, rollback
 from segmentation.registry.versions import MODEL_NAME, champion_version, standing
 
@@ -267,3 +270,21 @@ def test_copy_to_itself(uri, new_run, name):
     promote(new_run(), tracking_uri=uri, name=name)
     with pytest.raises(RegistryError, match="another registered model"):
         copy_champion(tracking_uri=uri, name=name, copy_to=name)
+
+
+def test_copy_of_a_champion_whose_files_have_changed(uri, client, new_run, name):
+    done, there = promote(new_run(), tracking_uri=uri, name=name), f"prod.{name}"
+    source = client.get_model_version(name, str(done.version)).source
+    logged = client.get_logged_model(source.removeprefix("models:/"))
+    pipeline = Path(unquote(urlsplit(logged.artifact_location).path), "artifacts/pipeline.skops")
+    before = pipeline.read_bytes()
+    pipeline.write_bytes(before + b" ")
+    with pytest.raises(RegistryError, match=r"changed: artifacts/pipeline\.skops"):
+        copy_champion(tracking_uri=uri, name=name, copy_to=there, trust=True)
+    assert not client.search_registered_models(f"name='{there}'")
+    pipeline.write_bytes(before)
+    client.delete_logged_model_tag(logged.model_id, FILES_TAG)
+    with pytest.raises(RegistryError, match="add trust=true"):
+        copy_champion(tracking_uri=uri, name=name, copy_to=there)
+    copy_champion(tracking_uri=uri, name=name, copy_to=there, trust=True)
+    assert client.get_logged_model(logged.model_id).tags[FILES_TAG] == logged.tags[FILES_TAG]

@@ -193,20 +193,20 @@ CLOSE = {"in_range": 1.0, "jaccard": 1.0, "distance": 0.0, "spacing": 1.0}
     [
         ({}, True, "100\xa0% in range, Jaccard 1.00, centre moved 0\xa0% of the spacing"),
         ({"in_range": 0.5}, True, ""),
-        ({"in_range": 0.49}, False, "49\xa0% in range (at least 50\xa0%)"),
+        ({"in_range": 0.49}, False, "49\xa0% in range (needs at least 50\xa0%)"),
         ({"jaccard": 0.5}, True, ""),
-        ({"jaccard": 0.49}, False, "Jaccard 0.49 (at least 0.50)"),
+        ({"jaccard": 0.49}, False, "Jaccard 0.49 (needs at least 0.50)"),
         ({"distance": 0.25}, True, ""),
-        ({"distance": 0.26}, False, "26\xa0% of the spacing (at most 25\xa0%)"),
+        ({"distance": 0.26}, False, "26\xa0% of the spacing (needs at most 25\xa0%)"),
         ({"spacing": 0.0}, True, ""),
-        ({"distance": 1e-9, "spacing": 0.0}, False, "more than 100 % of the spacing"),
+        ({"distance": 1e-9, "spacing": 0.0}, False, "more than 100\xa0% of the spacing"),
     ],
 )
 def test_the_same_segment_needs_all_three(change, same, said) -> None:
     one = likeness.Likeness(7, **{**CLOSE, **change})
     assert one.same is same
     assert said in one.text()
-    assert ("(at" in one.text()) is not same
+    assert ("(needs" in one.text()) is not same
 
 
 def test_evidence_for_and_against_is_recorded() -> None:
@@ -215,7 +215,9 @@ def test_evidence_for_and_against_is_recorded() -> None:
     assert found.ids == (0, 2)
     kept, new = found.fates[:2]
     assert kept.evidence == "100\xa0% in range, Jaccard 1.00, centre moved 0\xa0% of the spacing"
-    assert new.evidence.startswith("not 1: 23\xa0% in range (at least 50\xa0%), Jaccard 1.00,")
+    assert new.evidence.startswith(
+        "not 1: 23\xa0% in range (needs at least 50\xa0%), Jaccard 1.00,"
+    )
     assert new.record()["closest"] == {
         **{"segment": 1, "in_range": 0.2273, "jaccard": 1.0, "distance": 0.0, "spacing": 1.0}
     }

@@ -8,15 +8,18 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import mlflow
 import pytest
 from mlflow import MlflowClient
 
 from portable_models import new_store
-from promotions import Registry, make_registry
-from segmentation.errors import GateRefused
-from segmentation.registry import aliases, lineage, locking, promotion, versions
+from promotions import RULES, Registry, make_registry
+from segmentation.errors import GateRefused, RegistryError
+from segmentation.model.integrity import COMPILED, FILES_TAG, digests
+from segmentation.registry import aliases, assessment, lineage, locking, promotion, versions
 
 
 @pytest.fixture(scope="module")
@@ -253,3 +256,109 @@ def test_ids_of_a_run_come_back_unless_they_were_never_its_own(registry: Registr
     assert standing.earlier_ids(registry.runs[2]) == {}
     assert standing.same_version(registry.runs[2], {"segment_ids": "[6, 7, 8]"}) is None
     assert standing.next_segment_id == 9
+
+
+@pytest.mark.parametrize("how", ["version deleted", "alias removed"])
+def test_ids_are_not_given_again_after_the_champion_is_gone(registry, name, how) -> None:
+    registry.first(name)
+    registry.promote(1, name)
+    if how == "version deleted":
+        registry.client.delete_model_version(name, "2")
+    else:
+        registry.client.delete_registered_model_alias(name, "champion")
+    done = registry.promote(2, name)
+    assert (done.version, done.previous) == (3, None)
+    assert registry.ids(name)[3] == [6, 7, 8]
+    assert versions.standing(registry.client, name).next_segment_id == 9
+    # A run whose segments had ids before gets them back.
+    registry.client.delete_registered_model_alias(name, "champion")
+    registry.promote(0, name)
+    assert registry.ids(name)[1] == [0, 1, 2]
+    assert registry.client.get_registered_model(name).tags["next_segment_id"] == "9"
+
+
+def copy_of(registry: Registry, name: str, version: str) -> tuple[str, Path]:
+    """Return the id and the folder of a version's logged model."""
+    source = registry.client.get_model_version(name, version).source
+    logged = registry.client.get_logged_model(source.removeprefix("models:/"))
+    assert logged.name == "promoted"
+    return logged.model_id, Path(unquote(urlsplit(logged.artifact_location).path))
+
+
+def test_a_copy_that_becomes_the_champion_again_is_checked(registry: Registry, name) -> None:
+    for run in (0, 1, 2):
+        registry.promote(run, name)
+    model_id, folder = copy_of(registry, name, "2")
+    segments = folder / "artifacts" / "segments.json"
+    before = segments.read_bytes()
+    segments.write_bytes(before.replace(b"b0", b"best"))
+    with pytest.raises(RegistryError, match=r"changed: artifacts/segments\.json"):
+        registry.promote(1, name)
+    assert registry.champion(name) == 3
+    segments.write_bytes(before)
+    # As an earlier version of this project left the copy.
+    client, store = registry.client, registry.store
+    files = client.get_logged_model(model_id).tags[FILES_TAG]
+    client.delete_logged_model_tag(model_id, FILES_TAG)
+    with pytest.raises(RegistryError, match="add trust=true"):
+        registry.promote(1, name)
+    scratch = registry.scratch / name
+    assessed = assessment.assess(
+        store, registry.runs[1], name=name, rules=RULES, scratch=scratch, trust=True
+    )
+    assert promotion.promote(store, assessed, override="agreed").version == 2
+    assert client.get_logged_model(model_id).tags[FILES_TAG] == files
+
+
+def test_a_copy_is_logged_without_compiled_code(registry: Registry, name) -> None:
+    registry.first(name)
+    assessed = registry.assess(1, name)
+    compiled = assessed.folder.path / COMPILED
+    compiled.mkdir(exist_ok=True)
+    (compiled / "segment_model.cpython-311.pyc").touch()
+    promotion.promote(registry.store, assessed, override="agreed")
+    model_id, folder = copy_of(registry, name, "2")
+    assert not [*folder.rglob(COMPILED)]
+    logged = registry.client.get_logged_model(model_id)
+    assert json.loads(logged.tags[FILES_TAG]) == digests(folder)
+
+
+def test_a_run_does_not_say_promoted_if_the_champion_has_changed(
+    registry: Registry, name, monkeypatch
+) -> None:
+    registry.first(name)
+    registry.promote(1, name)
+    assessed, register = registry.assess(2, name), promotion._register
+
+    def moved(*given: object) -> object:
+        version = register(*given)
+        registry.client.set_registered_model_alias(name, "champion", "1")
+        return version
+
+    monkeypatch.setattr(promotion, "_register", moved)
+    before = registry.client.get_run(registry.runs[2])
+    said = "version 1 .* in the meantime; before, it was version 2"
+    with pytest.raises(versions.Overtaken, match=said):
+        promotion.promote(registry.store, assessed, override="agreed")
+    assert registry.client.get_run(registry.runs[2]).data.tags == before.data.tags
+    assert registry.client.get_model_version(name, "3").tags["promotion"] == versions.UNFINISHED
+    assert registry.client.get_registered_model(name).aliases == {"champion": 1, "previous": 1}
+
+
+def test_a_rollback_that_lost_its_hold_changes_nothing(registry, name, monkeypatch) -> None:
+    registry.first(name)
+    registry.promote(1, name)
+
+    def lost() -> None:
+        raise versions.Overtaken("given to another process")
+
+    def state() -> tuple[object, ...]:
+        client = registry.client
+        tags = [client.get_model_version(name, number).tags for number in "12"]
+        return client.get_registered_model(name).aliases, tags
+
+    before = state()
+    monkeypatch.setattr(locking, "exclusive", lambda *_: contextlib.nullcontext(lost))
+    with pytest.raises(versions.Overtaken):
+        aliases.rollback(tracking_uri=registry.store.uri, name=name)
+    assert state() == before

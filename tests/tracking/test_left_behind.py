@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -101,7 +102,7 @@ def test_a_run_in_another_pid_namespace(store: Store) -> None:
         clean = ["clean", "wait=false", f"tracking.uri={store.uri}", "tracking.experiment=living"]
         command = [*inside, sys.executable, "-m", "segmentation", *clean]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert "0 runs left behind" in done.stdout
+        assert "No run was left behind" in done.stdout
         assert mark_left_behind(store) == 0
         assert [status(store, each) for each in (here, there)] == ["RUNNING"] * 2
         assert [run.info.run_id for run in unseen(store).watched] == [there]
@@ -159,7 +160,7 @@ def test_clean_waits_only_for_what_it_cannot_see(
 
     gone = begun(store, **{process.TICKS: "1"})
     started = time.monotonic()
-    assert clean().startswith("1 runs left behind")
+    assert clean().startswith("1 run was left behind")
     assert status(store, gone) == "KILLED"
     hidden = begun(store, **NOWHERE)
     assert "1 runs on other hosts or in other containers were not watched" in clean("wait=false")
@@ -170,8 +171,23 @@ def test_clean_waits_only_for_what_it_cannot_see(
     assert time.monotonic() - started < 60
     monkeypatch.setattr("segmentation.tracking.left_behind.PATIENCE_SECONDS", 0.2)
     monkeypatch.setattr("segmentation.tracking.left_behind.POLL_SECONDS", 0.1)
-    assert clean().startswith("1 runs left behind")
+    assert clean().startswith("1 run was left behind")
     assert status(store, hidden) == "KILLED"
+
+
+def test_the_line_of_progress_is_erased_on_a_terminal(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun(store, **NOWHERE)
+    monkeypatch.setattr("segmentation.tracking.left_behind.PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("segmentation.tracking.left_behind.POLL_SECONDS", 0.1)
+    capsys.readouterr()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert main.run(["clean", f"tracking.uri={store.uri}", "tracking.experiment=living"]) == 0
+    progress = capsys.readouterr().err
+    assert "1 runs belong to processes on another host" in progress
+    assert "1 run still silent; watching for another 0 s" in progress
+    assert progress.endswith("\r\033[K")
 
 
 def test_a_finished_run_carries_no_error(store: Store) -> None:
@@ -208,6 +224,16 @@ def test_a_heartbeat_counts_while_the_run_is_open(store: Store) -> None:
 def test_a_heartbeat_that_cannot_be_written_is_left_out(store: Store) -> None:
     with Heartbeat(store, "no such run", interval=0.01):
         time.sleep(0.1)
+
+
+def test_two_threads_that_fork_release_only_what_they_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "WAIT_SECONDS", 0.01)
+    heartbeat._before_fork()
+    other = threading.Thread(target=heartbeat._before_fork)
+    other.start()
+    other.join()
+    heartbeat._after_fork_in_parent()
+    assert not heartbeat._writing.locked()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks are used on Linux only")

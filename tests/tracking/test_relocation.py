@@ -55,7 +55,7 @@ def log(store: Store, text: str) -> str:
 def read(store: Store, run_id: str) -> set[str]:
     """Read these files by our own way and by MLflow's."""
     uri = str(store.client.get_run(run_id).info.artifact_uri)
-    folder = run_logger.runs.local_path(uri)
+    folder = run_logger.runs.local_path(store, uri)
     assert folder is not None
     theirs = [Path(store.client.download_artifacts(run_id, f"{n}.txt")) for n in ("ours", "theirs")]
     return {path.read_text() for path in (folder / "ours.txt", folder / "theirs.txt", *theirs)}
@@ -203,6 +203,41 @@ def test_mlflow_changes_no_original_either(at: Path, run_id: str, tmp_path: Path
     assert read(open_in(new), run_id) == {"from the beginning"}
 
 
+def test_two_open_stores_keep_their_own_artifacts(at: Path, run_id: str, tmp_path: Path) -> None:
+    """One was copied, the other one moved; whichever was opened last."""
+    copied, moved = tmp_path / "copied", tmp_path / "moved"
+    shutil.copytree(at, copied)
+    second = open_in(copied)
+    at.rename(moved)
+    first = open_in(moved)
+    for store, folder in ((second, copied), (first, moved), (second, copied)):
+        uri = str(store.client.get_run(run_id).info.artifact_uri)
+        found = run_logger.runs.local_path(store, uri)
+        assert found == folder / "artifacts" / run_id / "artifacts"
+        run = store.client.get_run(run_id)
+        run_logger.write_items(store, run, [File(f"{folder.name}.txt", b"mine")])
+    assert not at.exists()
+    for store, folder, other in ((second, copied, moved), (first, moved, copied)):
+        files = folder / "artifacts" / run_id / "artifacts"
+        assert (files / f"{folder.name}.txt").is_file()
+        assert not (files / f"{other.name}.txt").exists()
+        later = log(store, "later")
+        assert (folder / "artifacts" / later / "artifacts" / "theirs.txt").is_file()
+        assert not (other / "artifacts" / later).exists()
+
+
+def test_without_a_tracking_uri_the_recorded_folder_decides(tmp_path: Path) -> None:
+    places = {name: relocation.Place(tmp_path / name, (tmp_path / f"was {name}",)) for name in "ab"}
+    for name, place in places.items():
+        relocation.remember(f"sqlite:///{tmp_path / name}.db", place)
+    for name in "ab":
+        address = (tmp_path / f"was {name}" / "run").as_uri()
+        expected = (tmp_path / name / "run").as_uri()
+        assert relocation._redirected(address, None, write=False) == expected
+    elsewhere = (tmp_path / "elsewhere").as_uri()
+    assert relocation._redirected(elsewhere, None, write=False) == elsewhere
+
+
 def test_the_same_folder_by_another_name_is_no_move(at: Path, run_id: str, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(at)
     store = open_in(tmp_path / "link")
@@ -246,6 +281,21 @@ def test_a_slash_too_many_changes_nothing(tmp_path: Path, monkeypatch: pytest.Mo
             resolve_uri(uri, tmp_path)
 
 
+def test_relocating_does_not_suggest_itself(
+    at: Path, run_id: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    move(at, tmp_path / "new")
+    mlflow_service._artifact_repos_cache.clear()
+    database = tmp_path / "new" / "mlflow.db"
+    options = [f"tracking.uri=sqlite:///{database}", f"tracking.experiment={NAME}"]
+    assert main.run(["clean", "wait=false", *options]) == 0
+    suggested = capsys.readouterr().err
+    assert f"was moved or copied from {at} to {tmp_path / 'new'}" in suggested
+    assert "run: segment clean relocate=true" in suggested
+    assert main.run(["clean", "relocate=true", *options]) == 0
+    assert "relocate=true" not in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_commands_on_a_moved_store(
     tmp_path: Path, fresh_store: Path, capsys: pytest.CaptureFixture[str]
@@ -274,7 +324,7 @@ def test_commands_on_a_moved_store(
     shown = segment("compare", to=new)
     assert str(new) in shown
     assert not old.exists()
-    assert "addresses of artifacts rewritten" in segment("clean", "relocate=true", to=new)
+    assert "records now point to" in segment("clean", "relocate=true", to=new)
     assert addresses_below(new / "mlflow.db", old) == []
     # As any other program would.
     code = (

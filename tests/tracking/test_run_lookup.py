@@ -71,7 +71,7 @@ def test_an_ambiguous_name_or_beginning_lists_the_candidates(store: Store) -> No
 
 @pytest.mark.parametrize("given", ["fffffff", "f" * 32, "no such run", "%", "", "_", "'", "\"'"])
 def test_an_unknown_run_is_refused_with_the_newest(store: Store, given: str) -> None:
-    with pytest.raises(TrackingError, match="It has none finished"):
+    with pytest.raises(TrackingError, match="It has no finished runs"):
         find_segmentation(store, given)
     run = make(store, "the one")
     with pytest.raises(TrackingError, match=rf"{id_of(run)[:8]} \(the one\)"):
@@ -108,7 +108,7 @@ def test_the_sample_in_the_tag_is_read(store: Store) -> None:
     tag = encode(ids, labels)
     for text, k, known in ((tag, 3, True), (tag, 2, False), ("nonsense", 3, False)):
         run = make(store)
-        folder = local_path(run.info.artifact_uri)
+        folder = local_path(store, run.info.artifact_uri)
         assert folder is not None
         table = {"segment": range(k), "name": "n", "customers": 3, "share": 0.3}
         (folder / "tables").mkdir(parents=True)
@@ -123,7 +123,7 @@ def test_the_sample_in_the_tag_is_read(store: Store) -> None:
 @pytest.mark.parametrize("name", ["customer", "segment_name ", "0", 'kunde "x", y'])
 def test_customer_ids_stay_text(store: Store, name: str) -> None:
     run = make(store)
-    folder = local_path(run.info.artifact_uri)
+    folder = local_path(store, run.info.artifact_uri)
     assert folder is not None
     ids = ["007", "7", "NA", "null", "1e5", "", "0x1"]
     table = pd.DataFrame({name: ids, "segment": 1, "segment_name": "NA", "distance": 0.5})
@@ -137,7 +137,7 @@ def test_customer_ids_stay_text(store: Store, name: str) -> None:
 def test_an_id_column_with_one_of_our_names(store: Store) -> None:
     """Twice in the header it is read; overwritten, as 0.1.0 did, the ids are lost."""
     run = make(store)
-    folder = local_path(run.info.artifact_uri)
+    folder = local_path(store, run.info.artifact_uri)
     assert folder is not None
     write(pd.DataFrame([["007", 1, "a", 0.5]], columns=["segment", "segment", "x", "y"]), folder)
     found = customer_segments(store, id_of(run), run.info.artifact_uri)

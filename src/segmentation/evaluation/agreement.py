@@ -38,7 +38,7 @@ def agreement(partitions: Mapping[str, Partition]) -> pd.DataFrame:
 
 
 def _adjusted_rand(first: Partition, second: Partition) -> float:
-    if first.key != second.key:
+    if first.key != second.key or len(first.labels) != len(second.labels):
         return float("nan")
     own, other = (each.labels.astype(np.intp)[None] for each in (first, second))
     return float(adjusted_rand(own, other, int(max(own.max(), other.max())) + 1)[0])

@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+#: Number of characters of a digest that titles and tables show.
+SHORT_DIGEST = 8
+
 
 def percent(share: float) -> str:
     """Format ``0.836`` as ``84 %``; small shares keep a digit so that only zero reads as zero."""
@@ -29,6 +32,11 @@ def in_units(value: float) -> str:
 def decimals(digits: int) -> Callable[[float], str]:
     """Return a function that formats with this many decimals: ``decimals(2)(0.5)`` is ``0.50``."""
     return lambda value: f"{value:.{digits}f}"
+
+
+def short_digest(digest: str) -> str:
+    """Return the beginning of a digest, by which readers tell data sets apart."""
+    return digest[:SHORT_DIGEST]
 
 
 def whole(value: float) -> str:

@@ -33,9 +33,10 @@ class StabilitySettings:
     """Starts of a refit in addition to the centres under test: a refit that started only there
     would hardly ever leave them. Not measured separately."""
     dissolved: float = 0.5
+    pattern: float = 0.6
     stable: float = 0.75
     very_stable: float = 0.85
-    """Hennig's (2007) thresholds for the mean Jaccard similarity."""
+    """Hennig's (2007) thresholds for the mean Jaccard similarity; below 0.6, no pattern."""
     interval: float = 1.645
     """Standard errors between the mean and the ends of its 90 % interval."""
 

@@ -38,7 +38,8 @@ def openers(texts: Sequence[object]) -> list[int]:
     opener = list(range(len(texts)))
     read: dict[str, Partition | None] = {}
     first_with: dict[tuple[str, bytes], int] = {}
-    distinct: dict[str, list[int]] = defaultdict(list)
+    # By the number of customers, too: a tag that somebody has cut off keeps its key.
+    distinct: dict[tuple[str, int], list[int]] = defaultdict(list)
     partitions = []
     for place, text in enumerate(texts):
         partition = None
@@ -51,7 +52,7 @@ def openers(texts: Sequence[object]) -> list[int]:
             same = partition.key, partition.labels.tobytes()
             opener[place] = first_with.setdefault(same, place)
             if opener[place] == place:
-                distinct[partition.key].append(place)
+                distinct[partition.key, len(partition.labels)].append(place)
     leader = list(range(len(texts)))
     for places in distinct.values():
         labels = np.array([each.labels for p in places if (each := partitions[p]) is not None])

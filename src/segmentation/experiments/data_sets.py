@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from segmentation.errors import ConfigError
+from segmentation.evaluation.formats import short_digest
 from segmentation.experiments import ranking
 
-#: Chooses the data set that was first used last.
+#: Chooses the data set that was added most recently.
 NEWEST = "newest"
 
 
@@ -43,7 +44,7 @@ def title(name: object, digest: object, customers: object) -> str:
     >>> title("customers.csv", "3f2a9c81d0e4", "1200")
     'customers.csv (3f2a9c81, 1,200 customers)'
     """
-    known = [digest[:8]] if isinstance(digest, str) and digest else []
+    known = [short_digest(digest)] if isinstance(digest, str) and digest else []
     if isinstance(customers, str) and customers.isdigit():
         known.append(f"{int(customers):,} customers")
     shown = name if isinstance(name, str) else "unnamed data"

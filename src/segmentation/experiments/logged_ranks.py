@@ -96,8 +96,9 @@ def log_new(
     new : sequence of mapping
         The new runs, as rows of `segmentation.tracking.runs.finished_runs`.
     sweep : DataFrame, optional
-        The ranking of the sweep they belong to. Then the runs they displace are rewritten as well;
-        a single run only gets its own place.
+        The ranking of the sweep they belong to. Then the runs they displace are rewritten as well,
+        and so are all runs and the view of a store made by an earlier version. A single run only
+        gets its own place.
     most : int
         Number of runs that have a rank.
 
@@ -107,7 +108,7 @@ def log_new(
         As for `log_all`.
     """
     with store_errors(store.uri):
-        if view.upgrade(store.client, store.experiment_id):
+        if sweep is not None and view.upgrade(store.client, store.experiment_id):
             # An earlier version made the store: none of its runs has a rank.
             log_all(store, ranking.rank(runs.finished_runs(store)), most=most)
             return

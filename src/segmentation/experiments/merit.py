@@ -10,12 +10,13 @@ from typing import Any
 
 import pandas as pd
 
+from segmentation.evaluation.measure_settings import STABILITY
 from segmentation.tracking.run_metrics import EVIDENCE_VERSION
 
 #: Hennig's (2007) borders of a cluster's stability: runs between two of them rank equal in it.
-BORDERS = (0.6, 0.75, 0.85)
+BORDERS = (STABILITY.pattern, STABILITY.stable, STABILITY.very_stable)
 #: Gaps within this many standard errors of the largest are tied.
-TIED = 1.64
+TIED = STABILITY.interval
 #: What the words of a run's tags are worth; a missing word is worth less than any other.
 WORDS = {
     "structure": {"yes": 2, "untested": 1, "no": 0},
@@ -58,13 +59,18 @@ def worth(column: str, word: Any) -> int:
 
 
 def band(run: Run) -> int:
-    """Return how many borders the upper end of the stability's interval reaches.
+    """Return how many borders `upper_stability` reaches; -1 if there is no stability."""
+    high = upper_stability(run)
+    return -1 if math.isnan(high) else bisect_right(BORDERS, high)
+
+
+def upper_stability(run: Run) -> float:
+    """Return the upper end of the stability's interval; NaN if there is no stability.
 
     The interval says what bootstraps of another seed might have found. Runs of earlier versions
-    have none; their stability itself counts. -1 if there is no stability.
+    have none; their stability itself counts.
     """
-    high: Any = run["stability"] if pd.isna(run["stability_high"]) else run["stability_high"]
-    return -1 if pd.isna(high) else bisect_right(BORDERS, high)
+    return _number(run["stability_high"], _number(run["stability"], math.nan))
 
 
 def gap_of(run: Run) -> float:

@@ -9,12 +9,11 @@ import pandas as pd
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score
 
+from segmentation.data.customers import NUMBERED
 from segmentation.tracking.run_lookup import LoggedSegmentation
 
 #: What the runs are called in everything that shows them.
 A, B = "A", "B"
-#: Name of the ids of customers without an id column.
-_ROW = "row"
 #: Number of customers that a `Move` names.
 _EXAMPLES = 5
 
@@ -126,7 +125,7 @@ def common_customers(
             return _counted(a, b, labels, population=a.population), ""
         who = "Neither run logged" if len(lacking) == 2 else f"Run {lacking[0]} did not log"
         return None, f"{who} which segment each customer is in (tracking.log_customers=true does)."
-    if not same_data and _ROW in (a.customers.index.name, b.customers.index.name):
+    if not same_data and NUMBERED in (a.customers.index.name, b.customers.index.name):
         return None, (
             "The data sets differ, and without an id column it is not known which customers are in "
             "both."

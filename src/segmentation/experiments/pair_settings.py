@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from segmentation.evaluation.formats import short_digest
 from segmentation.runtime.redaction import masked
 from segmentation.tracking.run_lookup import LoggedSegmentation
 
@@ -119,4 +120,4 @@ def _inner(value: Any) -> str:
 
 
 def _short(digest: object) -> str:
-    return str(digest)[:16]
+    return short_digest(str(digest))

@@ -9,19 +9,16 @@ import numpy as np
 import pandas as pd
 
 from segmentation.errors import ConfigError
-from segmentation.evaluation.formats import percent
-from segmentation.evaluation.metrics import OWN, TABLE
+from segmentation.evaluation.formats import percent, short_digest
+from segmentation.evaluation.metrics import TABLE
 from segmentation.experiments import merit
 from segmentation.experiments.answers import openers
-from segmentation.tracking.run_metrics import EVIDENCE_VERSION, columns
+from segmentation.tracking.run_metrics import columns
 from segmentation.tracking.runs import LOGGED_BELOW, LOGGED_RANKS
 
 FORMATS = ("table", "csv", "json", "markdown")
-#: Columns that runs are ranked by, in this order; each is comparable between any two runs.
-RANKED = ("structure", "confidence", "stability", "gap")
-#: The order of `rank` for readers.
-ORDER = "structure, warnings, confidence, stability, gap and number of segments"
 _NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_ARBITRARY = "but nothing that counts separates the two"
 #: Columns that are not for readers.
 INTERNAL = (*LOGGED_RANKS.values(), LOGGED_BELOW, "partition")
 
@@ -93,7 +90,7 @@ def first_of(runs: pd.DataFrame) -> int:
 
 
 def data_sets(runs: pd.DataFrame) -> list[Any]:
-    """Return the digests of the data, newest first: the data set that was first used last."""
+    """Return the digests of the data, newest first: the one that was added most recently."""
     if runs.empty:
         return []
     first_used = runs.groupby(runs["data_sha256"].fillna(""))["start"].min()
@@ -141,9 +138,12 @@ def why_first(ranked: pd.DataFrame) -> str:
     if same_data.sum() < 2:
         return ""
     if len(answers) < 2:
-        return f"All {same_data.sum()} runs give this answer."
+        count = int(same_data.sum())
+        return f"{'Both' if count == 2 else f'All {count}'} runs give this answer."
     first, second = _records(answers.head(2))
-    said = f"It comes before {answers['run'].iloc[1]}{_reason(first, second)}"
+    reason = _reason(first, second)
+    verb = "stands" if reason.endswith(_ARBITRARY) else "comes"
+    said = f"It {verb} before {answers['run'].iloc[1]}{reason}"
     price = _price(answers.iloc[0], answers.iloc[1])
     if not price:
         # The second answer is much like the first: what matters is the first that is not.
@@ -172,7 +172,7 @@ def _reason(first: merit.Run, second: merit.Run) -> str:
         if words[0] != words[1]:
             return f" by confidence: {words[0]} against {words[1]}"
     if merit.band(first) != merit.band(second):
-        return f" by stability: {_against('stability', first, second)}"
+        return f" by stability: {_upper_ends(first, second)}"
     if not math.isfinite(merit.gap_of(second)):
         if math.isfinite(merit.gap_of(first)):
             return f" by gap: {first['gap']:.3g} against none that can be compared"
@@ -185,16 +185,34 @@ def _reason(first: merit.Run, second: merit.Run) -> str:
         return f"{tie} by stability: {_against('stability', first, second)}"
     if first["k"] != second["k"]:
         return f"{tie} by fewer segments: {first['k']} against {second['k']}"
-    return f"{tie} by nothing that counts: the order of these two is arbitrary"
+    return f"{tie or ','} {_ARBITRARY}"
 
 
 def _against(column: str, first: merit.Run, second: merit.Run, word: str = "against") -> str:
     """Return two numbers with as many digits as it takes to tell them apart."""
-    for digits in (2, 3, 4, 5):
-        own, other = (f"{run[column]:.{digits}g}" for run in (first, second))
-        if own != other:
-            break
+    digits = _digits(first[column], second[column])
+    own, other = (_number(run[column], digits) for run in (first, second))
     return f"{own} {word} {other}"
+
+
+def _upper_ends(first: merit.Run, second: merit.Run) -> str:
+    """Return two stabilities with the upper ends of their intervals, which decide."""
+    ends = [merit.upper_stability(run) for run in (first, second)]
+    digits = _digits(*ends)
+    texts = []
+    for run, end in zip((first, second), ends, strict=True):
+        text, high = _number(run["stability"], digits), _number(end, digits)
+        texts.append(text if high == text else f"{text} (up to {high})")
+    return " against ".join(texts)
+
+
+def _digits(one: float, other: float) -> int:
+    """Return how many digits it takes to tell two numbers apart, 2 to 5."""
+    return next((n for n in (2, 3, 4) if f"{one:.{n}g}" != f"{other:.{n}g}"), 5)
+
+
+def _number(value: float, digits: int) -> str:
+    return "none" if pd.isna(value) else f"{value:.{digits}g}"
 
 
 def _price(first: pd.Series[Any], second: pd.Series[Any]) -> str:
@@ -242,40 +260,6 @@ def render(ranked: pd.DataFrame, *, form: str, top: int) -> str:
     return markdown(texts) if form == "markdown" else _table(texts)
 
 
-def advice(ranked: pd.DataFrame, *, sort: str | None = None) -> list[str]:
-    """Return notes on reading a ranking: its order, comparability and mixed data."""
-    notes = []
-    if ranked["structure"].iloc[0] == "untested":
-        notes.append(
-            "Cluster structure was not tested in the first of these runs, so its rank says little: "
-            "fit with choice=evidence before you promote it."
-        )
-    earlier = int((ranked["gap"].notna() & (ranked["evidence_version"] != EVIDENCE_VERSION)).sum())
-    if earlier:
-        notes.append(
-            f"{earlier} of these runs were made by an earlier version: their gap does not count, "
-            "since it was measured against other data, and equal segments are not recognised. Run "
-            "them again to rank them with the others."
-        )
-    careful = ranked["careful"].iloc[0]
-    if isinstance(careful, str):
-        notes.append(f"Be careful with the first of these runs: {careful}.")
-    if ranked[["features", "scaling"]].drop_duplicates().shape[0] > 1:
-        order = f"Ranked by {ORDER}" if sort is None else f"Sorted by {sort}"
-        own = [column.name for column in columns(TABLE) if column.scope == OWN]
-        notes.append(
-            f"{order}. The columns {', '.join(own)} are measured in each run's own space: "
-            "compare them only between runs with the same features and scaling. The ref. columns "
-            "are measured in one space for all runs, which favours runs that use its columns."
-        )
-    if ranked["data_sha256"].nunique() > 1:
-        notes.append(
-            f"These runs used {ranked['data_sha256'].nunique()} data sets: each is ranked by "
-            "itself, since runs on different customers cannot be compared."
-        )
-    return notes
-
-
 def markdown(frame: pd.DataFrame) -> str:
     """Render a frame of strings as a Markdown table."""
     rows = [list(frame.columns), ["---"] * frame.shape[1], *frame.to_numpy().tolist()]
@@ -297,12 +281,16 @@ def _readable(frame: pd.DataFrame) -> pd.DataFrame:
     headings = {column.name: column.heading for column in columns(TABLE)}
     if frame["data_sha256"].nunique() > 1:
         texts["data"] = frame["data"].to_numpy()
-        texts["data_sha256"] = frame["data_sha256"].str.slice(stop=12).to_numpy()
+        texts["data_sha256"] = [
+            short_digest(each) if isinstance(each, str) else "" for each in frame["data_sha256"]
+        ]
     for name in shown():
         values = frame[name]
         digits = ".4g" if pd.api.types.is_float_dtype(values) else ""
         heading = headings.get(name, name)
         texts[heading] = [format(v, digits) if pd.notna(v) else "" for v in values]
+        if name == "confidence" and frame["careful"].notna().any():
+            texts["careful"] = ["yes" if isinstance(v, str) else "" for v in frame["careful"]]
     return texts
 
 

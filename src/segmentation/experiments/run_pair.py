@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -114,7 +114,7 @@ class RunPair:
     def headline(self) -> str:
         """Say in a sentence or two how different the two segmentations are."""
         if self.common is None:
-            return f"{self.why_apart} Their segments can be compared all the same."
+            return f"{self.why_apart} The segments of the two runs are still shown side by side."
         return f"{self.finding()} (adjusted Rand index {self.common.rand:.2f})."
 
 
@@ -124,7 +124,7 @@ def compare_pair(a: LoggedSegmentation, b: LoggedSegmentation) -> RunPair:
     common, why_apart = common_customers(a, b, same_data)
     same_space = same_data and same_features(a, b) and same_part(a, b, "scaling")
     same_reference = same_data and same_part(a, b, "compare")
-    criteria, missing = _criteria(a.row, b.row, same_space, same_reference)
+    criteria, missing = _criteria(a.row, b.row, same_data, same_space, same_reference)
     first, why_first = _first(a.row, b.row) if same_data else (None, "")
     return RunPair(
         a=a,
@@ -194,7 +194,11 @@ def aligned_ids(pair: RunPair) -> dict[int, int]:
 
 
 def _criteria(
-    a: Mapping[str, Any], b: Mapping[str, Any], same_space: bool, same_reference: bool
+    a: Mapping[str, Any],
+    b: Mapping[str, Any],
+    same_data: bool,
+    same_space: bool,
+    same_reference: bool,
 ) -> tuple[tuple[Criterion, ...], list[str]]:
     """Return the criteria that are comparable, and the labels of the metrics that are not."""
     found = [_word(name, a, b) for name in _WORDS]
@@ -219,6 +223,9 @@ def _criteria(
                 if column.metric.name in GROW_WITH_K and a["k"] != b["k"] and better == many:
                     note = "improves with every segment"
         found.append(Criterion(column.name, label, texts[0], texts[1], better, note))
+    if not same_data:
+        # Other customers may be easier to divide: no number of one says that it is better.
+        found = [replace(one, better="", note="") for one in found]
     return tuple(found), list(dict.fromkeys(missing))
 
 
@@ -284,7 +291,7 @@ def _notes(
             counted = (
                 f"a sample of {common.total:,} of the {common.population:,} customers is counted"
             )
-        yield f"Not both runs logged their customers, so no ids are shown; {counted}."
+        yield f"At least one run did not log its customers, so no ids are shown; {counted}."
     for letter, run in ((A, a), (B, b)):
         if run.config is None:
             yield f"Run {letter} has no stored config, so only the settings that it logged differ."

@@ -107,8 +107,9 @@ def _refuse_interpolations(config: Mapping[str, Any], given: tuple[str, ...], ru
             continue
         raise UntrustedConfigError(
             f"run_id={run_id}: {key} is {text!r} in its stored config. Nothing in a stored config "
-            "is filled in: `segment fit` writes it resolved, so somebody may have changed it. If "
-            f"the text is right as it is, give {key} on the command line, with \\${{ for ${{."
+            "is resolved: `segment fit` writes it resolved, so somebody may have changed it. If "
+            f"the text is right as it is, give {key} on the command line, and write "
+            "\\${ instead of ${."
         )
 
 
@@ -180,7 +181,7 @@ def _other_places(config: Mapping[str, Any], given: tuple[str, ...]) -> list[str
 def _clear_to_connect(places: str, store: Store, run: Run, trust: bool, say: Say) -> None:
     reason = None if trust else shared_with(store, run)
     if reason is None:
-        say(f"Connecting as run {run.info.run_id} has stored it: {places}")
+        say(f"Connecting to the address stored in run {run.info.run_id}: {places}")
         return
     raise UntrustedConfigError(
         f"run_id={run.info.run_id}: its stored config connects to {places}. Somebody else may have "

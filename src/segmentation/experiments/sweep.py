@@ -19,9 +19,11 @@ from mlflow.entities import Run
 
 from segmentation.errors import TrackingError
 from segmentation.evaluation.agreement import agreement, sentence
+from segmentation.evaluation.formats import short_digest
 from segmentation.evaluation.partition import decode
 from segmentation.experiments import logged_ranks
 from segmentation.experiments import ranking as compare
+from segmentation.experiments.advice import advice
 from segmentation.experiments.read import CustomerTable
 from segmentation.experiments.sweep_report import Place, render_sweep_report
 from segmentation.experiments.sweep_session import SweepJob, SweepSession
@@ -217,7 +219,7 @@ def _summarise(
         parent = store.client.get_run(job.parent_run_id)
         items = list(_summary(store, ranked, same, parent, job.total, curves))
     run_logger.write_items(store, parent, items)
-    return same, runs.artifact_file(str(parent.info.artifact_uri), runs.REPORT_FILE)
+    return same, runs.artifact_file(store, str(parent.info.artifact_uri), runs.REPORT_FILE)
 
 
 def question_of(header: Iterable[str]) -> str:
@@ -276,7 +278,7 @@ def _summary(
         figures=figures,
         places={
             str(row.run_id): Place(
-                report=_relative(str(parent.info.artifact_uri), str(row.artifact_uri)),
+                report=_relative(store, str(parent.info.artifact_uri), str(row.artifact_uri)),
                 run=store.link(str(row.run_id)),
             )
             for row in ranked.itertuples()
@@ -319,9 +321,9 @@ def _curves(store: Store, ranked: pd.DataFrame) -> Callable[[], bytes | None]:
     return lambda: to_png(drawings.all_curves(curves, chosen, len(answers))) if curves else None
 
 
-def _relative(parent: str, run: str) -> str:
+def _relative(store: Store, parent: str, run: str) -> str:
     """Return the address of a run's report relative to the sweep's; "" if they are not files."""
-    here, there = runs.local_path(parent), runs.local_path(run)
+    here, there = (runs.local_path(store, each) for each in (parent, run))
     if here is None or there is None:
         return ""
     return quote(Path(os.path.relpath(there, here), runs.REPORT_FILE).as_posix())
@@ -334,7 +336,7 @@ def _meta(ranked: pd.DataFrame, parent: Run) -> dict[str, str]:
         "command": parent.data.tags.get("command", ""),
         "sweep id": parent.data.tags["sweep_id"],
         "run id": str(parent.info.run_id),
-        "data": ", ".join(f"{name} (SHA-256 {digest[:16]}…)" for name, digest in digests),
+        "data": ", ".join(f"{name} (SHA-256 {short_digest(digest)}…)" for name, digest in digests),
         "code": code_version(),
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
     }
@@ -352,5 +354,5 @@ def _note(question: str, ranked: pd.DataFrame, same: pd.DataFrame) -> str:
     lines += [f"First of {len(ranked)}: **{best['run']}** ({structure}{confidence}).", ""]
     lines += [compare.why_first(ranked), ""]
     lines += [compare.render(ranked, form="markdown", top=20), ""]
-    lines += [*compare.advice(ranked), sentence(same)]
+    lines += [*advice(ranked), sentence(same)]
     return "\n".join(lines)

@@ -14,6 +14,8 @@ from segmentation.evaluation import agreement
 from segmentation.evaluation.formats import percent
 from segmentation.evaluation.metrics import ANY, OWN, REFERENCE, TABLE
 from segmentation.experiments import ranking
+from segmentation.experiments.advice import advice
+from segmentation.experiments.ranking_order import CRITERIA
 from segmentation.reporting.page import picture, render, sentence
 from segmentation.tracking.run_metrics import RUN_METRICS, columns
 from segmentation.visualization.style import segment_color
@@ -53,7 +55,7 @@ def _columns(ranked: pd.DataFrame) -> list[tuple[str, str, str, Callable[[Any], 
         **{name: (c.metric.label, c.metric.format) for name, c in numbers.items()},
     }
     found = [
-        ("fair" if name in ranking.RANKED else _GROUP[numbers[name].scope], name, *how)
+        ("fair" if name in CRITERIA else _GROUP[numbers[name].scope], name, *how)
         for name, how in heads.items()
         if ranked[name].notna().any()
     ]
@@ -130,7 +132,7 @@ def render_sweep_report(
             _row(run, place, shown, varied)
             for run, place in zip(runs, ranking.places(ranked), strict=True)
         ],
-        notes=ranking.advice(ranked),
+        notes=advice(ranked),
         figures=[
             picture(figures[name], line.alt)
             for name, line in SWEEP_FIGURES.items()

@@ -8,7 +8,6 @@ Signature, input example and requirements are set, not inferred: inference takes
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -199,8 +198,8 @@ def load(uri: str, *, tracking_uri: str) -> LoadedModel:
     Parameters
     ----------
     uri : str
-        ``models:/name@alias``, ``models:/name/version``, ``models:/m-…``, ``runs:/id/model`` or a
-        folder.
+        ``models:/name@alias``, ``models:/name/version``, ``models:/name/latest``,
+        ``models:/m-…``, ``runs:/id/model`` or a folder.
     tracking_uri : str
         The store to look in; it becomes the tracking URI of this process.
 
@@ -210,19 +209,18 @@ def load(uri: str, *, tracking_uri: str) -> LoadedModel:
         The store has no such model, it is not a model of this project, or its files have changed.
     """
     mlflow.set_tracking_uri(tracking_uri)
-    named = re.fullmatch(r"models:/([^/@]+)(?:@([^/]+)|/(\d+))", uri)
+    client = mlflow.MlflowClient(tracking_uri)
     asked, name, number = uri, uri, None
     try:
-        if named is not None:
-            client = mlflow.MlflowClient(tracking_uri)
-            number = named[3] or client.get_model_version_by_alias(named[1], named[2]).version
-            name, uri = named[1], f"models:/{named[1]}/{number}"
+        if (named := integrity.named_version(client, uri)) is not None:
+            name, number = named
+            uri = f"models:/{name}/{number}"
         with TemporaryDirectory(prefix="segment-") as scratch:
             local = Path(uri).is_dir()
             folder = Path(uri if local else download_artifacts(artifact_uri=uri, dst_path=scratch))
             known = integrity.Record()
             if not local:
-                known = integrity.recorded(mlflow.MlflowClient(tracking_uri), uri)
+                known = integrity.recorded(client, uri)
             integrity.check(folder, known, f"model={asked}")
             with integrity.reading(f"model={asked}"):
                 run_id = Model.load(str(folder)).run_id
@@ -233,9 +231,8 @@ def load(uri: str, *, tracking_uri: str) -> LoadedModel:
             f"({str(error).splitlines()[0].strip()}). Make a champion with `segment promote`, or "
             "choose another one, such as model=models:/customer-segments/1"
         ) from error
-    version = None if number is None else str(number)
     notes = integrity.notes(known, f"model={asked}")
-    return LoadedModel(model, name, version, run_id, notes)
+    return LoadedModel(model, name, number, run_id, notes)
 
 
 def _read(folder: Path) -> SegmentModel:
@@ -283,7 +280,7 @@ def save_model(path: str, mlflow_model: Model, portable: PortableModel) -> None:
         )
     forget_origins(mlflow_model, CODE.name)
     add_sklearn_flavor(mlflow_model, _version("scikit-learn"))
-    mlflow_model.save(str(Path(path, "MLmodel")))
+    mlflow_model.save(str(Path(path, integrity.MLMODEL)))
 
 
 @cache

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from zipfile import BadZipFile
 
 import yaml
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from segmentation.errors import RegistryError
-from segmentation.model.released_code import CODE_NAMES, NEWEST, is_ours
+from segmentation.model.released_code import CODE_NAMES, NEWEST, is_ours, number
 from segmentation.model.segment_model import PIPELINE_FILE, SEGMENTS_FILE
 
 #: Tags of a logged model: the digest of each file as JSON, and the number of its code in
@@ -47,6 +49,7 @@ _PATHS = {
     "pipeline": f"{ARTIFACTS}/{PIPELINE_FILE}",
     "segments": f"{ARTIFACTS}/{SEGMENTS_FILE}",
 }
+_VERSION = re.compile(r"models:/+([^/@]+)(?:@([^/]+)|/(\d+|latest))", re.IGNORECASE)
 SHOWN = 5
 
 
@@ -90,10 +93,44 @@ def digests(folder: Path) -> dict[str, str]:
 
 def tags(folder: Path) -> dict[str, str]:
     """Return the tags of a logged model with the files of this folder."""
+    files = digests(folder)
+    code = next((files[name] for name in CODE_NAMES if name in files), "")
     return {
-        FILES_TAG: json.dumps(digests(folder), separators=(",", ":")),
-        FORMAT_TAG: str(NEWEST),
+        FILES_TAG: json.dumps(files, separators=(",", ":")),
+        FORMAT_TAG: str(number(code)),
     }
+
+
+def named_version(client: MlflowClient, uri: str) -> tuple[str, str] | None:
+    """Return the registered model and the version number that a URI names.
+
+    Parameters
+    ----------
+    client : MlflowClient
+    uri : str
+        ``models:/name/version``, ``models:/name@alias`` or ``models:/name/latest``, the highest
+        number; None for any other.
+
+    Raises
+    ------
+    MlflowException
+        The store has no such alias, or no version of this name.
+    """
+    found = _VERSION.fullmatch(uri)
+    if found is None:
+        return None
+    name, alias, which = found.groups()
+    if alias is not None:
+        return name, str(client.get_model_version_by_alias(name, alias).version)
+    if which.isdecimal():
+        return name, which
+    quoted = name.replace("'", "''")
+    newest = client.search_model_versions(
+        f"name='{quoted}'", max_results=1, order_by=["version_number DESC"]
+    )
+    if not newest:
+        raise MlflowException(f"registered model '{name}' has no version", RESOURCE_DOES_NOT_EXIST)
+    return name, str(newest[0].version)
 
 
 def recorded(client: MlflowClient, uri: str) -> Record:
@@ -103,14 +140,9 @@ def recorded(client: MlflowClient, uri: str) -> Record:
     ----------
     client : MlflowClient
     uri : str
-        ``models:/m-…``, ``models:/name/version``, ``runs:/id/name`` or a folder.
+        ``models:/m-…``, a version as in `named_version`, ``runs:/id/name`` or a folder.
     """
-    try:
-        logged = _logged_model(client, uri)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        logged = None  # deleted, although a version still has its files
+    logged = logged_model(client, uri)
     if logged is None:
         return Record()
     files = logged.tags.get(FILES_TAG)
@@ -120,6 +152,16 @@ def recorded(client: MlflowClient, uri: str) -> Record:
         format=int(number) if number.isdecimal() else 0,
         run_id=logged.source_run_id,
     )
+
+
+def logged_model(client: MlflowClient, uri: str) -> LoggedModel | None:
+    """Return the logged model behind a URI; None if it was deleted or is not of the store."""
+    try:
+        return _logged_model(client, uri)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None  # deleted, although a version still has its files
 
 
 def check(folder: Path, known: Record, what: str) -> None:
@@ -142,8 +184,14 @@ def check(folder: Path, known: Record, what: str) -> None:
     """
     if known.files is not None:
         _check_files(folder, known, known.files, what)
-    about = _parsed((folder / MLMODEL).read_bytes())
+    description = folder / MLMODEL
+    if not description.is_file():
+        _refuse_incomplete([MLMODEL], what)
+    about = _parsed(description.read_bytes())
     _check_flavors(about, what)
+    missing = [path for path in _PATHS.values() if not (folder / path).is_file()]
+    if missing:
+        _refuse_incomplete(missing, what)
     _check_code(folder, about, known, what)
 
 
@@ -185,7 +233,15 @@ def _check_files(folder: Path, known: Record, files: Mapping[str, str], what: st
     raise RegistryError(
         f"{what}: its files are not those that were logged ({told}), so nothing of it was loaded. "
         f"Find out who can write to the artifacts of the store. Then restore the files{again}. "
-        "If it is the champion, `segment rollback` brings the one before it back."
+        "If it is the champion, `segment rollback` brings the one before it back; without one, "
+        "remove its alias `champion` in the MLflow UI and promote another run."
+    )
+
+
+def _refuse_incomplete(missing: list[str], what: str) -> NoReturn:
+    raise RegistryError(
+        f"{what}: its files are incomplete (missing: {_listed(missing)}). Restore them, or use "
+        "another model."
     )
 
 
@@ -255,16 +311,16 @@ def _check_code(folder: Path, about: Mapping[str, Any], known: Record, what: str
 
 def _logged_model(client: MlflowClient, uri: str) -> LoggedModel | None:
     """Return the logged model behind a URI, or None for files outside the store."""
-    kind, _, path = uri.partition(":/")
-    first, _, rest = path.strip("/").partition("/")
-    if kind == "models" and not rest:
-        return client.get_logged_model(first)
-    if kind == "models":
-        version = client.get_model_version(first, rest)
+    if (named := named_version(client, uri)) is not None:
+        version = client.get_model_version(*named)
         # A copy in another registered model names the version it was copied from, and the id.
         if version.model_id:
             return client.get_logged_model(version.model_id)
         return None if version.source == uri else _logged_model(client, str(version.source))
+    kind, _, path = uri.partition(":/")
+    first, _, rest = path.strip("/").partition("/")
+    if kind == "models" and not rest:
+        return client.get_logged_model(first)
     if kind == "runs":
         outputs = client.get_run(first).outputs
         logged = [] if outputs is None else outputs.model_outputs

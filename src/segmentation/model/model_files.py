@@ -11,8 +11,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from sklearn.pipeline import Pipeline
 
 from segmentation.errors import RegistryError
 from segmentation.model import integrity
-from segmentation.model.integrity import ARTIFACTS, COMPILED, FETCH_NOTE
+from segmentation.model.integrity import ARTIFACTS, COMPILED, FETCH_NOTE, MLMODEL
 from segmentation.model.segment_model import (
     PIPELINE_FILE,
     SEGMENTS_FILE,
@@ -63,7 +63,9 @@ class ModelFolder:
     ids, names : tuples
         Segment id and name of each cluster index.
     uri : str
-        Where the files come from, for messages.
+        Where the files come from.
+    unrecorded : mapping of str to str
+        Tags with the digests of the files as they were fetched, if the store has none of them.
     """
 
     path: Path
@@ -71,6 +73,7 @@ class ModelFolder:
     ids: tuple[int, ...]
     names: tuple[str, ...]
     uri: str = "the model"
+    unrecorded: Mapping[str, str] = field(default_factory=dict)
 
     def pipeline(self) -> Pipeline:
         """Load the fitted pipeline."""
@@ -109,7 +112,7 @@ def fetch(uri: str, into: Path, *, trust: bool = True) -> ModelFolder:
     Parameters
     ----------
     uri : str
-        ``models:/m-…``, ``models:/name/version`` or a folder.
+        ``models:/m-…``, a version of a registered model or a folder.
     into : Path
         A folder that does not exist yet.
     trust : bool
@@ -134,9 +137,8 @@ def fetch(uri: str, into: Path, *, trust: bool = True) -> ModelFolder:
             f"the files of {uri} cannot be read: {str(error).splitlines()[0]}"
         ) from error
     (path / FETCH_NOTE).unlink(missing_ok=True)
-    for compiled in [*path.rglob(COMPILED)]:
-        # Python would run what is in there instead of the code that is checked below.
-        shutil.rmtree(compiled)
+    # Python would run what is in there instead of the code that is checked below.
+    _remove_compiled(path)
     if known.files is None and not (path / ARTIFACTS / SEGMENTS_FILE).is_file():
         raise RegistryError(
             f"{uri} is not a model logged by `segment fit`; choose another registered model "
@@ -149,13 +151,20 @@ def fetch(uri: str, into: Path, *, trust: bool = True) -> ModelFolder:
             "trust=true; otherwise fit again and promote that run."
         )
     integrity.check(path, known, uri)
-    return _read(path, uri)
+    folder = _read(path, uri)
+    return folder if known.files is not None else replace(folder, unrecorded=integrity.tags(path))
 
 
-def record(client: MlflowClient, model_id: str, folder: ModelFolder) -> None:
-    """Give a logged model the digests of these files, unless it has some."""
-    if integrity.FILES_TAG not in client.get_logged_model(model_id).tags:
-        client.set_logged_model_tags(model_id, integrity.tags(folder.path))
+def record(client: MlflowClient, folder: ModelFolder) -> None:
+    """Give the logged model of a fetched folder the digests of its files, unless it has some.
+
+    A version whose logged model was deleted stays without: there is nothing to hold the tags.
+    """
+    if not folder.unrecorded:
+        return
+    logged = integrity.logged_model(client, folder.uri)
+    if logged is not None and integrity.FILES_TAG not in logged.tags:
+        client.set_logged_model_tags(logged.model_id, dict(folder.unrecorded))
 
 
 def relabel(folder: ModelFolder, ids: Sequence[int], names: Sequence[str]) -> ModelFolder:
@@ -163,7 +172,7 @@ def relabel(folder: ModelFolder, ids: Sequence[int], names: Sequence[str]) -> Mo
     file = folder.path / ARTIFACTS / SEGMENTS_FILE
     known = Segments.read(file)
     known._replace(ids=tuple(int(id_) for id_ in ids), names=tuple(names)).write(file)
-    return _read(folder.path, folder.uri)
+    return replace(_read(folder.path, folder.uri), unrecorded=folder.unrecorded)
 
 
 def fresh_process_problem(folder: ModelFolder) -> str | None:
@@ -213,14 +222,21 @@ def log(
         params=run.data.params,
         tags=tags,
     )
+    # Left by whoever loaded the model from this folder.
+    _remove_compiled(folder.path)
     model = Model.load(str(folder.path))
     model.model_id, model.run_id = logged.model_id, run.info.run_id
     model.model_uuid, model.artifact_path = logged.model_id, logged.artifact_location
-    model.save(str(folder.path / "MLmodel"))
+    model.save(str(folder.path / MLMODEL))
     client.set_logged_model_tags(logged.model_id, integrity.tags(folder.path))
     client.log_model_artifacts(logged.model_id, str(folder.path))
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
     return str(logged.model_id)
+
+
+def _remove_compiled(path: Path) -> None:
+    for compiled in [*path.rglob(COMPILED)]:
+        shutil.rmtree(compiled)
 
 
 def _read(path: Path, uri: str) -> ModelFolder:

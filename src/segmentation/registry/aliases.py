@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
@@ -20,6 +22,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from segmentation.errors import RegistryError
+from segmentation.model import model_files
 from segmentation.registry import locking
 from segmentation.registry.locking import Check
 from segmentation.registry.registration import make_registered_model, register
@@ -60,12 +63,15 @@ class Promotion:
         Run of the version.
     previous : int or None
         The champion before this promotion.
+    overridden : tuple of str
+        The gates that failed and were overridden.
     """
 
     name: str
     version: int
     run_id: str
     previous: int | None
+    overridden: tuple[str, ...] = ()
 
     @property
     def uri(self) -> str:
@@ -163,8 +169,11 @@ def check_champion(client: MlflowClient, name: str, expected: ModelVersion | Non
     found = _champion_number(client, name)
     wanted = None if expected is None else int(expected.version)
     if found != wanted:
-        now, then = _champion_text(found), _champion_text(wanted)
-        raise Overtaken(f"in the meantime {now} of '{name}' became the champion, it was {then}")
+        became = f"version {found} of '{name}' became the champion"
+        if found is None:
+            became = f"the champion of '{name}' was removed"
+        before = "there was none" if wanted is None else f"it was version {wanted}"
+        raise Overtaken(f"{became} in the meantime; before, {before}")
 
 
 def _move_champion(
@@ -176,18 +185,14 @@ def _move_champion(
     found = _champion_number(client, name)
     if found != int(version):
         raise Overtaken(
-            f"version {version} of '{name}' was the champion for a moment only; in the meantime "
-            f"{_champion_text(found)} became the champion"
+            f"version {version} of '{name}' was the champion for a moment only; "
+            f"{'no version' if found is None else f'version {found}'} is the champion now"
         )
 
 
 def _champion_number(client: MlflowClient, name: str) -> int | None:
     number = client.get_registered_model(name).aliases.get(CHAMPION)
     return None if number is None else int(number)
-
-
-def _champion_text(number: int | None) -> str:
-    return "no version" if number is None else f"version {number}"
 
 
 def _clear_rollback(client: MlflowClient, name: str, version: str) -> None:
@@ -219,6 +224,8 @@ def rollback(*, tracking_uri: str, name: str = MODEL_NAME, reason: str | None = 
     with locking.exclusive(client, tracking_uri, name) as check:
         champion = _champion_to_roll_back(client, name)
         previous = _previous_of(client, champion, name)
+        check()
+        check_champion(client, name, champion)
         taken = (f"{now()} by {process.user()}", reason or "not given")
         for key, value in zip(ROLLED_BACK, taken, strict=True):
             client.set_model_version_tag(name, champion.version, key, value)
@@ -278,11 +285,11 @@ def _previous_of(client: MlflowClient, champion: ModelVersion, name: str) -> Mod
         ) from error
 
 
-def copy_champion(*, tracking_uri: str, name: str, copy_to: str) -> Promotion:
+def copy_champion(*, tracking_uri: str, name: str, copy_to: str, trust: bool = False) -> Promotion:
     """Copy the champion to another registered model and make it the champion there.
 
-    The copy refers to the same files and therefore has the same ids and names. An interrupted copy
-    can be repeated.
+    The copy refers to the same files, which are checked first, and therefore has the same ids and
+    names. An interrupted copy can be repeated.
 
     Parameters
     ----------
@@ -290,11 +297,13 @@ def copy_champion(*, tracking_uri: str, name: str, copy_to: str) -> Promotion:
     name : str
     copy_to : str
         The other registered model, such as ``prod.customer-segments``; created if missing.
+    trust : bool
+        Accept a champion without digests of its files; it gets them.
 
     Raises
     ------
     RegistryError
-        There is no champion, or the other name cannot be used.
+        There is no champion, its files have changed, or the other name cannot be used.
     """
     mlflow.set_tracking_uri(tracking_uri)
     client = MlflowClient(tracking_uri)
@@ -304,8 +313,10 @@ def copy_champion(*, tracking_uri: str, name: str, copy_to: str) -> Promotion:
         raise RegistryError(
             f"registered model '{name}' has no champion to copy; promote a run first"
         )
-    make_registered_model(client, copy_to)
     source = f"models:/{name}/{champion.version}"
+    with tempfile.TemporaryDirectory(prefix="segment-") as scratch:
+        checked = model_files.fetch(source, Path(scratch, "champion"), trust=trust)
+    make_registered_model(client, copy_to)
     with locking.exclusive(client, tracking_uri, copy_to) as check:
         there = champion_version(client, copy_to)
         made = [v for v in versions(client, copy_to) if v.source == source]
@@ -313,6 +324,7 @@ def copy_champion(*, tracking_uri: str, name: str, copy_to: str) -> Promotion:
         with contextlib.redirect_stderr(io.StringIO()):
             copy = made[0] if made else client.copy_model_version(source, copy_to)
         if there is None or there.version != copy.version:
+            model_files.record(client, checked)
             for key in OF_ITS_MODEL:
                 client.delete_model_version_tag(copy_to, copy.version, key)
             make_champion(client, copy_to, copy.version, there, check)

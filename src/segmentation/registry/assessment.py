@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,10 @@ class Assessment:
         The challenger's files with the ids and names it would have.
     relabelled : bool
         Whether these differ from the ones it was logged with.
+    earlier : ModelVersion or None
+        Its version with these ids and names, left by an earlier promotion.
+    fetched : tuple of ModelFolder
+        All models whose files were checked, as they are stored.
     lineage : Lineage
     names : dict of int to str
         Name of every segment id, old and new.
@@ -62,6 +67,8 @@ class Assessment:
     standing: Standing
     folder: ModelFolder
     relabelled: bool
+    earlier: ModelVersion | None
+    fetched: tuple[ModelFolder, ...]
     lineage: Lineage
     names: dict[int, str]
     all_new: str | None
@@ -130,10 +137,11 @@ def assess(
             "choose one from `segment compare`."
         )
     folder = model_files.fetch(f"models:/{model_id}", scratch / "challenger", trust=trust)
-    old = None
+    old, fetched = None, [folder]
     if champion is not None:
         uri = f"models:/{name}/{champion.version}"
         old = model_files.fetch(uri, scratch / "champion", trust=trust)
+        fetched.append(old)
     table, customers, problem = _customers(store, run, folder.columns, trust, say)
     compared = compare(table, customers, problem, folder, old)
     matched = _match(run.info.run_id, standing, compared, folder, old)
@@ -148,6 +156,11 @@ def assess(
     )
     if relabelled:
         folder = model_files.relabel(folder, matched.ids, names)
+    earlier = standing.same_version(run_id, labels(folder))
+    if earlier is not None and earlier.source != f"models:/{model_id}":
+        # These files would become the champion's, not those of the run's own model.
+        copy = model_files.fetch(str(earlier.source), scratch / "earlier", trust=trust)
+        fetched.append(copy)
     if _asked("loads", rules):
         findings = replace(findings, load_problem=model_files.fresh_process_problem(folder))
     if counts is not None:
@@ -160,6 +173,8 @@ def assess(
         standing=standing,
         folder=folder,
         relabelled=relabelled,
+        earlier=earlier,
+        fetched=tuple(fetched),
         lineage=matched,
         all_new=compared.problem if old is not None else None,
         names={**known, **dict(zip(folder.ids, folder.names, strict=True))},
@@ -167,6 +182,14 @@ def assess(
         moved=moved,
         answers=tuple(gates.check(findings, rules)),
     )
+
+
+def labels(folder: ModelFolder) -> dict[str, str]:
+    """Return the tags of a version with the ids and names of this folder."""
+    return {
+        "segment_ids": json.dumps(folder.ids),
+        "segment_names": json.dumps(folder.names, ensure_ascii=False),
+    }
 
 
 def _customers(
@@ -207,9 +230,11 @@ def _match(
     old: ModelFolder | None,
 ) -> Lineage:
     """Return the lineage; every segment is new if the champion could not label the customers."""
-    if old is None:
-        return lineage.unchanged(folder.ids)
     used, earlier = standing.next_segment_id, standing.earlier_ids(run_id)
+    if old is None and not used:
+        return lineage.unchanged(folder.ids)
+    if old is None:  # the champion was deleted, but its ids may still be in use elsewhere
+        return lineage.all_new((), len(folder.ids), used=used, earlier=earlier)
     if compared.overlap is None:
         return lineage.all_new(old.ids, len(folder.ids), used=used, earlier=earlier)
     return lineage.match(compared.overlap, used=used, earlier=earlier)

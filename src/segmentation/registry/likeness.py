@@ -70,16 +70,18 @@ class Likeness:
         Examples
         --------
         >>> Likeness(2, in_range=0.98, jaccard=0.4, distance=0.1, spacing=2.0).text()
-        '98\xa0% in range, Jaccard 0.40 (at least 0.50), centre moved 5\xa0% of the spacing'
+        '98\xa0% in range, Jaccard 0.40 (needs at least 0.50), centre moved 5\xa0% of the spacing'
         """
         range_, shared, shift = f"{percent(self.in_range)} in range", f"{self.jaccard:.2f}", ""
         if self.in_range < IN_RANGE:
-            range_ += f" (at least {percent(IN_RANGE)})"
+            range_ += f" (needs at least {percent(IN_RANGE)})"
         if self.jaccard < JACCARD:
-            shared += f" (at least {JACCARD:.2f})"
+            shared += f" (needs at least {JACCARD:.2f})"
         if self.shift > SHIFT:
-            shift = f" (at most {percent(SHIFT)})"
-        moved = percent(self.shift) if np.isfinite(self.shift) else "more than 100 %"
+            shift = f" (needs at most {percent(SHIFT)})"
+        moved = (
+            percent(self.shift) if np.isfinite(self.shift) else "more than 100\N{NO-BREAK SPACE}%"
+        )
         return f"{range_}, Jaccard {shared}, centre moved {moved} of the spacing{shift}"
 
 

@@ -63,12 +63,12 @@ def exclusive(client: MlflowClient, uri: str, name: str) -> Iterator[Check]:
         Another process has held it for minutes.
     """
     folder = Path(uri.removeprefix(SQLITE)).resolve().parent if uri.startswith(SQLITE) else None
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         if folder is not None and (opened := _lock(folder, name)) is not None:
-            held.callback(os.close, opened)
+            stack.callback(os.close, opened)
             yield lambda: None
         else:
-            yield held.enter_context(_claimed(client, name))
+            yield stack.enter_context(_claimed(client, name))
 
 
 def _lock(folder: Path, name: str) -> int | None:

@@ -13,7 +13,7 @@ from segmentation.experiments.ranking import markdown
 from segmentation.model import model_files
 from segmentation.registry import aliases, gates, locking, registration, versions
 from segmentation.registry.aliases import Promotion
-from segmentation.registry.assessment import Assessment
+from segmentation.registry.assessment import Assessment, labels
 from segmentation.registry.report import all_new_text, lineage_table, promotion_items
 from segmentation.registry.versions import NEXT_ID, PROMOTION, Overtaken, Standing
 from segmentation.tracking import process, run_logger
@@ -40,8 +40,10 @@ def promote(store: Store, assessed: Assessment, *, override: str | None = None) 
     GateRefused
         A gate fails and there is no `override`; the registry is unchanged.
     Overtaken
-        The champion, or the segment ids in use, have changed since the assessment. The registry
-        and the run are unchanged; assess the challenger again.
+        The champion, or the segment ids in use, have changed since the assessment; this call has
+        not moved the champion, or not for good. If that happened while the findings were being
+        written, the run and a version that is not the champion already have them. Assess the
+        challenger again, which replaces them.
     """
     outcome = _outcome(assessed, override)
     items = [*promotion_items(assessed, outcome, override), Tag(PROMOTION, outcome)]
@@ -59,6 +61,11 @@ def promote(store: Store, assessed: Assessment, *, override: str | None = None) 
             _check_unchanged(assessed.standing, standing)
             version = _register(store, assessed, standing, override)
             check()
+            aliases.check_champion(client, name, assessed.champion)
+            # Before the alias moves: a promotion that was cut off later could not be repeated, as
+            # the run would be the champion already.
+            for folder in assessed.fetched:
+                model_files.record(client, folder)
             run_logger.write_items(store, assessed.run, items)
             client.set_model_version_tag(name, version.version, PROMOTION, outcome)
             aliases.make_champion(client, name, version.version, assessed.champion, check)
@@ -68,6 +75,7 @@ def promote(store: Store, assessed: Assessment, *, override: str | None = None) 
         version=int(version.version),
         run_id=str(assessed.run.info.run_id),
         previous=None if previous is None else int(previous.version),
+        overridden=tuple(one.gate for one in assessed.failed),
     )
 
 
@@ -97,7 +105,7 @@ def _check_unchanged(then: Standing, now: Standing) -> None:
     if before != after:
         raise Overtaken(
             f"{f'version {after}' if after else 'no version'} of '{now.name}' is the champion "
-            f"now; the run was compared with {f'version {before}' if before else 'none'}"
+            f"now; the run was compared with {f'version {before}' if before else 'no champion'}"
         )
     if now.newest > then.newest or now.next_segment_id > then.next_segment_id:
         raise Overtaken(
@@ -112,16 +120,13 @@ def _register(
     """Return the challenger's version, whose segment ids no other version has by accident."""
     client, name, run = store.client, assessed.name, assessed.run
     tags = _tags(assessed, override)
-    labels = {key: tags[key] for key in ("segment_ids", "segment_names")}
-    earlier = standing.same_version(run.info.run_id, labels)
     copy = None
-    if earlier is not None:
-        source = str(earlier.source)
+    if assessed.earlier is not None:
+        source = str(assessed.earlier.source)
     elif assessed.relabelled:
         copy = _log_copy(store, assessed)
         source = f"models:/{copy}"
     else:
-        model_files.record(client, assessed.model_id, assessed.folder)
         source = f"models:/{assessed.model_id}"
     new_tags = {PROMOTION: versions.UNFINISHED, versions.KNOWN: str(standing.newest)}
     version, is_new = registration.register(
@@ -139,7 +144,8 @@ def _register(
         if copy is not None:
             client.delete_logged_model(copy)
         raise Overtaken(f"another version of '{name}' was made at the same moment")
-    client.set_registered_model_tag(name, NEXT_ID, tags[NEXT_ID])
+    next_id = max(assessed.lineage.next_id, standing.next_segment_id)
+    client.set_registered_model_tag(name, NEXT_ID, str(next_id))
     return version
 
 
@@ -161,8 +167,7 @@ def _tags(assessed: Assessment, override: str | None) -> dict[str, str]:
     kept = assessed.champion.tags if assessed.champion is not None else {}
     retired = {*json.loads(kept.get("retired_ids", "[]")), *assessed.lineage.retired}
     tags = {
-        "segment_ids": json.dumps(assessed.folder.ids),
-        "segment_names": json.dumps(assessed.folder.names, ensure_ascii=False),
+        **labels(assessed.folder),
         "retired_ids": json.dumps(sorted(retired - set(assessed.folder.ids))),
         NEXT_ID: str(assessed.lineage.next_id),
         "lineage": json.dumps([fate.record() for fate in assessed.lineage.fates]),

@@ -12,6 +12,7 @@ from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 
 from segmentation.errors import GateRefused, RegistryError
+from segmentation.tracking import runs
 
 MODEL_NAME = "customer-segments"
 CHAMPION = "champion"
@@ -168,7 +169,7 @@ def finished_run(client: MlflowClient, run_id: str) -> Run:
     if run.info.lifecycle_stage == "deleted":
         raise RegistryError(
             f"run_id={run_id}: the run was deleted; restore it with "
-            f"`mlflow runs restore --run-id {run_id}` or choose another (`segment compare`)"
+            f"`{runs.restoring(run_id)}` or choose another (`segment compare`)"
         )
     if run.info.status != RunStatus.to_string(RunStatus.FINISHED):
         raise RegistryError(

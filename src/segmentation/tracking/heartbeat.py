@@ -21,7 +21,15 @@ WAIT_SECONDS = 5.0
 # Held while a heartbeat is written. A fork made then would inherit locks and a connection in use.
 _writing = threading.Lock()
 _has_written = False
-_held_by_fork = False
+
+
+class _Fork(threading.local):
+    """Whether this thread, which makes a fork, holds `_writing`; another may be forking, too."""
+
+    holds = False
+
+
+_fork = _Fork()
 
 
 class Heartbeat:
@@ -77,9 +85,9 @@ class Heartbeat:
 
 
 def _before_fork() -> None:
-    global _has_written, _held_by_fork
+    global _has_written
     # With a server that does not answer, the fork goes on: what it inherits is rarely in its way.
-    _held_by_fork = _writing.acquire(timeout=WAIT_SECONDS)
+    _fork.holds = _writing.acquire(timeout=WAIT_SECONDS)
     if _has_written:
         # The caller has done so too, but a heartbeat may have opened a connection since.
         release_connections()
@@ -87,15 +95,15 @@ def _before_fork() -> None:
 
 
 def _after_fork_in_parent() -> None:
-    global _held_by_fork
-    if _held_by_fork:
-        _held_by_fork = False
+    if _fork.holds:
+        _fork.holds = False
         _writing.release()
 
 
 def _after_fork_in_child() -> None:
     global _writing
     _writing = threading.Lock()
+    _fork.holds = False
 
 
 if hasattr(os, "register_at_fork"):

@@ -16,7 +16,6 @@ from segmentation.tracking.heartbeat import PATIENCE_SECONDS
 from segmentation.tracking.store import Store, store_errors
 
 POLL_SECONDS = 5.0
-RUNNING = "attributes.status = 'RUNNING'"
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def mark_left_behind(store: Store) -> int:
     Only runs whose process has certainly ended are marked.
     """
     with store_errors(store.uri):
-        found = [run for run in runs.search(store, RUNNING) if process.is_gone(run.data.tags)]
+        found = [run for run in runs.search(store, runs.RUNNING) if process.is_gone(run.data.tags)]
         return sum(
             _mark(store, run, "its process ended before the run did (killed?)") for run in found
         )
@@ -52,7 +51,7 @@ def unseen(store: Store) -> Unseen:
     with store_errors(store.uri):
         hidden = [
             run
-            for run in runs.search(store, RUNNING)
+            for run in runs.search(store, runs.RUNNING)
             if process.state(run.data.tags) is process.State.HIDDEN
         ]
     watched = tuple(run for run in hidden if process.HEARTBEAT in run.data.tags)
@@ -87,7 +86,9 @@ def mark_silent(
     waited = 0.0
     left = {str(run.info.run_id): run for run in watched}
     while left and waited < PATIENCE_SECONDS:
-        say(f"  {len(left)} still silent, watching for {PATIENCE_SECONDS - waited:.0f} s more")
+        runs_left = "1 run" if len(left) == 1 else f"{len(left)} runs"
+        rest = f"{PATIENCE_SECONDS - waited:.0f} s"
+        say(f"  {runs_left} still silent; watching for another {rest}")
         before = clock()
         sleep(POLL_SECONDS)
         # A machine that was paused, with their processes on it, would jump over all of the wait.

@@ -23,7 +23,7 @@ def shared_with(store: Store, run: Run) -> str | None:
     store : Store
     run : Run
     """
-    artifacts = local_path(str(run.info.artifact_uri))
+    artifacts = local_path(store, str(run.info.artifact_uri))
     if not store.is_local or artifacts is None:
         return "the store is not a local file, so others may be able to write to it"
     if not hasattr(os, "geteuid"):

@@ -72,9 +72,8 @@ class Place:
         return None
 
 
-# MLflow's artifact repositories are global, too.
+# MLflow's artifact repositories are global, too. By tracking URI, the store opened last at the end.
 _places: dict[str, Place] = {}
-_current: Place | None = None
 
 
 def place_of(database: Path, locations: Iterable[str]) -> Place:
@@ -101,9 +100,13 @@ def place_of(database: Path, locations: Iterable[str]) -> Place:
 
 
 def remember(uri: str, place: Place) -> None:
-    """Use the place of an opened store for its artifacts from now on."""
-    global _current
-    _places[uri] = _current = place
+    """Have MLflow find the artifacts of an opened store from now on.
+
+    MLflow keeps artifact repositories by run. So of two opened copies of one store, which have the
+    same runs, MLflow's own calls may use the artifacts of the other; ours do not.
+    """
+    _places.pop(uri, None)
+    _places[uri] = place
     if place.left or place.other:
         _compat.redirect_artifacts(_redirected)
 
@@ -112,16 +115,6 @@ def path_of(uri: str) -> Path | None:
     """Return the recorded path of an address, or None if it is not a file of this machine."""
     parts = urlsplit(uri)
     return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
-
-
-def find(path: Path) -> Path:
-    """Return where a path recorded in the store opened last is read."""
-    return path if _current is None else _current.find(path)
-
-
-def own(path: Path) -> Path:
-    """Return where a folder recorded in the store opened last is written."""
-    return path if _current is None else _current.own(path)
 
 
 def note(place: Place, command: str) -> str | None:
@@ -142,8 +135,8 @@ def note(place: Place, command: str) -> str | None:
             f"independent of it: {_copying(place.left[0], place.here)}"
         )
     return (
-        f"this store was moved or copied from {was} to {now}. Its artifacts are found here; other "
-        f"programs, such as the MLflow UI, find them after: {command}"
+        f"this store was moved or copied from {was} to {now}. segment finds its artifacts in "
+        f"{now}; for other programs, such as the MLflow UI, run: {command}"
     )
 
 
@@ -200,12 +193,22 @@ def _copying(source: Path, target: Path) -> str:
 
 
 def _redirected(address: str, tracking_uri: str | None, *, write: bool) -> str:
-    place = _places.get(tracking_uri or "", _current)
     path = path_of(address)
+    place = None if path is None else _places.get(tracking_uri or "") or _place_with(path)
     if place is None or path is None:
         return address
     found = place.own(path) if write else place.find(path)
     return address if found == path else found.as_uri()
+
+
+def _place_with(path: Path) -> Place | None:
+    """Return the place that translates a recorded path, for calls without a tracking URI."""
+    found = (place for place in reversed(_places.values()) if _translates(place, path))
+    return next(found, None)
+
+
+def _translates(place: Place, path: Path) -> bool:
+    return place.near(path, (*place.left, *place.other)) is not None
 
 
 def _is_same(one: Path, other: Path) -> bool:

@@ -21,6 +21,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models.model import ModelInfo
 from sqlalchemy.exc import SQLAlchemyError
 
+from segmentation.evaluation.formats import short_digest
 from segmentation.model import flavor
 from segmentation.model.packaging import portable_model
 from segmentation.result import SegmentationResult
@@ -187,7 +188,7 @@ def write_result(
     meta = {
         "run": run_name(result),
         "run id": run_id,
-        "data": f"{result.customers.source} (SHA-256 {result.customers.digest[:16]}…)",
+        "data": f"{result.customers.source} (SHA-256 {short_digest(result.customers.digest)}…)",
         "seed": str(result.seed),
         "command": command,
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
@@ -201,18 +202,19 @@ def write_result(
     items = iter_log_items(
         result, meta=meta, data_figures=data_figures, log_customers=log_customers, drawn=drawn
     )
-    with _filed(run, itertools.chain(items, own)) as filed, store_errors(store.uri):
+    with _filed(store, run, itertools.chain(items, own)) as filed, store_errors(store.uri):
         params = {item.name: item.value for item in filed.small if isinstance(item, Param)}
         model = flavor.log(portable_model(result), client=store.client, run=run, params=params)
         _log_filed(store, run, filed, model_id=str(model.model_id))
         _write_dataset(store, run_id, result)
         _verify_model(store, model, result)
+    link = store.link(run_id)
     return LoggedRun(
         run_id=run_id,
         name=run_name(result),
-        link=store.link(run_id),
+        link=link,
         model_uri=str(model.model_uri),
-        report=runs.artifact_file(str(run.info.artifact_uri), "report.html") or store.link(run_id),
+        report=runs.artifact_file(store, str(run.info.artifact_uri), runs.REPORT_FILE) or link,
         row=runs.row_of(_as_logged(run, filed.small)),
     )
 
@@ -244,7 +246,7 @@ def write_items(store: Store, run: Run, items: Iterable[LogItem]) -> None:
         The run as it was before; what it already contains is not written again.
     items : iterable of LogItem
     """
-    with _filed(run, items) as filed:
+    with _filed(store, run, items) as filed:
         _log_filed(store, run, filed)
 
 
@@ -269,10 +271,12 @@ class _Filed:
 
 
 @contextlib.contextmanager
-def _filed(run: Run, items: Iterable[LogItem]) -> Iterator[_Filed]:
+def _filed(store: Store, run: Run, items: Iterable[LogItem]) -> Iterator[_Filed]:
     """Write each item as it is made: a table of 1e7 customers takes half a gigabyte of memory."""
     recorded = relocation.path_of(str(run.info.artifact_uri))
-    home = None if recorded is None else relocation.own(recorded)
+    home = recorded
+    if recorded is not None and store.place is not None:
+        home = store.place.own(recorded)
     with contextlib.ExitStack() as scratch:
         folder = home or Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix="segment-")))
         filed = _Filed(folder, home is not None, [], [])
@@ -354,7 +358,7 @@ def _verify_model(store: Store, model: ModelInfo, result: SegmentationResult) ->
     """
     rows = result.customers.frame[list(result.features.columns)].head(VERIFIED_ROWS)
     # Artifacts that are files on this machine are read in place.
-    folder = runs.local_path(str(model.artifact_path))
+    folder = runs.local_path(store, str(model.artifact_path))
     where = str(folder) if folder is not None else str(model.model_uri)
     answer = flavor.load(where, tracking_uri=store.uri).model.predict(None, rows)  # type: ignore[arg-type]
     labels = result.labels[: len(rows)]

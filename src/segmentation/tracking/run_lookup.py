@@ -18,10 +18,12 @@ from mlflow.exceptions import MlflowException
 from segmentation.errors import TrackingError
 from segmentation.evaluation.partition import segments_of
 from segmentation.tracking.runs import (
+    FINISHED,
     SEGMENTS_FILE,
     customer_segments,
     local_path,
     logged_table,
+    restoring,
     row_of,
     stored_config,
 )
@@ -97,10 +99,12 @@ def find_segmentation(store: Store, given: str) -> Run:
             raise TrackingError(f"runs: {given!r} {_obstacle(found[0])}.")
         newest = store.client.search_runs(
             [store.experiment_id],
-            "attributes.status = 'FINISHED' and metrics.k > 0",
+            FINISHED,
             max_results=MOST_CANDIDATES,
         )
-    known = f"The newest finished runs: {_listed(newest)}." if newest else "It has none finished."
+    known = (
+        f"The newest finished runs: {_listed(newest)}." if newest else "It has no finished runs."
+    )
     raise TrackingError(
         f"runs: no run of experiment {store.experiment!r} has an id that begins with {given!r}, "
         f"or that name. {known}"
@@ -178,8 +182,7 @@ def _matching(store: Store, given: str) -> list[Run]:
 def _obstacle(run: Run) -> str | None:
     """Say why a run cannot be compared; None if it can."""
     if run.info.lifecycle_stage != "active":
-        restore = f"mlflow runs restore --run-id {run.info.run_id}"
-        return f"is a deleted run; restore it with `{restore}`"
+        return f"is a deleted run; restore it with `{restoring(str(run.info.run_id))}`"
     if run.info.status != "FINISHED":
         return f"is a run that is {run.info.status}: only finished runs can be compared"
     if not run.data.metrics.get("k"):
@@ -215,7 +218,7 @@ def _packages(store: Store, run: Run) -> dict[str, str]:
         tempfile.TemporaryDirectory(prefix="segment-") as scratch,
     ):
         location = str(store.client.get_logged_model(outputs[-1].model_id).artifact_location)
-        folder = local_path(location)
+        folder = local_path(store, location)
         if folder is None:
             remote = f"{location}/{REQUIREMENTS}"
             mlflow.artifacts.download_artifacts(

@@ -35,7 +35,9 @@ ERROR = "error"
 LOGGED_RANKS = {name: f"logged_{name}" for name in (RANK, ORDER, SWEEP_RANK)}
 LOGGED_BELOW = "logged_below"
 
-_FINISHED = "attributes.status = 'FINISHED' and metrics.k > 0"
+#: Conditions in MLflow's syntax: runs with a segmentation, and runs that have not ended.
+FINISHED = "attributes.status = 'FINISHED' and metrics.k > 0"
+RUNNING = "attributes.status = 'RUNNING'"
 
 _SETTINGS = ("customers", "seed", "choice", "k_min", "k_max", "engine", "effort", "data")
 
@@ -56,9 +58,14 @@ def finish(store: Store, run_id: str) -> None:
         store.client.delete_tag(run_id, ERROR)
 
 
+def restoring(run_id: str) -> str:
+    """Return the command that restores a deleted run."""
+    return f"mlflow runs restore --run-id {run_id}"
+
+
 def running_in_sweep(store: Store, sweep_id: str) -> bool:
     """Return whether a job of the sweep is still marked RUNNING; its parent run does not count."""
-    running = search(store, f"attributes.status = 'RUNNING' and tags.sweep_id = '{sweep_id}'")
+    running = search(store, f"{RUNNING} and tags.sweep_id = '{sweep_id}'")
     return any("mlflow.parentRunId" in run.data.tags for run in running)
 
 
@@ -74,15 +81,17 @@ def search(store: Store, where: str) -> list[Run]:
             return found
 
 
-def local_path(artifact_uri: str) -> Path | None:
+def local_path(store: Store, artifact_uri: str) -> Path | None:
     """Return the local folder of the artifacts, or None if they are on a server."""
     recorded = relocation.path_of(artifact_uri)
-    return None if recorded is None else relocation.find(recorded)
+    if recorded is None or store.place is None:
+        return recorded
+    return store.place.find(recorded)
 
 
-def artifact_file(artifact_uri: str, name: str) -> str | None:
+def artifact_file(store: Store, artifact_uri: str, name: str) -> str | None:
     """Return a ``file://`` link to a run's artifact, or None if it is on a server."""
-    folder = local_path(artifact_uri)
+    folder = local_path(store, artifact_uri)
     return None if folder is None else (folder / name).as_uri()
 
 
@@ -196,13 +205,13 @@ def first_ranked(store: Store, most: int) -> list[dict[str, Any]]:
     """Return the rows of `finished_runs` for the first `most` runs by their logged order."""
     order = [f"metrics.{ORDER} ASC"]
     found = store.client.search_runs(
-        [store.experiment_id], _FINISHED, max_results=most, order_by=order
+        [store.experiment_id], FINISHED, max_results=most, order_by=order
     )
     return [row_of(run) for run in found]
 
 
 def _finished(store: Store, *conditions: str) -> list[dict[str, Any]]:
-    return [row_of(run) for run in search(store, " and ".join([_FINISHED, *conditions]))]
+    return [row_of(run) for run in search(store, " and ".join([FINISHED, *conditions]))]
 
 
 def customer_segments(store: Store, run_id: str, artifact_uri: str) -> pd.Series | None:
@@ -229,7 +238,7 @@ def logged_table(store: Store, run_id: str, artifact_uri: str, name: str) -> pd.
 @contextlib.contextmanager
 def _artifact(store: Store, run_id: str, artifact_uri: str, name: str) -> Iterator[Path | None]:
     """Yield the path of a run's file, in place or downloaded; None if there is none."""
-    folder = local_path(artifact_uri)
+    folder = local_path(store, artifact_uri)
     if folder is not None:
         yield folder / name if (folder / name).is_file() else None
         return

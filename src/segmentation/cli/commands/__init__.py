@@ -11,6 +11,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from segmentation.cli.commands.call import Call
+from segmentation.experiments.ranking_order import ORDER
 
 Run = Callable[[Any, Call], None]
 
@@ -85,9 +86,9 @@ COMMANDS: dict[str, Command] = {
         "rank the finished runs, or compare two of them",
         run="segmentation.cli.commands.compare:run",
         schema="segmentation.config:CompareConfig",
-        details="Runs are ranked by structure, confidence, stability and gap against the null.\n"
-        "runs=[ID,ID] compares two: settings, segments, who is in which, who moves, which is "
-        "better.",
+        details=f"Runs are ranked by {ORDER}.\n"
+        "runs=[ID,ID] compares two: settings, segments, which customers are in which segment, who\n"
+        "moves, which is better.",
         examples=(
             "segment compare",
             "segment compare 'runs=[0a1b2c3d,4e5f6a7b]'",
@@ -115,7 +116,7 @@ COMMANDS: dict[str, Command] = {
         ),
         notes="Runs on different customers cannot be compared. If the experiment has runs of\n"
         "several data sets, name a run with run_id=…, or choose the data: data=newest takes the\n"
-        "data that was used for the first time last, data=customers.csv the data of this name.",
+        "data set that was added most recently, data=customers.csv the data of this name.",
         short={"data": "data_set"},
     ),
     "rollback": Command(

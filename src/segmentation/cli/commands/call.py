@@ -44,20 +44,40 @@ class Call:
             options.append(f"tracking.experiment={tracking.experiment}")
         return " ".join([command, *options])
 
-    def open_store(self, tracking: TrackingConfig, *, reading: bool = False) -> Store:
+    def open_store(
+        self,
+        tracking: TrackingConfig,
+        *,
+        reading: bool = False,
+        existing: bool = False,
+        say_moved: bool = True,
+    ) -> Store:
         """Open the store and experiment that a tracking config names; say if it was moved.
 
         Parameters
         ----------
         tracking : TrackingConfig
         reading : bool
-            Accept a store that cannot be written.
+            Accept a store that cannot be written, but not one that does not exist.
+        existing : bool
+            Do not create a SQLite file: a command that needs runs has nothing to do in a new one.
+        say_moved : bool
+            Print a note if the store was moved.
         """
+        from segmentation.errors import TrackingError
         from segmentation.tracking import relocation
-        from segmentation.tracking.store import open_store
+        from segmentation.tracking.store import SQLITE, open_store
 
-        store = open_store(self.store_uri(tracking), tracking.experiment, reading=reading)
-        if store.place is not None:
+        uri = self.store_uri(tracking)
+        if (reading or existing) and uri.startswith(SQLITE):
+            path = Path(uri.removeprefix(SQLITE))
+            if not path.exists():
+                raise TrackingError(
+                    f"there is no store {path} yet. Make one with `segment fit`, or correct "
+                    "tracking.uri."
+                )
+        store = open_store(uri, tracking.experiment, reading=reading)
+        if say_moved and store.place is not None:
             command = self.next("segment clean relocate=true", tracking)
             _say_once(relocation.note(store.place, command))
         return store

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from segmentation.cli.commands.call import Call
-from segmentation.cli.commands.output import say
+from segmentation.cli.commands.output import passing, say
 from segmentation.config import CleanConfig
 from segmentation.errors import ConfigError
 from segmentation.tracking import relocation
@@ -16,7 +15,7 @@ from segmentation.tracking.store import SQLITE, Store, without_password
 
 def run(config: CleanConfig, call: Call) -> None:
     """Mark the runs KILLED and print how many there were."""
-    store = call.open_store(config.tracking)
+    store = call.open_store(config.tracking, existing=True, say_moved=not config.relocate)
     if config.relocate:
         _relocate(store)
     count = mark_left_behind(store)
@@ -24,12 +23,19 @@ def run(config: CleanConfig, call: Call) -> None:
     watched = len(hidden.watched)
     if watched and config.wait:
         say(
-            f"{watched} running runs belong to processes on another host or in another container: "
+            f"{watched} runs belong to processes on another host or in another container: "
             "watching them for a sign of life (wait=false skips this)"
         )
-        marked = mark_silent(store, hidden.watched, _on_terminal)
+        try:
+            marked = mark_silent(store, hidden.watched, passing)
+        finally:
+            passing("")
         count, watched = count + marked, watched - marked
-    print(f"{count} runs left behind in experiment {store.experiment!r}: marked KILLED.")
+    runs = {0: "No run was", 1: "1 run was"}.get(count, f"{count} runs were")
+    print(
+        f"{runs} left behind in experiment {store.experiment!r}"
+        f"{' and marked KILLED' if count else ''}."
+    )
     if watched and config.wait:
         print(f"{watched} runs on other hosts or in other containers are alive.")
     elif watched:
@@ -52,12 +58,6 @@ def _relocate(store: Store) -> None:
             "moved together with their artifacts."
         )
     rewritten, kept = relocation.relocate(Path(store.uri.removeprefix(SQLITE)), store.place)
-    print(f"{rewritten} addresses of artifacts rewritten: they are in {store.place.here}.")
+    print(f"{rewritten} records now point to {store.place.here}.")
     if kept:
         print(f"{kept} were kept, since their files are not there; move these files first.")
-
-
-def _on_terminal(line: str) -> None:
-    """Print a line that the next one overwrites; nothing where there is no terminal."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)

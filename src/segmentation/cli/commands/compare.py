@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 import sys
 
@@ -39,18 +40,19 @@ def run(config: CompareConfig, call: Call) -> None:
         )
     print(data_sets.render(ranked, form=config.format, top=config.top))
     if config.format == "table":
-        newest, *others = data_sets.split(ranked)
-        same = sentence(agreement_of_best(newest.runs.head(config.top)))
-        most = max(len(each.runs) for each in (newest, *others))
+        sets = data_sets.split(ranked)
+        most = max(len(each.runs) for each in sets)
         if most > config.top:
-            of = "of each data set; " if others else f"of {len(ranked)} runs; "
+            of = "of each data set; " if len(sets) > 1 else f"of {len(ranked)} runs; "
             print(f"… {config.top} {of}top={most} shows all")
         given = [each for each in call.overrides if not each.startswith("format=")]
         again = f"segment compare {shlex.join([*given, 'format=csv'])}"
-        report = artifact_file(ranked["artifact_uri"].iloc[0], REPORT_FILE)
-        print_best(ranked, again, call, config.tracking, report=report, by=config.sort)
-        if same:
-            print(same)
+        report_of = functools.partial(artifact_file, store, name=REPORT_FILE)
+        print_best(ranked, again, call, config.tracking, report_of=report_of, by=config.sort)
+        for each in sets:
+            same = sentence(agreement_of_best(each.runs.head(config.top)))
+            if same:
+                print(same if len(sets) == 1 else f"On {each.name}: {same}")
         print(f"UI:     {store.link()}{ui_hint(store, call, config.tracking)}")
     if config.filter is not None:
         return

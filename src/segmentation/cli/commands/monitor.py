@@ -68,7 +68,8 @@ def run(config: MonitorConfig, call: Call) -> None:
         count = monitored.rejected.total()
         kinds = reasons(Tally(rejected=monitored.rejected))
         print(f"  {count:,} rows could not be scored ({kinds})")
-    print(f"Report: {runs.artifact_file(str(run.info.artifact_uri), 'report.html') or link}")
+    report = runs.artifact_file(store, str(run.info.artifact_uri), runs.REPORT_FILE)
+    print(f"Report: {report or link}")
     print(f"Run:    {link}{ui_hint(store, call, config.tracking)}")
     print(f"Next:   {monitored.advice}", flush=True)
     if config.fail_on and VERDICTS.index(monitored.verdict) >= VERDICTS.index(config.fail_on):

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import pandas as pd
 
 from segmentation.cli.commands.call import Call
 from segmentation.config import TrackingConfig
 from segmentation.experiments import data_sets, ranking
+from segmentation.experiments.advice import advice
 from segmentation.tracking.store import Store
 
 
 def say(line: str) -> None:
     """Print progress to standard error, apart from the results on standard output."""
     print(line, file=sys.stderr, flush=True)
+
+
+def passing(line: str) -> None:
+    """On a terminal, print a line in place of the last passing one; without text, erase that."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
 
 
 def ui_hint(store: Store, call: Call, tracking: TrackingConfig) -> str:
@@ -28,10 +36,11 @@ def print_best(
     call: Call,
     tracking: TrackingConfig,
     *,
-    report: str | None,
+    report: str | None = None,
+    report_of: Callable[[str], str | None] | None = None,
     by: str | None = None,
 ) -> None:
-    """Print what follows a ranking: notes, the first run, the report, how to show it again.
+    """Print what follows a ranking: notes, the first run on each data set, how to show it again.
 
     Parameters
     ----------
@@ -42,14 +51,18 @@ def print_best(
     call : Call
     tracking : TrackingConfig
         Where the runs are.
-    report : str or None
-        Address of the report page, if there is one.
+    report : str, optional
+        Address of the page about all of these runs, if there is one.
+    report_of : callable, optional
+        Returns the address of a single run's page from that of its artifacts, if there is one.
     by : str, optional
         Sort column, if the order is not the default.
     """
     print()
-    for note in ranking.advice(ranked, sort=by):
+    for note in advice(ranked, sort=by):
         print(note)
+    if ranked["same_as"].notna().any():
+        print("Runs marked = give the same segments as the run above them.")
     sets = data_sets.split(ranked)
     for each in sets:
         best = each.runs.iloc[0]
@@ -60,6 +73,8 @@ def print_best(
         why = "" if by else ranking.why_first(each.runs)
         if why:
             print(f"Why:    {why}")
+        if report_of and (page := report_of(str(best["artifact_uri"]))):
+            print(f"Report: {page}")
     if report:
         print(f"Report: {report}")
     print(f"Again:  {again}")

@@ -32,7 +32,7 @@ def run(config: PromoteConfig, call: Call) -> None:
     RegistryError, GateRefused
         See `segmentation.registry.assessment.assess` and `segmentation.registry.promotion.promote`.
     """
-    store = call.open_store(config.tracking)
+    store = call.open_store(config.tracking, existing=True)
     if config.copy_to is not None:
         aliases.check_copy(store.client, config.model, config.copy_to)
     given = {"data": config.data_set, "sweep_id": config.sweep_id}
@@ -44,19 +44,21 @@ def run(config: PromoteConfig, call: Call) -> None:
     # Nothing to promote, only to copy: an earlier copy was interrupted, or was not requested.
     if config.copy_to and champion is not None and champion.run_id == run_id:
         if not config.dry_run:
-            _copy(store, config.model, config.copy_to)
+            _copy(store, config)
         return
     done = _promoted(store, config, run_id)
     if done is None:
         return
     was = f" (was version {done.previous})" if done.previous else ""
-    print(f"{done.name} version {done.version} is champion now{was}.")
+    failed = ", ".join(done.overridden)
+    despite = f", although gates failed ({failed}); the reason is stored with it" if failed else ""
+    print(f"{done.name} version {done.version} is champion now{was}{despite}.")
     print(f"Run:    {store.link(run_id)}{ui_hint(store, call, config.tracking)}")
     print("Load it anywhere with mlflow, scikit-learn and skops:")
     print(f'  mlflow.set_tracking_uri("{store.uri}")')
     print(f'  mlflow.pyfunc.load_model("{done.uri}").predict(customers)')
     if config.copy_to:
-        _copy(store, config.model, config.copy_to)
+        _copy(store, config)
     if done.previous:
         print(f"Undo:   {call.next('segment rollback', config.tracking)}")
 
@@ -124,9 +126,12 @@ def _several(sets: Sequence[DataSet], call: Call) -> str:
     return "\n".join(lines)
 
 
-def _copy(store: Store, name: str, copy_to: str) -> None:
-    done = aliases.copy_champion(tracking_uri=store.uri, name=name, copy_to=copy_to)
-    print(f"{done.name} version {done.version} is champion now, a copy of {name}.")
+def _copy(store: Store, config: PromoteConfig) -> None:
+    assert config.copy_to is not None
+    done = aliases.copy_champion(
+        tracking_uri=store.uri, name=config.model, copy_to=config.copy_to, trust=config.trust
+    )
+    print(f"{done.name} version {done.version} is champion now, a copy of {config.model}.")
 
 
 def _show(assessed: Assessment) -> None:

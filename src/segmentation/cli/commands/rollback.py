@@ -16,7 +16,7 @@ def run(config: RollbackConfig, call: Call) -> None:
     RegistryError
         There is no champion before this one.
     """
-    store = call.open_store(config.tracking)
+    store = call.open_store(config.tracking, existing=True)
     with store_errors(store.uri):
         back = aliases.rollback(tracking_uri=store.uri, name=config.model, reason=config.reason)
     print(f"{back.name} version {back.version} is champion again (was version {back.previous}).")

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 
 from segmentation import config as schema
 from segmentation.cli.commands.call import Call, SweepDefinition
-from segmentation.cli.commands.output import print_best, say, ui_hint
+from segmentation.cli.commands.output import passing, print_best, say, ui_hint
 from segmentation.config import TrackingConfig
 from segmentation.errors import ConfigError
 from segmentation.evaluation import agreement
@@ -173,8 +173,7 @@ def processes(jobs: int, asked: int | None) -> Iterator[int]:
 
 def job_started(overrides: tuple[str, ...]) -> None:
     """Print the current job on a terminal; the next line overwrites it."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K  now {' '.join(overrides)} …", end="", file=sys.stderr, flush=True)
+    passing(f"  now {' '.join(overrides)} …")
 
 
 def job_ended(session: SweepSession, finished: FinishedJob) -> None:
@@ -193,8 +192,8 @@ def job_ended(session: SweepSession, finished: FinishedJob) -> None:
     left = (time.time() - job.started) / new * max(job.total - done, 0)
     remaining = f", about {left:.0f} s left" if done < job.total else ""
     best = f"; best so far {first}" if first else ""
-    erase = "\r\033[K" if sys.stderr.isatty() else ""
-    say(f"{erase}[{done:>{len(str(job.total))}}/{job.total}] {finished.line}{best}{remaining}")
+    passing("")
+    say(f"[{done:>{len(str(job.total))}}/{job.total}] {finished.line}{best}{remaining}")
 
 
 def report_to(tell: Callable[[FinishedJob], None]) -> None:

@@ -54,7 +54,7 @@ def run(config: CompareConfig, call: Call) -> None:
 def _runs(config: CompareConfig, call: Call) -> tuple[str, str]:
     """Return the two runs as typed."""
     if config.runs is None:
-        raise ConfigError(f"out={config.out} belongs to two runs; add them, as in {_EXAMPLE}")
+        raise ConfigError(f"out=… writes the comparison of two runs: name them, as in {_EXAMPLE}")
     defaults = CompareConfig()
     for option in _OF_RANKING:
         value = getattr(config, option)
