@@ -338,7 +338,9 @@ def test_equal_rows_are_worked_on_once() -> None:
         assert repeated[k].sizes.sum() == len(X)
         assert weighted[k].wcss == pytest.approx(repeated[k].wcss, rel=1e-4)
     # Few distinct rows are few rows, however many customers.
-    assert engine.fit_k_range(X, [3], seed=1)[3].polish is None
+    few = np.round(GROUPS)
+    assert find_equals(few).distinct <= EXACT_PATH.sampled_rows < len(few)
+    assert engine.fit_k_range(few, [3], seed=1)[3].polish is None
 
 
 def test_full_polish_is_a_fixed_point_of_lloyds_algorithm() -> None:

@@ -1,10 +1,10 @@
 """The engine for arrays in memory.
 
-Up to 50,000 distinct rows take the exact path: up to 20,000 are searched directly, more on a
-weighted sample whose best solutions scikit-learn refines on all rows. Above that the large-data
-path of `segmentation.clustering.large_data` takes over. Every path works on distinct rows, or draws
-rows by their values. The result therefore does not depend on the order of the rows or, up to
-rounding, on whether a row is repeated or weighted.
+Up to 20,000 distinct rows take the exact path, which searches all of them. Above that the
+large-data path of `segmentation.clustering.large_data` takes over. Where that cannot be used, more
+rows are searched on a weighted sample whose best solutions scikit-learn refines on all rows. Every
+path works on distinct rows, or draws rows by their values. The result therefore does not depend on
+the order of the rows or, up to rounding, on whether a row is repeated or weighted.
 """
 
 from __future__ import annotations

@@ -163,8 +163,9 @@ class ExactPathSettings:
     """Which rows take the exact path, and how solutions of a sample are polished on all rows."""
 
     sampled_rows: int = 20_000
-    """Above this number of distinct rows, the large-data path is faster than the exact path and its
-    solutions are as good."""
+    """Above this number of distinct rows the large-data path takes over. On six sets of 21,000 to
+    49,000 rows, mixtures and uniform, its WCSS for k = 5, 6, 9 and 12 was at most 2e-8 above and up
+    to 0.5 % below that of the exact path on a sample of 2,000, for as much CPU."""
     merged_share: float = 0.6
     """The large-data path merges equal rows if at most this share of the rows remains: the copy and
     the weights cost more than a third of a pass."""
