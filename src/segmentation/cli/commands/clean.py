@@ -58,6 +58,9 @@ def _relocate(store: Store) -> None:
             "moved together with their artifacts."
         )
     rewritten, kept = relocation.relocate(Path(store.uri.removeprefix(SQLITE)), store.place)
-    print(f"{rewritten} records now point to {store.place.here}.")
+    if rewritten:
+        print(f"{rewritten} records now point to {store.place.here}.")
+    elif not kept:
+        print(f"Nothing to rewrite: the records point to {store.place.here} already.")
     if kept:
         print(f"{kept} were kept, since their files are not there; move these files first.")
