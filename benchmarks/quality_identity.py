@@ -11,7 +11,7 @@ the second, with the number of groups each was drawn with, and the new segments 
 - *one mixture*: two samples of one mixture.
 
 Beside the rule stand the two simpler ones that it replaced: most customers of one in the other and
-a Jaccard of a third, and nearest means of which one is the other's nearest. Groups that overlap so
+a Jaccard of a third; and pairs of means where one is nearest to the other. Groups that overlap so
 much that two fits on one sample already differ cannot be kept by any rule, so mixtures are drawn
 with groups apart.
 """

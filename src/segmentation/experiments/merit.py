@@ -83,7 +83,7 @@ def best_first(runs: Iterable[Run]) -> list[Run]:
     """Sort the runs of one data set.
 
     Within a class, the run with the largest gap opens a tie. It takes every run whose gap lies
-    within 1.64 of the opener's standard errors; the largest gap left out opens the next. So a tie
+    within 1.645 of the opener's standard errors; the largest gap left out opens the next. So a tie
     never grows from neighbour to neighbour, and the order does not depend on that of `runs`.
 
     Parameters

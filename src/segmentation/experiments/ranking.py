@@ -34,7 +34,7 @@ def rank(runs: pd.DataFrame, *, sort: str | None = None) -> pd.DataFrame:
     Runs are ranked within one data set; data sets follow each other, the newest first. The order
     is: structure; no warning (`segmentation.profiling.importance`), since a split by a column with
     two values is always stable; confidence; stability between Hennig's borders, at the upper end of
-    its interval; gap against the null; fewer segments; ``config_hash``. Gaps within 1.64 standard
+    its interval; gap against the null; fewer segments; ``config_hash``. Gaps within 1.645 standard
     errors of the largest one are a tie, decided by the stability itself, then fewer segments; the
     first run that is left out opens the next tie. WCSS, silhouette and explained variance are not
     used: they are not comparable between different scaled spaces.
