@@ -25,7 +25,7 @@ from segmentation.features.feature_set import FeatureSet
 from segmentation.pipeline import segment
 from segmentation.profiling.decision_rules import Condition, Rule, Rules
 from segmentation.result import SegmentationResult
-from segmentation.visualization import FIGURES, segment_color, to_png
+from segmentation.visualization import FIGURES, migration, segment_color, to_png
 from segmentation.visualization.clustergram import clustergram
 from segmentation.visualization.distributions import distributions
 from segmentation.visualization.explanations import feature_weights, rule_chart
@@ -518,3 +518,15 @@ def test_the_map_is_not_mirrored_when_the_rows_change_their_order(seed: int) -> 
     _, _, loadings = principal_components(Z, 2)
     _, _, shuffled = principal_components(Z[rng.permutation(len(Z))], 2)
     np.testing.assert_allclose(loadings, shuffled, atol=1e-6)
+
+
+def test_the_heads_of_the_migration_matrix_do_not_overlap() -> None:
+    names = {i: f"high annual income, low spending score {i}" for i in range(5)}
+    figure = migration.heatmap(pd.DataFrame(np.eye(5, dtype=int) * 9), names)
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    heads = [tick.label2 for tick in axes.xaxis.get_major_ticks()]
+    assert [head.get_rotation() for head in heads] == [40.0] * 5
+    starts = [head.get_window_extent().x0 for head in heads]
+    # Slanted by 40 degrees, two lines of text are this wide.
+    assert min(np.diff(starts)) > 2 * heads[0].get_fontsize()

@@ -88,8 +88,11 @@ def heatmap(counts: pd.DataFrame, names: Mapping[int, str]) -> Figure:
             text = f"{percent(shares[i, j])}\n{table[i, j]:,.0f}"
             ax.text(j, i, text, ha="center", va="center", fontsize=8, color=ink)
     ax.set_yticks(range(len(old)), labels)
-    ax.set_xticks(range(len(new)), heads, rotation=40, ha="left", rotation_mode="anchor")
+    ax.set_xticks(range(len(new)), heads)
     ax.xaxis.tick_top()
+    # `set_xticks` would rotate only the labels below, which are not shown.
+    for tick in ax.xaxis.get_major_ticks():
+        tick.label2.set(rotation=40, ha="left", rotation_mode="anchor")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     headline(figure, _finding(counts), "rows: champion, columns: challenger; share of the row")
